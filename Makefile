@@ -1,0 +1,36 @@
+SHELL := /bin/sh
+BIN := .venv/bin
+ARGS ?=
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: .venv/installed  ## the virtual environment .venv from requirements.lock
+.venv/installed: requirements.lock pyproject.toml scripts/install scripts/find-python
+	@PYTHON="$(PYTHON)" scripts/install .venv
+	@touch $@
+
+run: install  ## the pipeline with preset quick (ARGS="--preset smoke" for another)
+	@$(BIN)/cifar run $(ARGS)
+
+test: install  ## every test but the slow ones
+	@$(BIN)/pytest -q $(ARGS)
+
+test-slow: install  ## the full-size runs
+	@$(BIN)/pytest -q -m slow $(ARGS)
+
+check: install  ## lint, format, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy components pipeline_def serving trainer_module
+
+lock:  ## requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra dev --python-version 3.10 --generate-hashes \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q \
+	    -o requirements.lock
+
+clean:  ## outputs and caches; keeps .venv and the data
+	rm -rf output .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help install run test test-slow check lock clean

@@ -1,0 +1,1 @@
+"""Batches → examples, and the gates between the stages."""

@@ -1,0 +1,1 @@
+"""What stands behind a pushed model: the model server, its client, and how to deploy both."""

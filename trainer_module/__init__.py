@@ -1,0 +1,1 @@
+"""The Estimator model: what a team replaces to run its own."""
