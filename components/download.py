@@ -1,0 +1,113 @@
+"""One file over HTTP, checked; a broken download goes on where it broke."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from components.progress import Progress
+
+CONNECT_SECONDS = 5  # so that a closed network is noticed soon
+READ_SECONDS = 30
+CHUNK_BYTES = 1 << 16  # what a broken connection may lose
+
+
+class SourceError(ConnectionError):
+    """Says why a source cannot deliver; another one may."""
+
+
+def download(url: str, target: Path, size_bytes: int, md5: str, progress: Progress) -> None:
+    """Downloads `url` to `target`; a broken download goes on where it broke.
+
+    The bytes so far stay in `target`.part, also when the process is killed.
+
+    Raises:
+        SourceError: The host cannot be reached, refuses, or sends something else.
+    """
+    if target.exists():
+        return
+    part = target.with_name(f"{target.name}.part")
+    with progress.bar(f"Downloading {target.name}", size_bytes) as update:
+        while (before := _size(part)) < size_bytes:
+            try:
+                _download_rest(url, part, size_bytes, update)
+            except requests.RequestException as error:
+                if _size(part) <= before:
+                    raise SourceError(f"{url}: {_reason(error)}") from error
+                progress.say(f"The connection broke at {_size(part):,} bytes; resuming.")
+                time.sleep(1)
+    found = file_digest(part, "md5").hex()
+    if found != md5:
+        part.unlink()
+        raise SourceError(f"{url} has md5 {found}, expected {md5}; deleted the download")
+    part.rename(target)
+
+
+def _download_rest(
+    url: str, part: Path, size_bytes: int, update: Callable[[int], None]
+) -> None:
+    """Appends what `part` lacks, or writes it anew if the server's file has changed."""
+    validator = part.with_name(f"{part.name}.validator")
+    offset = _size(part)
+    headers = {"Accept-Encoding": "identity"}
+    if offset and validator.exists() and (unchanged := validator.read_text()):
+        headers |= {"Range": f"bytes={offset}-", "If-Range": unchanged}
+    with requests.get(
+        url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)
+    ) as response:
+        _check_response(response, offset, size_bytes)
+        resumes = response.status_code == requests.codes.partial_content
+        if not resumes:
+            offset = 0
+            validator.write_text(_validator(response))
+        with part.open("ab" if resumes else "wb") as file:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                offset += len(chunk)
+                update(offset)
+
+
+def _check_response(response: requests.Response, offset: int, size_bytes: int) -> None:
+    """Raises SourceError unless the body is the archive, or its rest from `offset` on."""
+    if response.status_code == requests.codes.partial_content:
+        found = response.headers.get("Content-Range", "no Content-Range")
+        expected = f"bytes {offset}-{size_bytes - 1}/{size_bytes}"
+        matches = found == expected
+    else:
+        kind = response.headers.get("Content-Type", "an unnamed type")
+        length = response.headers.get("Content-Length", str(size_bytes))
+        found = f"HTTP {response.status_code}, {kind}, {length} bytes"
+        expected = f"an archive of {size_bytes} bytes"
+        matches = response.ok and length == str(size_bytes) and "html" not in kind
+    if not matches:
+        raise SourceError(f"{response.url}: found {found}, expected {expected}")
+
+
+def _validator(response: requests.Response) -> str:
+    """Returns what tells this version of the file from another, for If-Range."""
+    etag = response.headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return response.headers.get("Last-Modified", "")
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Returns why a request failed, in a few words."""
+    cause = error.args[0] if error.args else error
+    return f"cannot be reached ({type(getattr(cause, 'reason', cause)).__name__})"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def file_digest(path: Path, algorithm: str) -> bytes:
+    """Returns the hash of a file, read a piece at a time."""
+    # hashlib.file_digest begins with Python 3.11.
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.digest()

