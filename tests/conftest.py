@@ -1,0 +1,42 @@
+"""Tiny data in the real format, for every test."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from components.cifar_format import BATCH_FILES
+
+# One colour per class, none of them grey: red, green, blue from 0 to 240.
+CLASS_COLOURS = (
+    (240, 20, 20),
+    (20, 240, 20),
+    (20, 20, 240),
+    (240, 240, 20),
+    (240, 20, 240),
+    (20, 240, 240),
+    (240, 130, 20),
+    (130, 20, 240),
+    (20, 130, 60),
+    (120, 60, 20),
+)
+
+
+def coloured_record(label: int, noise: random.Random) -> bytes:
+    """Returns a record of one class: its colour, and up to 15 more in each value."""
+    planes = [
+        bytes(level + noise.randrange(16) for _ in range(1024))
+        for level in CLASS_COLOURS[label]
+    ]
+    return bytes([label]) + b"".join(planes)
+
+
+@pytest.fixture(scope="session")
+def cifar_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six batch files of twenty images, two of each class; to be read only."""
+    directory = tmp_path_factory.mktemp("cifar")
+    noise = random.Random(0)
+    for name in BATCH_FILES:
+        records = [coloured_record(number % 10, noise) for number in range(20)]
+        (directory / name).write_bytes(b"".join(records))
+    return directory
