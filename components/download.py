@@ -1,11 +1,11 @@
 """One file over HTTP, checked; a broken download goes on where it broke."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
+import urllib3
 
 from components.progress import Progress
 
@@ -31,13 +31,15 @@ def download(url: str, target: Path, size_bytes: int, md5: str, progress: Progre
     part = target.with_name(f"{target.name}.part")
     with progress.bar(f"Downloading {target.name}", size_bytes) as update:
         while (before := _size(part)) < size_bytes:
+            if before:
+                progress.say(f"Resuming at {before:,} of {size_bytes:,} bytes.")
+            reason = "sends less than it announced"
             try:
                 _download_rest(url, part, size_bytes, update)
-            except requests.RequestException as error:
-                if _size(part) <= before:
-                    raise SourceError(f"{url}: {_reason(error)}") from error
-                progress.say(f"The connection broke at {_size(part):,} bytes; resuming.")
-                time.sleep(1)
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                reason = f"cannot be reached ({_cause(error)})"
+            if _size(part) <= before:
+                raise SourceError(f"{url} {reason}")
     found = file_digest(part, "md5").hex()
     if found != md5:
         part.unlink()
@@ -63,7 +65,9 @@ def _download_rest(
             offset = 0
             validator.write_text(_validator(response))
         with part.open("ab" if resumes else "wb") as file:
-            for chunk in response.iter_content(CHUNK_BYTES):
+            # As sent: some servers call a .gz a compressed response, which requests would
+            # unpack.
+            for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 file.write(chunk)
                 offset += len(chunk)
                 update(offset)
@@ -93,10 +97,10 @@ def _validator(response: requests.Response) -> str:
     return response.headers.get("Last-Modified", "")
 
 
-def _reason(error: requests.RequestException) -> str:
-    """Returns why a request failed, in a few words."""
-    cause = error.args[0] if error.args else error
-    return f"cannot be reached ({type(getattr(cause, 'reason', cause)).__name__})"
+def _cause(error: Exception) -> str:
+    """Returns the innermost error's name, such as NameResolutionError."""
+    inner = error.args[0] if error.args else error
+    return type(getattr(inner, "reason", inner)).__name__
 
 
 def _size(path: Path) -> int:
