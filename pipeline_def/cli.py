@@ -1,13 +1,16 @@
 """The console script `cifar`. Heavy modules are imported by the command that needs them."""
 
+import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline_def.config import PipelineConfig
+from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
 
 DATA_DIR = PipelineConfig().data_dir
+NOT_BLESSED_EXIT_CODE = 3
 
 
 class OneLineErrors(click.Group):
@@ -81,3 +84,50 @@ def verify(directory: str) -> None:
             "`cifar data fetch` gets whole ones."
         )
     click.echo(f"The six files in {path} match {expected}.")
+
+
+@main.command()
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="quick",
+    show_default=True,
+    help="Which settings to start from.",
+)
+@click.option(
+    "--data",
+    "data_source",
+    default="auto",
+    show_default=True,
+    metavar="auto|sample|DIR|ARCHIVE",
+    help="auto fetches CIFAR-10 unless it is there; sample is the bundled 1,200 images.",
+)
+@click.option("--output", default="output", show_default=True, metavar="DIR")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change one field of the preset; may be given again.",
+)
+@click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
+def run(
+    preset: str, data_source: str, output: str, settings: tuple[str, ...], verbose: bool
+) -> None:
+    """Run the pipeline: batches in, a pushed model out.
+
+    Exit code 0: pushed. 3: trained and evaluated, but the gate did not bless the model.
+    1: failed. 2: a wrong option.
+    """
+    config = apply_settings(
+        dataclasses.replace(PRESETS[preset], data=data_source, output_dir=output), settings
+    )
+    from pipeline_def import local_runner
+
+    record = local_runner.run(config, verbose)
+    click.echo("\n".join(local_runner.summary_lines(record)))
+    if record["data_source"] == "sample":
+        click.echo(
+            "Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10."
+        )
+    sys.exit(0 if record["status"] == "pushed" else NOT_BLESSED_EXIT_CODE)

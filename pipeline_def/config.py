@@ -27,7 +27,8 @@ class PipelineConfig:
 
     # batches → examples
     data: str = "auto"  # auto, sample, a folder of batch files, or an archive
-    data_dir: str = "data/cifar10"  # where fetched batches are kept
+    data_dir: str = "data/cifar10"  # where fetched batches are kept, then where they are
+    data_fingerprint: str = ""  # what tells these batches from others
     output_dir: str = "output"
 
     # train: the classic recipe
@@ -56,6 +57,9 @@ class PipelineConfig:
     checkpoint_every_steps: int = 1_000
     eval_every_steps: int = 5_000  # evaluation beside training; it selects nothing
     log_device_placement: bool = False
+
+    # baseline: a pushed version, none, or latest to look when the node runs
+    baseline_version: str = "latest"
 
     # evaluate: what the Evaluator asks for before it blesses
     min_accuracy: float = 0.80
@@ -94,6 +98,17 @@ class PipelineConfig:
                 "max_brightness_delta and weight_decay are 0 or more, got "
                 f"{self.max_brightness_delta} and {self.weight_decay}."
             )
+
+    def trainer_fields(self) -> dict[str, Any]:
+        """Returns the fields the Trainer reads: those of the weights and of its rhythm."""
+        rhythm = (
+            "log_every_steps",
+            "summary_every_steps",
+            "checkpoint_every_steps",
+            "eval_every_steps",
+            "log_device_placement",
+        )
+        return self.training_fields() | {name: getattr(self, name) for name in rhythm}
 
     def training_fields(self) -> dict[str, Any]:
         """Returns the fields the trained weights depend on, by name."""

@@ -1,0 +1,107 @@
+"""The newest pushed model, as the artifact a candidate is compared with.
+
+TFX finds a baseline with a Resolver, which Kubeflow Pipelines 2.x refuses
+(backend/src/v2/compiler/argocompiler/dag.go). This is an ordinary component, so both
+runners run it. Without a pushed model the artifact stays empty.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from components import model_registry
+
+log = logging.getLogger("cifar.baseline_model")
+
+LATEST = "latest"  # look when the node runs
+NONE = "none"  # there is no baseline
+VERSION_PROPERTY = "pushed_version"
+
+
+class BaselineModelSpec(component_spec.ComponentSpec):
+    """Parameters and output of BaselineModel."""
+
+    INPUTS: dict[str, Any] = {}
+    PARAMETERS = {
+        "model_dir": component_spec.ExecutionParameter(type=str),
+        "version": component_spec.ExecutionParameter(type=str),
+        "training_fingerprint": component_spec.ExecutionParameter(type=str),
+    }
+    OUTPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+
+
+class Executor(base_executor.BaseExecutor):
+    """Copies the baseline into the artifact, or leaves the artifact empty."""
+
+    def Do(  # noqa: N802 - the name TFX calls
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Finds the baseline in `model_dir`.
+
+        Raises:
+            FileNotFoundError: The named version is not there.
+        """
+        model = artifact_utils.get_single_instance(output_dict["model"])
+        source = find_baseline(
+            Path(exec_properties["model_dir"]),
+            exec_properties["version"],
+            exec_properties["training_fingerprint"],
+        )
+        if source is None:
+            log.info("No baseline: nothing trained differently has been pushed")
+            return
+        shutil.copytree(source, path_utils.serving_model_dir(model.uri))
+        model.set_string_custom_property(VERSION_PROPERTY, source.name)
+        log.info("The baseline is version %s", source.name)
+
+
+class BaselineModel(base_component.BaseComponent):
+    """Emits the newest pushed model that was trained differently, or an empty artifact."""
+
+    SPEC_CLASS = BaselineModelSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(self, model_dir: str, version: str, training_fingerprint: str) -> None:
+        """Makes the node.
+
+        Args:
+            model_dir: The folder of the versions, `<serving root>/<model name>`.
+            version: A version, `latest` to look when the node runs, or `none`.
+            training_fingerprint: Of the candidate, which is never its own baseline.
+        """
+        super().__init__(
+            spec=BaselineModelSpec(
+                model_dir=model_dir,
+                version=version,
+                training_fingerprint=training_fingerprint,
+                model=types.Channel(type=standard_artifacts.Model),
+            )
+        )
+
+
+def find_baseline(model_dir: Path, version: str, training_fingerprint: str) -> Path | None:
+    """Returns the folder of the baseline version, or None where there is none.
+
+    Raises:
+        FileNotFoundError: A version is named and its folder holds no SavedModel.
+    """
+    if version == NONE:
+        return None
+    if version == LATEST:
+        newest = model_registry.newest_other_version(model_dir, training_fingerprint)
+        return newest.path if newest else None
+    if not model_registry.holds_model(model_dir / version):
+        raise FileNotFoundError(
+            f"{model_dir / version} holds no saved_model.pb, though it is the baseline. "
+            "Was it deleted during the run? Run again: the newest one is taken."
+        )
+    return model_dir / version

@@ -1,0 +1,97 @@
+"""The gate on quality: the stock Evaluator, for which an empty baseline is no baseline.
+
+A baseline that is not there has no input channel in TFX; ours is an artifact without a
+model in it (see baseline_model.py), so that one pipeline definition serves every run.
+"""
+
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from google.protobuf import wrappers_pb2
+from tfx import types
+from tfx.components import Evaluator as StockEvaluator
+from tfx.components.evaluator import executor as stock_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import path_utils
+
+from trainer_module import features
+
+ACCURACY = "sparse_categorical_accuracy"
+CROSS_ENTROPY = "sparse_categorical_crossentropy"
+TOP_3 = "top_3_accuracy"
+
+
+class Executor(stock_executor.Executor):
+    """Evaluates the candidate, beside the baseline where there is one."""
+
+    def Do(  # noqa: N802 - the name TFX calls
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes metrics, validations and the blessing; drops an empty baseline first."""
+        key = standard_component_specs.BASELINE_MODEL_KEY
+        if input_dict.get(key) and not holds_model(input_dict[key]):
+            input_dict = {name: value for name, value in input_dict.items() if name != key}
+        super().Do(input_dict, output_dict, exec_properties)
+
+
+class Evaluator(StockEvaluator):
+    """Judges the candidate on eval: by a value, and by the change against the baseline."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+def holds_model(artifacts: list[types.Artifact]) -> bool:
+    """Returns whether the one model artifact holds a SavedModel."""
+    uri = artifact_utils.get_single_uri(artifacts)
+    return fileio.exists(f"{path_utils.serving_model_dir(uri)}/saved_model.pb")
+
+
+def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfig:
+    """Returns what is measured on eval, and what blesses.
+
+    Args:
+        min_accuracy: The least accuracy that blesses, a fraction.
+        max_accuracy_drop: How far below the baseline's accuracy still blesses, a fraction.
+    """
+    threshold = tfma.MetricThreshold(
+        value_threshold=tfma.GenericValueThreshold(
+            lower_bound=wrappers_pb2.DoubleValue(value=min_accuracy)
+        ),
+        change_threshold=tfma.GenericChangeThreshold(
+            direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+            absolute=wrappers_pb2.DoubleValue(value=-max_accuracy_drop),
+        ),
+    )
+    metrics = [
+        tfma.MetricConfig(class_name="ExampleCount"),
+        tfma.MetricConfig(
+            class_name="SparseCategoricalAccuracy",
+            config=f'"name": "{ACCURACY}"',
+            threshold=threshold,
+        ),
+        tfma.MetricConfig(
+            class_name="SparseCategoricalCrossentropy", config=f'"name": "{CROSS_ENTROPY}"'
+        ),
+        tfma.MetricConfig(
+            class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{TOP_3}", "k": 3'
+        ),
+        tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+    ]
+    return tfma.EvalConfig(
+        # No name: with exactly one unnamed model TFMA adds the baseline by itself.
+        model_specs=[
+            tfma.ModelSpec(
+                model_type="tf_generic",
+                signature_name="predict_examples",
+                label_key=features.LABEL,
+                prediction_key="probabilities",
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[features.LABEL])],
+        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+    )

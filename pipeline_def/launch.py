@@ -1,0 +1,171 @@
+"""Runs the compiled pipeline node by node, and reads back what metadata says of each.
+
+TFX's LocalDagRunner is the same loop without a word on what ran, what was cached and what
+was left out: it returns normally when a node could not resolve its inputs
+(tfx/orchestration/portable/launcher.py), so each node's state is read from MLMD here.
+"""
+
+import dataclasses
+import datetime
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata, pipeline
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.types import artifact_utils
+
+from components import model_registry
+from pipeline_def.config import PipelineConfig
+
+Execution = metadata_store_pb2.Execution
+Artifact = metadata_store_pb2.Artifact
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What one node did in this run."""
+
+    name: str
+    seconds: float
+    cached: bool
+    outputs: Mapping[str, types.Artifact]  # output name → its one artifact
+
+
+def run_nodes(
+    definition: pipeline.Pipeline,
+    connection: metadata_store_pb2.ConnectionConfig,
+    watch: Callable[[str], AbstractContextManager[Callable[[bool], None]]],
+) -> Iterator[Stage]:
+    """Runs every node in order and yields what each did.
+
+    Args:
+        definition: The pipeline.
+        connection: The metadata store.
+        watch: Given a node's name, the context it runs in; what the context yields is
+            told whether the node was cached.
+
+    Raises:
+        RuntimeError: A node was left out or did not complete.
+        Exception: Whatever an executor raises.
+    """
+    compiled = compiler.Compiler().compile(definition)
+    run_id = datetime.datetime.now().isoformat()
+    runtime_parameter_utils.substitute_runtime_parameter(
+        compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    for node in compiled.nodes:
+        name = node.pipeline_node.node_info.id
+        started = time.monotonic()
+        with watch(name) as finished:
+            execution = launcher.Launcher(
+                pipeline_node=node.pipeline_node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=compiled.pipeline_info,
+                pipeline_runtime_spec=compiled.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+            ).launch()
+            if execution is None or execution.execution_id is None:
+                raise RuntimeError(f"{name} did not run: one of its inputs was not made.")
+            with metadata.Metadata(connection) as handle:
+                cached = _was_cached(handle, name, execution.execution_id)
+                outputs = _outputs_of(handle, execution.execution_id)
+            finished(cached)
+        yield Stage(name, time.monotonic() - started, cached, outputs)
+
+
+def _was_cached(handle: metadata.Metadata, name: str, execution_id: int) -> bool:
+    """Returns whether the execution was cached; raises RuntimeError if it did not complete."""
+    (execution,) = handle.store.get_executions_by_id([execution_id])
+    if execution.last_known_state not in (Execution.COMPLETE, Execution.CACHED):
+        state = Execution.State.Name(execution.last_known_state)
+        raise RuntimeError(f"{name} ended as {state}, not COMPLETE; the log says why.")
+    return bool(execution.last_known_state == Execution.CACHED)
+
+
+def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types.Artifact]:
+    """Returns the output artifacts of an execution by the name of the output."""
+    events = [
+        event
+        for event in handle.store.get_events_by_execution_ids([execution_id])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    artifacts = {
+        artifact.id: artifact
+        for artifact in handle.store.get_artifacts_by_id(
+            [event.artifact_id for event in events]
+        )
+    }
+    kinds = {
+        kind.id: kind
+        for kind in handle.store.get_artifact_types_by_id(
+            [artifact.type_id for artifact in artifacts.values()]
+        )
+    }
+    return {
+        event.path.steps[0].key: artifact_utils.deserialize_artifact(
+            kinds[artifacts[event.artifact_id].type_id], artifacts[event.artifact_id]
+        )
+        for event in events
+    }
+
+
+def forget_missing_pushes(connection: metadata_store_pb2.ConnectionConfig) -> None:
+    """Marks pushes whose version is gone as deleted, so that no cache stands for them.
+
+    TFX reuses an output only while metadata calls it live, and looks no further than the
+    artifact's own folder: a deleted version would count as pushed for ever.
+    """
+    with metadata.Metadata(connection) as handle:
+        pushes = handle.store.get_artifacts_by_type("PushedModel")
+        gone = [push for push in pushes if push.state == Artifact.LIVE and _is_gone(push)]
+        for push in gone:
+            push.state = Artifact.DELETED
+        if gone:
+            handle.store.put_artifacts(gone)
+
+
+def _is_gone(push: Artifact) -> bool:
+    """Returns whether a push says where its version is, and it is not there."""
+    destination = push.custom_properties["pushed_destination"].string_value
+    return bool(destination) and not model_registry.holds_model(Path(destination))
+
+
+def metadata_connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
+    """Returns the metadata store of a config: SQLite in the output folder, or a server.
+
+    Raises:
+        ValueError: `metadata_url` is neither mysql://… nor postgresql://….
+    """
+    if not config.metadata_url:
+        path = Path(config.output_dir) / "metadata.sqlite"
+        return metadata.sqlite_metadata_connection_config(str(path))
+    url = urllib.parse.urlsplit(config.metadata_url)
+    database = url.path.lstrip("/")
+    if url.scheme not in ("mysql", "postgresql") or not url.hostname or not database:
+        raise ValueError(
+            "metadata_url is mysql://USER:PASSWORD@HOST:PORT/DATABASE or postgresql://…, "
+            f"got {url.scheme}://… without a host or a database."
+        )
+    connection = metadata_store_pb2.ConnectionConfig()
+    if url.scheme == "mysql":
+        connection.mysql.host = url.hostname
+        connection.mysql.port = url.port or 3306
+        connection.mysql.database = database
+        connection.mysql.user = urllib.parse.unquote(url.username or "")
+        connection.mysql.password = urllib.parse.unquote(url.password or "")
+    else:
+        connection.postgresql.host = url.hostname
+        connection.postgresql.port = str(url.port or 5432)
+        connection.postgresql.dbname = database
+        connection.postgresql.user = urllib.parse.unquote(url.username or "")
+        connection.postgresql.password = urllib.parse.unquote(url.password or "")
+    return connection

@@ -1,0 +1,171 @@
+"""Runs the pipeline on this machine: bad input first, expensive work after."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from components import dataset, model_registry
+from pipeline_def.config import PipelineConfig
+from pipeline_def.console import RunConsole, duration, quiet
+
+# Set before TensorFlow is first imported: its C++ side reads it once.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+
+def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
+    """Runs the pipeline, writes `run.json` and returns what is in it.
+
+    Raises:
+        OSError: The output folder cannot be written, or another run is writing to it.
+        ValueError, FileNotFoundError: The data is not there or malformed.
+        Exception: Whatever a stage raises; `run.json` then says `failed`, where and why.
+    """
+    started = time.monotonic()
+    config = dataclasses.replace(
+        config,
+        data_dir=str(Path(config.data_dir).resolve()),
+        output_dir=str(Path(config.output_dir).resolve()),
+    )
+    output = Path(config.output_dir)
+    with sole_run(output):
+        run_dir = output / "runs" / datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        record: dict[str, Any] = {"status": "failed", "stages": {}}
+        try:
+            data = dataset.locate(config.data, Path(config.data_dir))
+            config = dataclasses.replace(
+                config, data_dir=str(data.directory), data_fingerprint=data.fingerprint
+            )
+            record |= {"data_source": data.source, "config": dataclasses.asdict(config)}
+            with quiet(run_dir / "run.log", verbose) as console:
+                run_stages(config, data, record, console)
+        except BaseException as error:
+            record["error"] = str(error) or type(error).__name__
+            raise
+        finally:
+            record["seconds"] = round(time.monotonic() - started, 1)
+            record["log"] = str(run_dir / "run.log")
+            write_record(record, run_dir / "run.json", output / "run.json")
+    return record
+
+
+def run_stages(
+    config: PipelineConfig, data: dataset.Dataset, record: dict[str, Any], console: RunConsole
+) -> None:
+    """Runs every stage and fills in `record` as it goes."""
+    console.say(
+        f"Preset {config.preset}: {config.train_steps:,} steps, data from {data.directory} "
+        f"({data.source}), output in {config.output_dir}"
+    )
+    with console.stage("import TFX"):
+        # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
+        # without them has gone wrong by now.
+        from pipeline_def import launch, pipeline, results
+
+    connection = launch.metadata_connection(config)
+    launch.forget_missing_pushes(connection)
+    config = dataclasses.replace(config, baseline_version=choose_baseline(config))
+    stages = launch.run_nodes(pipeline.create_pipeline(config), connection, console.stage)
+    outputs = {}
+    for stage in stages:
+        record["stages"][stage.name] = {
+            "seconds": round(stage.seconds, 2),
+            "cached": stage.cached,
+        }
+        outputs[stage.name] = stage.outputs
+    record |= results.read_results(config, outputs)
+
+
+def choose_baseline(config: PipelineConfig) -> str:
+    """Returns the version this run's candidate is compared with: fixed when the run starts."""
+    from components import baseline_model
+    from pipeline_def import pipeline
+
+    if config.baseline_version != baseline_model.LATEST:
+        return config.baseline_version
+    newest = model_registry.newest_other_version(
+        pipeline.serving_model_dir(config), pipeline.training_fingerprint(config)
+    )
+    return str(newest.number) if newest else baseline_model.NONE
+
+
+@contextlib.contextmanager
+def sole_run(output: Path) -> Iterator[None]:
+    """Holds the output folder for one run at a time.
+
+    Raises:
+        OSError: The folder cannot be made or written, or another run holds it.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(output / ".lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"Another run is writing to {output}. Wait until it ends, or give this one a "
+            "folder of its own with --output."
+        ) from None
+    except OSError as error:
+        raise OSError(
+            f"The output folder {output} cannot be written ({error.strerror}). Give another "
+            "with --output, or change its permissions."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_record(record: dict[str, Any], *paths: Path) -> None:
+    """Writes the record as JSON to each path, each by one rename."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+        partial.rename(path)
+
+
+def summary_lines(record: dict[str, Any]) -> list[str]:
+    """Returns what a person reads at the end of a run."""
+    gate = record["gate"]
+    lines = [
+        "",
+        f"Accuracy {record['accuracy']:.2%} on {record['eval_examples']:,} eval images "
+        f"(top 3: {record['top_3_accuracy']:.2%}, cross-entropy {record['cross_entropy']:.3f})",
+        "",
+    ]
+    for name, accuracy in record["class_accuracy"].items():
+        lines.append(f"  {name:<12} {accuracy:7.2%}  {'▇' * round(accuracy * 30)}")
+    baseline = (
+        f"version {gate['baseline_version']} has {gate['baseline_accuracy']:.2%}, may fall by "
+        f"{gate['max_accuracy_drop']:.2%}"
+        if gate["baseline_accuracy"] is not None
+        else "no other version to compare with"
+    )
+    verdict = "blessed" if record["blessed"] else "NOT BLESSED"
+    lines += [
+        "",
+        f"Gate      {verdict}: {record['accuracy']:.2%} where {gate['min_accuracy']:.2%} is "
+        f"asked for; {baseline}",
+        f"Training  {record['train_steps']:,} steps, "
+        f"{record['examples_per_second']:,.0f} images/s",
+        f"Time      {duration(record['seconds'])}",
+    ]
+    if record["status"] == "pushed":
+        lines += [
+            f"Pushed    {record['pushed_path']}",
+            "",
+            "Next      cifar serve                     # a model server on the pushed folder",
+            "          cifar predict IMAGE.png         # classify an image with it",
+            f"          tensorboard --logdir {record['tensorboard_dir']}",
+        ]
+    else:
+        lines += ["Pushed    nothing; what was pushed before is untouched"]
+    return lines

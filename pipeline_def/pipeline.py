@@ -1,0 +1,124 @@
+"""The pipeline: one definition for the laptop and for Kubeflow.
+
+batches → examples → statistics → schema check → transform graph → train → evaluate → push
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tfx.components import StatisticsGen, Trainer, Transform
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base import base_node
+from tfx.orchestration import pipeline
+from tfx.proto import pusher_pb2, trainer_pb2
+
+from components.baseline_model import BaselineModel
+from components.evaluator import Evaluator, eval_config
+from components.example_gen import CifarExampleGen
+from components.example_validator import ExampleValidator
+from components.pusher import Pusher
+from pipeline_def.code_version import ROOT, code_version
+from pipeline_def.config import PipelineConfig
+
+PIPELINE_NAME = "cifar10-estimator"
+SCHEMA_FILE = "components/schema.pbtxt"
+
+RUN_FN = "trainer_module.run.run_fn"
+PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
+
+
+def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
+    """Returns the pipeline of a config whose data folder and fingerprint are resolved."""
+    model_dir = str(serving_model_dir(config))
+    fingerprint = training_fingerprint(config)
+
+    example_gen = CifarExampleGen(config.data_dir, config.data_fingerprint)
+    schema_gen = ImportSchemaGen(str(ROOT / SCHEMA_FILE))
+    statistics_gen = StatisticsGen(
+        examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"]
+    )
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    # Nothing to analyse and nothing materialised: TFX traces the graph and reads no data.
+    transform = Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn=PREPROCESSING_FN,
+        materialize=False,
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+        force_tf_compat_v1=True,
+    )
+    trainer = Trainer(
+        run_fn=RUN_FN,
+        examples=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema_gen.outputs["schema"],
+        train_args=trainer_pb2.TrainArgs(num_steps=config.train_steps),
+        eval_args=trainer_pb2.EvalArgs(),
+        custom_config={
+            "config": config.trainer_fields(),
+            "checkpoint_dir": str(Path(config.output_dir) / "checkpoints" / fingerprint),
+        },
+    )
+    trainer.add_upstream_node(example_validator)
+    baseline_model = BaselineModel(model_dir, config.baseline_version, fingerprint)
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline_model.outputs["model"],
+        schema=schema_gen.outputs["schema"],
+        eval_config=eval_config(config.min_accuracy, config.max_accuracy_drop),
+    )
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=model_dir)
+        ),
+        custom_config={
+            "keep_versions": config.keep_versions,
+            "training_fingerprint": fingerprint,
+        },
+    )
+    return pipeline.Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=str(Path(config.output_dir) / "pipeline"),
+        components=[
+            depends_on_code(example_gen, "components.example_gen"),
+            depends_on_code(schema_gen, files=(SCHEMA_FILE,)),
+            statistics_gen,
+            depends_on_code(example_validator, "components.example_validator"),
+            depends_on_code(transform, "trainer_module.preprocessing"),
+            depends_on_code(trainer, "trainer_module.run"),
+            depends_on_code(baseline_model, "components.baseline_model"),
+            depends_on_code(evaluator, "components.evaluator"),
+            depends_on_code(pusher, "components.pusher"),
+        ],
+        enable_cache=config.enable_cache,
+    )
+
+
+def serving_model_dir(config: PipelineConfig) -> Path:
+    """Returns the folder of the pushed versions, the one TensorFlow Serving watches."""
+    return Path(config.output_dir) / "serving" / config.model_name
+
+
+def training_fingerprint(config: PipelineConfig) -> str:
+    """Returns what tells one training from another: data, code and hyper-parameters."""
+    facts = {
+        "data": config.data_fingerprint,
+        "code": code_version("trainer_module.run", "components.example_gen"),
+        "hyper_parameters": config.training_fields(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def depends_on_code(
+    node: base_node.BaseNode, *modules: str, files: tuple[str, ...] = ()
+) -> base_node.BaseNode:
+    """Returns the node with a hash of its code among its parameters, so in its cache key."""
+    node.exec_properties["code_version"] = code_version(*modules, files=files)
+    return node
