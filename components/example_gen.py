@@ -63,11 +63,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         record_format = cifar_format.FORMATS[exec_properties["record_format"]]
         check_batches_exist(exec_properties["input_base"], splits)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
+        examples.split_names = artifact_utils.encode_split_names(list(splits))
         shards = [
             (
                 f"{exec_properties['input_base'].rstrip('/')}/{name}",
                 f"{artifact_utils.get_split_uri([examples], split)}"
                 f"/data_tfrecord-{index:05d}-of-{len(names):05d}",
+                record_format,
             )
             for split, names in splits.items()
             for index, name in enumerate(names)
@@ -76,7 +78,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _ = (
                 pipeline
                 | "Files" >> beam.Create(shards, reshuffle=True)
-                | "WriteShards" >> beam.MapTuple(write_shard, record_format=record_format)
+                | "WriteShards" >> beam.MapTuple(write_shard)
             )
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         log.info(
@@ -101,7 +103,7 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
         self,
         input_base: str,
         data_fingerprint: str,
-        splits: Mapping[str, Sequence[str]] = {  # noqa: B006 - never written to
+        splits: Mapping[str, Sequence[str]] = {
             features.TRAIN_SPLIT: cifar_format.TRAIN_FILES,
             features.EVAL_SPLIT: cifar_format.EVAL_FILES,
         },
@@ -115,17 +117,13 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
             splits: The batch files of each split, in order.
             record_format: The layout of one record.
         """
-        examples = standard_artifacts.Examples()
-        examples.split_names = artifact_utils.encode_split_names(list(splits))
         super().__init__(
             spec=CifarExampleGenSpec(
                 input_base=input_base,
                 splits=json.dumps({name: list(files) for name, files in splits.items()}),
                 record_format=record_format.name,
                 data_fingerprint=data_fingerprint,
-                examples=types.Channel(type=standard_artifacts.Examples).set_artifacts(
-                    [examples]
-                ),
+                examples=types.Channel(type=standard_artifacts.Examples),
             )
         )
 

@@ -127,7 +127,5 @@ def run(
     record = local_runner.run(config, verbose)
     click.echo("\n".join(local_runner.summary_lines(record)))
     if record["data_source"] == "sample":
-        click.echo(
-            "Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10."
-        )
+        click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
     sys.exit(0 if record["status"] == "pushed" else NOT_BLESSED_EXIT_CODE)

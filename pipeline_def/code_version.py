@@ -21,7 +21,13 @@ def code_version(*modules: str, files: tuple[str, ...] = ()) -> str:
     Args:
         modules: Dotted names, such as `trainer_module.run`.
         files: Paths below the project's root, such as `components/schema.pbtxt`.
+
+    Raises:
+        ModuleNotFoundError: A module is none of ours.
     """
+    for module in modules:
+        if not ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file():
+            raise ModuleNotFoundError(f"There is no module {module} below {ROOT}.")
     digest = hashlib.sha256()
     for path in sorted(_reachable_files(modules) | {ROOT / file for file in files}):
         digest.update(f"{path.relative_to(ROOT)}\0".encode())
@@ -64,7 +70,5 @@ def _source_files(module: str) -> list[Path]:
         ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)
     ]
     return [
-        path
-        for path in (*packages, ROOT.joinpath(*parts).with_suffix(".py"))
-        if path.is_file()
+        path for path in (*packages, ROOT.joinpath(*parts).with_suffix(".py")) if path.is_file()
     ]

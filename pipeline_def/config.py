@@ -1,6 +1,8 @@
 """Everything that can differ between two runs, in flow order. Imports nobody of ours."""
 
 import dataclasses
+import math
+import re
 import typing
 from collections.abc import Iterable
 from typing import Any
@@ -75,8 +77,12 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         """Checks every value before anything expensive begins."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and math.isinf(value):
+                raise ValueError(f"{field.name} is a finite number, got {value}.")
         for name in _POSITIVE:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # NaN is not above 0 either
                 raise ValueError(f"{name} is above 0, got {getattr(self, name)}.")
         for name in _FRACTIONS:
             if not 0 <= getattr(self, name) < 1:
@@ -88,12 +94,17 @@ class PipelineConfig:
                 raise ValueError(
                     f"{name} is one of {', '.join(choices)}, got {getattr(self, name)!r}."
                 )
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.model_name):
+            raise ValueError(
+                "model_name is one folder's name of letters, digits, '_', '.' and '-', got "
+                f"{self.model_name!r}."
+            )
         if not 0 <= self.min_contrast <= self.max_contrast:
             raise ValueError(
                 "min_contrast is 0 or more and at most max_contrast, got "
                 f"{self.min_contrast} and {self.max_contrast}."
             )
-        if self.max_brightness_delta < 0 or self.weight_decay < 0:
+        if not (self.max_brightness_delta >= 0 and self.weight_decay >= 0):
             raise ValueError(
                 "max_brightness_delta and weight_decay are 0 or more, got "
                 f"{self.max_brightness_delta} and {self.weight_decay}."

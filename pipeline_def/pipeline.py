@@ -65,6 +65,7 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     )
     trainer.add_upstream_node(example_validator)
     baseline_model = BaselineModel(model_dir, config.baseline_version, fingerprint)
+    baseline_model.add_upstream_node(trainer)
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],

@@ -1,0 +1,116 @@
+import errno
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from components import model_registry, pusher
+
+PROVENANCE = {"training_fingerprint": "f1", "model_artifact_id": 7, "model_artifact_uri": "/m"}
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A folder laid out as a SavedModel."""
+    folder = tmp_path / "model"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    (folder / "variables/variables.index").write_bytes(b"index")
+    return folder
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_pushed_version_holds_the_model_and_where_it_came_from(model, tmp_path):
+    version = pusher.push(model, tmp_path / "serving/cifar10", PROVENANCE)
+    assert (version / "saved_model.pb").read_bytes() == b"graph"
+    assert (version / "variables/variables.index").read_bytes() == b"index"
+    assert (version / "assets.extra/mlmd_uuid").read_text() == "7\n"
+    assert json.loads((version / "assets.extra/pushed.json").read_text()) == PROVENANCE
+    (pushed,) = model_registry.pushed_versions(version.parent)
+    assert (pushed.path, pushed.training_fingerprint) == (version, "f1")
+
+
+def test_a_watcher_never_sees_a_version_without_its_model(model, tmp_path):
+    (model / "variables/variables.data").write_bytes(b"x" * 20_000_000)
+    serving = tmp_path / "serving"
+    serving.mkdir()
+    seen, torn, stop = set(), [], threading.Event()
+
+    def watch():
+        while not stop.is_set():
+            for path in list(serving.iterdir()):
+                if model_registry.is_version(path.name):
+                    seen.add(path.name)
+                    data = path / "variables/variables.data"
+                    if not data.is_file() or data.stat().st_size != 20_000_000:
+                        torn.append(path.name)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        pushed = {pusher.push(model, serving, PROVENANCE).name for _ in range(5)}
+    finally:
+        time.sleep(0.05)
+        stop.set()
+        watcher.join()
+    assert seen == pushed
+    assert torn == []
+
+
+def test_versions_rise_even_when_the_clock_falls_back(model, tmp_path, monkeypatch):
+    first = pusher.push(model, tmp_path / "serving", PROVENANCE)
+    monkeypatch.setattr(pusher.time, "time", lambda: 1_000.0)
+    second = pusher.push(model, tmp_path / "serving", PROVENANCE)
+    assert int(second.name) == int(first.name) + 1
+
+
+def test_a_version_is_the_unix_time(model, tmp_path):
+    before = int(time.time())
+    version = pusher.push(model, tmp_path / "serving", PROVENANCE)
+    assert before <= int(version.name) <= time.time()
+
+
+def test_a_folder_that_holds_no_model_is_not_overwritten_either(model, tmp_path, monkeypatch):
+    taken = tmp_path / "serving/5000"
+    taken.mkdir(parents=True)
+    (taken / "note").write_text("mine")
+    monkeypatch.setattr(pusher.time, "time", lambda: 5_000.0)
+    assert pusher.push(model, tmp_path / "serving", PROVENANCE).name == "5001"
+    assert (taken / "note").read_text() == "mine"
+
+
+def test_a_push_that_fails_leaves_nothing_behind(model, tmp_path, monkeypatch):
+    first = pusher.push(model, tmp_path / "serving", PROVENANCE)
+
+    def full_disk(source, target):
+        Path(target).mkdir()
+        (Path(target) / "saved_model.pb").write_bytes(b"gra")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pusher.shutil, "copytree", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        pusher.push(model, tmp_path / "serving", PROVENANCE)
+    assert [path.name for path in (tmp_path / "serving").iterdir()] == [first.name]
+
+
+def test_the_newest_versions_are_kept(model, tmp_path):
+    serving = tmp_path / "serving"
+    versions = [pusher.push(model, serving, PROVENANCE).name for _ in range(5)]
+    pusher.retire_old_versions(serving, keep_versions=2)
+    assert sorted(path.name for path in serving.iterdir()) == versions[-2:]
+
+
+def test_what_a_killed_push_left_is_removed_after_an_hour(model, tmp_path, monkeypatch):
+    serving = tmp_path / "serving"
+    (serving / ".staging-old").mkdir(parents=True)
+    pusher.push(model, serving, PROVENANCE)
+    assert hidden(serving) == [".staging-old"]  # may be a push under way
+    now = time.time()
+    monkeypatch.setattr(pusher.time, "time", lambda: now + 4_000)
+    pusher.push(model, serving, PROVENANCE)
+    assert hidden(serving) == []
