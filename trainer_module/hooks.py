@@ -1,0 +1,145 @@
+"""What is said and checked while training runs."""
+
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+from tensorflow.compat import v1
+
+logger = logging.getLogger("cifar.train")
+
+_STARTUP_STEPS = 10  # graph optimization and first allocations make these slow
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or the weights are no numbers any more."""
+
+    def __init__(self, found: str, step: int, learning_rate: float) -> None:
+        """Says what was found where, and what to do."""
+        super().__init__(
+            f"Training diverged: {found} at step {step:,}, with learning rate "
+            f"{learning_rate:g}. Nothing of it was saved. Try a lower rate, for example "
+            f"--set learning_rate={learning_rate / 3:.1g}; that starts anew."
+        )
+
+
+class LogHook(v1.train.SessionRunHook):
+    """Logs loss and speed at a steady rhythm, and stops at the first loss that is no number.
+
+    Attributes:
+        step: The last step done.
+        loss: The loss of that step.
+    """
+
+    def __init__(
+        self, train_steps: int, batch_size: int, log_every_steps: int, learning_rate: float
+    ) -> None:
+        """Takes what the lines say; one comes each `log_every_steps`."""
+        self.step = 0
+        self.loss = math.nan
+        self._train_steps = train_steps
+        self._batch_size = batch_size
+        self._log_every_steps = log_every_steps
+        self._learning_rate = learning_rate
+        self._step_seconds: list[float] = []
+        self._logged_steps = 0
+        self._start_seconds = 0.0
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """Returns the median speed of the steps after the first few; None without any."""
+        seconds = self._step_seconds[_STARTUP_STEPS:] or self._step_seconds[1:]
+        return self._batch_size / statistics.median(seconds) if seconds else None
+
+    def begin(self) -> None:
+        """Finds the loss that Estimator minimizes."""
+        self._loss_tensor = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
+        self._step_tensor = v1.train.get_global_step()
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        """Reads the step that was restored."""
+        self.step = int(session.run(self._step_tensor))
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
+        """Asks for the loss of this step."""
+        self._start_seconds = time.perf_counter()
+        return v1.train.SessionRunArgs(self._loss_tensor)
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        """Checks the loss, and logs when it is time.
+
+        Raises:
+            TrainingDivergedError: The loss is NaN or infinite.
+        """
+        self._step_seconds.append(time.perf_counter() - self._start_seconds)
+        self.step += 1
+        self.loss = float(run_values.results)
+        if not math.isfinite(self.loss):
+            raise TrainingDivergedError(
+                f"the loss is {self.loss}", self.step, self._learning_rate
+            )
+        if self.step % self._log_every_steps == 0 or self.step == self._train_steps:
+            self._log()
+
+    def _log(self) -> None:
+        seconds = self._step_seconds[self._logged_steps :]
+        self._logged_steps = len(self._step_seconds)
+        seconds_per_batch = sum(seconds) / len(seconds)
+        speed = self._batch_size / seconds_per_batch
+        logger.info(
+            f"step {self.step:,} of {self._train_steps:,}  loss {self.loss:.3f}  "
+            f"{speed:,.0f} images/s  {seconds_per_batch:.3f} s/batch",
+            extra={
+                "step": self.step,
+                "steps": self._train_steps,
+                "examples_per_second": speed,
+                "loss": self.loss,
+            },
+        )
+
+
+class FiniteGuard(v1.train.CheckpointSaverListener):
+    """Refuses to save weights that are no numbers, so that no run resumes from them."""
+
+    def __init__(self, learning_rate: float) -> None:
+        """Takes the rate for the error to name."""
+        self._learning_rate = learning_rate
+
+    def begin(self) -> None:
+        """Adds the check to the graph."""
+        floats = [v for v in v1.global_variables() if v.dtype.base_dtype.is_floating]
+        checks = [tf.reduce_all(tf.math.is_finite(v)) for v in floats]
+        self._all_finite = tf.reduce_all(tf.stack(checks))
+
+    def before_save(self, session: v1.Session, global_step_value: int) -> None:
+        """Raises TrainingDivergedError when a weight or an average is NaN or infinite."""
+        if not session.run(self._all_finite):
+            raise TrainingDivergedError(
+                "a weight is NaN or infinite", int(global_step_value), self._learning_rate
+            )
+
+
+class EvalListener(v1.train.CheckpointSaverListener):
+    """Evaluates the newest checkpoint whenever another `every_steps` are done."""
+
+    def __init__(
+        self, evaluate: Callable[[], None], every_steps: int, train_steps: int
+    ) -> None:
+        """Takes what to call; it finds the checkpoint by itself."""
+        self._evaluate = evaluate
+        self._every_steps = every_steps
+        self._train_steps = train_steps
+        self._rounds: int | None = None
+
+    def after_save(self, session: v1.Session, global_step_value: int) -> None:
+        """Evaluates when due; the saves at the start and the end of a run are not beside it."""
+        step = int(global_step_value)
+        rounds = step // self._every_steps
+        if self._rounds is not None and rounds > self._rounds and step < self._train_steps:
+            self._evaluate()
+        self._rounds = rounds

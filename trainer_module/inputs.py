@@ -1,0 +1,226 @@
+"""Examples → batches: reading, shuffling and the distortions of training.
+
+Every random draw is a function of the seed and the step alone. A run that was killed goes on
+with the very batches it would have seen, and the same seed always trains the same way.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from pipeline_def.config import PipelineConfig
+from trainer_module import features, preprocessing
+
+EVAL_BATCH_SIZE = 500
+_READ_BATCH_SIZE = 1_000
+_READ_SPEC = {
+    features.IMAGE: tf.io.FixedLenFeature([], tf.string),
+    features.LABEL: tf.io.FixedLenFeature([], tf.int64),
+}
+
+Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
+
+
+def find_files(patterns: Sequence[str]) -> list[str]:
+    """Returns the files that match, sorted by name.
+
+    Raises:
+        FileNotFoundError: Nothing matches.
+    """
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    if not files:
+        raise FileNotFoundError(
+            f"No examples match {', '.join(patterns)}. CifarExampleGen writes them; run the "
+            "pipeline from its start."
+        )
+    return files
+
+
+def read_serialized(files: Sequence[str]) -> tf.data.Dataset:
+    """Returns the serialized tf.Examples of TFRecord files, in order; `.gz` is unpacked."""
+    compression = "GZIP" if files[0].endswith(".gz") else ""
+    return tf.data.TFRecordDataset(files, compression, buffer_size=1 << 20)
+
+
+def count_examples(files: Sequence[str]) -> int:
+    """Returns how many examples the files hold. Reads eagerly."""
+    batches = read_serialized(files).batch(_READ_BATCH_SIZE)
+    return sum(int(batch.shape[0]) for batch in batches)
+
+
+def read_first(files: Sequence[str], count: int) -> list[bytes]:
+    """Returns the first serialized tf.Examples, at most `count`. Reads eagerly."""
+    return [serialized.numpy() for serialized in read_serialized(files).take(count)]
+
+
+def keys_of(examples: Sequence[bytes]) -> list[bytes]:
+    """Returns the key of each serialized tf.Example: where it came from."""
+    parsed = (tf.train.Example.FromString(serialized) for serialized in examples)
+    return [example.features.feature[features.KEY].bytes_list.value[0] for example in parsed]
+
+
+def train_dataset(
+    files: Sequence[str], num_examples: int, config: PipelineConfig, start_step: int
+) -> tf.data.Dataset:
+    """Returns endless distorted batches, the first being that of `start_step`.
+
+    The decoded images stay in memory (3 KB each), and each epoch is a new permutation of all
+    of them.
+
+    Args:
+        files: TFRecord files of tf.Examples.
+        num_examples: How many examples the files hold.
+        config: Batch size, distortions and seed.
+        start_step: Steps trained before.
+
+    Returns:
+        Batches: {`standardized_image`: float32, (n, 24, 24, 3)}, and labels, int64, (n,).
+    """
+    batches = batches_of_rows(num_examples, config.batch_size, config.seed, start_step)
+
+    def make_batch(
+        images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, rows: tf.Tensor
+    ) -> Batch:
+        seed = tf.stack([tf.constant(config.seed, tf.int64), step])
+        distorted = distort(tf.gather(images, rows), seed, config)
+        standardized = preprocessing.standardize(distorted)
+        return {features.STANDARDIZED_IMAGE: standardized}, tf.gather(labels, rows)
+
+    def batches_of(images: tf.Tensor, labels: tf.Tensor) -> tf.data.Dataset:
+        return batches.map(
+            lambda step, rows: make_batch(images, labels, step, rows),
+            num_parallel_calls=2,
+            deterministic=True,
+        ).prefetch(4)
+
+    return _read_all(files, num_examples).flat_map(batches_of)
+
+
+def batches_of_rows(
+    num_examples: int, batch_size: int, seed: int, start_step: int
+) -> tf.data.Dataset:
+    """Returns endless (step, rows) pairs: which examples each batch holds.
+
+    The batches cut through the row of all epochs laid end to end, each epoch a permutation
+    drawn from the seed and its number.
+    """
+    first_epoch, skipped = divmod(start_step * batch_size, num_examples)
+
+    def permutation(epoch: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.range(num_examples, dtype=tf.int64)
+        rows = tf.random.experimental.stateless_shuffle(rows, seed=tf.stack([seed, epoch]))
+        return tf.data.Dataset.from_tensor_slices(rows)
+
+    rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(permutation)
+    rows = rows.skip(skipped).batch(batch_size, drop_remainder=True)
+    return rows.enumerate(start_step)
+
+
+def distort(images: tf.Tensor, seed: tf.Tensor, config: PipelineConfig) -> tf.Tensor:
+    """Returns each image cropped, flipped, brightened and contrasted at random.
+
+    The order is the classic one, and every image has its own draws. A batch is distorted at
+    once: the crop and the flip are one gather of pixels, brightness and contrast one line.
+
+    Args:
+        images: uint8, shape (n, 32, 32, 3).
+        seed: int64, shape (2,): equal seeds distort equally.
+        config: Which distortions, and how strong.
+
+    Returns:
+        float32, shape (n, 24, 24, 3); values may leave 0 to 255, as nothing is clipped.
+    """
+    count = tf.shape(images)[0]
+    crop_seed, flip_seed, brightness_seed, contrast_seed = tf.unstack(
+        tf.random.experimental.stateless_split(seed, 4)
+    )
+    images = preprocessing.central_crop(images) if not config.random_crop else images
+    positions = int(images.shape[1]) - features.CROP_SIZE + 1
+    corners = tf.random.stateless_uniform([2, count], crop_seed, 0, positions, tf.int32)
+    flips = tf.zeros([count], tf.bool)
+    if config.random_flip:
+        flips = tf.random.stateless_uniform([count], flip_seed) < 0.5
+    cropped = tf.cast(crop_and_flip(images, corners[0], corners[1], flips), tf.float32)
+
+    factor_shape = [count, 1, 1, 1]
+    delta = config.max_brightness_delta
+    deltas = tf.random.stateless_uniform(factor_shape, brightness_seed, -delta, delta)
+    factors = tf.random.stateless_uniform(
+        factor_shape, contrast_seed, config.min_contrast, config.max_contrast
+    )
+    return adjust_brightness_and_contrast(cropped, deltas, factors)
+
+
+def crop_and_flip(
+    images: tf.Tensor, tops: tf.Tensor, lefts: tf.Tensor, flips: tf.Tensor
+) -> tf.Tensor:
+    """Returns the 24×24 window of each image, mirrored left to right where `flips` is true.
+
+    Args:
+        images: shape (n, height, width, 3).
+        tops: int32, shape (n,): first line of each window.
+        lefts: int32, shape (n,): first column of each window.
+        flips: bool, shape (n,).
+
+    Returns:
+        The dtype of `images`, shape (n, 24, 24, 3).
+    """
+    height, width = int(images.shape[1]), int(images.shape[2])
+    steps = tf.range(features.CROP_SIZE)
+    lines = tops[:, None] + steps
+    columns = lefts[:, None] + tf.where(flips[:, None], steps[::-1], steps)
+    image_starts = tf.range(tf.shape(images)[0]) * height * width
+    pixels = image_starts[:, None, None] + lines[:, :, None] * width + columns[:, None, :]
+    return tf.gather(tf.reshape(images, [-1, features.CHANNELS]), pixels)
+
+
+def adjust_brightness_and_contrast(
+    images: tf.Tensor, deltas: tf.Tensor, factors: tf.Tensor
+) -> tf.Tensor:
+    """Returns images with `deltas` added, then each channel stretched about its mean.
+
+    Args:
+        images: float32, shape (n, height, width, 3).
+        deltas: float32, shape (n, 1, 1, 1), in pixel values.
+        factors: float32, shape (n, 1, 1, 1); 1 leaves the contrast as it is.
+    """
+    means = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
+    return images * factors + (means * (1.0 - factors) + deltas)
+
+
+def eval_input_fn(
+    files: Sequence[str], transform_output: tft.TFTransformOutput
+) -> Callable[[], Batch]:
+    """Returns an input_fn: one pass over the files, in order, through the transform graph."""
+    return lambda: _transform(read_serialized(files), transform_output)
+
+
+def predict_input_fn(
+    examples: Sequence[bytes], transform_output: tft.TFTransformOutput
+) -> Callable[[], Batch]:
+    """Returns an input_fn: one pass over serialized examples, through the transform graph."""
+    return lambda: _transform(
+        tf.data.Dataset.from_tensor_slices(list(examples)), transform_output
+    )
+
+
+def _transform(serialized: tf.data.Dataset, transform_output: tft.TFTransformOutput) -> Batch:
+    spec = transform_output.raw_feature_spec()
+    raw = serialized.batch(EVAL_BATCH_SIZE).map(lambda batch: tf.io.parse_example(batch, spec))
+    # Transform's graph belongs in the Estimator's, not in one of tf.data.
+    iterator = tf.compat.v1.data.make_one_shot_iterator(raw.prefetch(2))
+    transformed = transform_output.transform_raw_features(iterator.get_next())
+    image = transformed[features.STANDARDIZED_IMAGE]
+    return {features.STANDARDIZED_IMAGE: image}, transformed[features.LABEL]
+
+
+def _read_all(files: Sequence[str], num_examples: int) -> tf.data.Dataset:
+    """Returns one element: all images, uint8 (n, 32, 32, 3), and all labels, int64 (n,)."""
+
+    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        raw = tf.io.parse_example(serialized, _READ_SPEC)
+        return preprocessing.decode(raw[features.IMAGE]), raw[features.LABEL]
+
+    batches = read_serialized(files).batch(_READ_BATCH_SIZE).map(decode)
+    return batches.unbatch().batch(num_examples, drop_remainder=True)

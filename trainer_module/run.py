@@ -1,0 +1,215 @@
+"""run_fn: what TFX's Trainer calls, and the summary of this folder."""
+
+import io
+import json
+import logging
+import os
+import posixpath
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from pipeline_def.config import PipelineConfig
+from trainer_module import export, features, hooks, inputs, model, preprocessing
+
+logger = logging.getLogger("cifar.train")
+
+SUMMARY_FILE = "training.json"
+PREDICTIONS_FILE = "eval_predictions.npz"
+PREDICTION_COUNT = 200  # eval examples whose predictions the serving check compares
+MAX_SKEW = 1e-4  # of standardized pixels
+_KEPT_CHECKPOINTS = 3
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the classifier, or goes on where a killed run was, and exports it for serving.
+
+    Args:
+        fn_args: What Trainer hands over. `custom_config` holds `config`, the fields of
+            PipelineConfig that training reads, and `checkpoint_dir`, the folder that a run
+            with the same data, code and settings comes back to.
+
+    Raises:
+        FileNotFoundError: There are no examples.
+        RuntimeError: Training and the transform graph disagree about pixels.
+        TrainingDivergedError: The loss or a weight is no number any more.
+    """
+    config = PipelineConfig(**fn_args.custom_config["config"])
+    train_files = inputs.find_files(fn_args.train_files)
+    eval_files = inputs.find_files(fn_args.eval_files)
+    transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
+    examples = inputs.read_first(eval_files, PREDICTION_COUNT)
+    check_no_skew(transform_output, examples)
+
+    num_train_examples = inputs.count_examples(train_files)
+    estimator = build_estimator(
+        config, fn_args.custom_config["checkpoint_dir"], num_train_examples
+    )
+    train(estimator, config, train_files, num_train_examples, eval_files, transform_output)
+    export.export_for_serving(estimator, fn_args.serving_model_dir, transform_output, examples)
+    keep_run(estimator.model_dir, fn_args.model_run_dir)
+    predictions_path = posixpath.join(fn_args.model_run_dir, PREDICTIONS_FILE)
+    write_predictions(estimator, predictions_path, examples, transform_output)
+
+
+def check_no_skew(transform_output: tft.TFTransformOutput, examples: Sequence[bytes]) -> None:
+    """Proves that training without distortion and the transform graph see the same pixels.
+
+    Raises:
+        RuntimeError: They differ by more than MAX_SKEW, as they do when a cached transform
+            graph is older than the code.
+    """
+    spec = transform_output.raw_feature_spec()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        raw = tf.io.parse_example(list(examples), spec)
+        raw_images = raw[features.IMAGE]
+        expected = preprocessing.standardize(
+            preprocessing.central_crop(preprocessing.decode(raw_images))
+        )
+        transformed = transform_output.transform_raw_features(raw)
+        difference = tf.abs(transformed[features.STANDARDIZED_IMAGE] - expected)
+        skew = float(session.run(tf.reduce_max(difference)))
+    if not skew <= MAX_SKEW:
+        raise RuntimeError(
+            f"The transform graph and the training path disagree by up to {skew:.3g} in "
+            f"standardized pixels; {MAX_SKEW:g} is allowed. The graph is from other code: "
+            "run the pipeline from Transform on (`--set enable_cache=false`)."
+        )
+
+
+def build_estimator(
+    config: PipelineConfig, checkpoint_dir: str, num_train_examples: int
+) -> tf.estimator.Estimator:
+    """Returns the Estimator, which finds its earlier checkpoints in `checkpoint_dir`."""
+    run_config = tf.estimator.RunConfig(
+        model_dir=checkpoint_dir,
+        tf_random_seed=config.seed,
+        save_summary_steps=config.summary_every_steps,
+        save_checkpoints_steps=config.checkpoint_every_steps,
+        keep_checkpoint_max=_KEPT_CHECKPOINTS,
+        log_step_count_steps=config.log_every_steps,
+        session_config=tf.compat.v1.ConfigProto(
+            allow_soft_placement=True, log_device_placement=config.log_device_placement
+        ),
+    )
+    params = {"config": config, "num_train_examples": num_train_examples}
+    return tf.estimator.Estimator(model.model_fn, config=run_config, params=params)
+
+
+def train(
+    estimator: tf.estimator.Estimator,
+    config: PipelineConfig,
+    train_files: Sequence[str],
+    num_train_examples: int,
+    eval_files: Sequence[str],
+    transform_output: tft.TFTransformOutput,
+) -> None:
+    """Trains up to `train_steps`, evaluating beside it, and writes the summary.
+
+    The summary lies with the checkpoints, so that a run which finds its training already
+    done still knows how it went.
+    """
+    start_step = read_step(estimator.model_dir)
+    summary = read_summary(estimator.model_dir)
+    evaluations = [e for e in summary.get("evaluations", []) if e["step"] <= start_step]
+    eval_fn = inputs.eval_input_fn(eval_files, transform_output)
+
+    def evaluate() -> None:
+        metrics = estimator.evaluate(eval_fn)
+        evaluation = {
+            "step": int(metrics["global_step"]),
+            "accuracy": float(metrics["accuracy"]),
+            "loss": float(metrics["loss"]),
+        }
+        evaluations.append(evaluation)
+        write_summary(estimator.model_dir, {**summary, "evaluations": evaluations})
+        logger.info(
+            f"step {evaluation['step']:,} evaluated  accuracy {evaluation['accuracy']:.4f}  "
+            f"loss {evaluation['loss']:.3f}"
+        )
+
+    if start_step < config.train_steps:
+        log_hook = hooks.LogHook(
+            config.train_steps, config.batch_size, config.log_every_steps, config.learning_rate
+        )
+        start_seconds = time.perf_counter()
+        estimator.train(
+            lambda: inputs.train_dataset(train_files, num_train_examples, config, start_step),
+            hooks=[log_hook],
+            max_steps=config.train_steps,
+            saving_listeners=[
+                hooks.FiniteGuard(config.learning_rate),
+                hooks.EvalListener(evaluate, config.eval_every_steps, config.train_steps),
+            ],
+        )
+        summary = {
+            "steps": log_hook.step,
+            "start_step": start_step,
+            "loss": log_hook.loss,
+            "examples_per_second": log_hook.examples_per_second,
+            "seconds": time.perf_counter() - start_seconds,
+            "train_examples": num_train_examples,
+            "compute_dtype": config.compute_dtype,
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+            "cores": os.cpu_count(),
+        }
+    else:
+        logger.info(f"All {start_step:,} steps were trained before; nothing to train.")
+    if not evaluations or evaluations[-1]["step"] < config.train_steps:
+        evaluate()
+    write_summary(estimator.model_dir, {**summary, "evaluations": evaluations})
+
+
+def read_step(checkpoint_dir: str) -> int:
+    """Returns the step of the newest checkpoint; 0 without one."""
+    checkpoint = tf.train.latest_checkpoint(checkpoint_dir)
+    return int(tf.train.load_variable(checkpoint, "global_step")) if checkpoint else 0
+
+
+def read_summary(directory: str) -> dict[str, Any]:
+    """Returns the summary of training kept in a folder; empty without one."""
+    path = posixpath.join(directory, SUMMARY_FILE)
+    if not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path) as file:
+        return json.loads(file.read())
+
+
+def write_summary(directory: str, summary: dict[str, Any]) -> None:
+    """Writes the summary of training, at once or not at all."""
+    path = posixpath.join(directory, SUMMARY_FILE)
+    with tf.io.gfile.GFile(path + ".new", "w") as file:
+        file.write(json.dumps(summary, indent=2) + "\n")
+    tf.io.gfile.rename(path + ".new", path, overwrite=True)
+
+
+def keep_run(checkpoint_dir: str, model_run_dir: str) -> None:
+    """Copies the summary and the event files, for TensorBoard, to the model run artifact."""
+    for directory in ("", "eval"):
+        source_dir = posixpath.join(checkpoint_dir, directory)
+        target_dir = posixpath.join(model_run_dir, directory)
+        tf.io.gfile.makedirs(target_dir)
+        for pattern in ("events.out.*", SUMMARY_FILE):
+            for path in tf.io.gfile.glob(posixpath.join(source_dir, pattern)):
+                target = posixpath.join(target_dir, posixpath.basename(path))
+                tf.io.gfile.copy(path, target, overwrite=True)
+
+
+def write_predictions(
+    estimator: tf.estimator.Estimator,
+    path: str,
+    examples: Sequence[bytes],
+    transform_output: tft.TFTransformOutput,
+) -> None:
+    """Writes what the Estimator itself predicts: `keys` (n,) and `probabilities` (n, 10)."""
+    predicted = estimator.predict(inputs.predict_input_fn(examples, transform_output))
+    probabilities = np.stack([prediction["probabilities"] for prediction in predicted])
+    content = io.BytesIO()  # np.savez seeks, which files of a bucket cannot
+    np.savez(content, keys=np.array(inputs.keys_of(examples)), probabilities=probabilities)
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(content.getvalue())
