@@ -65,9 +65,7 @@ def test_empty_batch_is_an_error():
 
 def test_error_tells_where_the_last_whole_record_ends():
     content = record(1) + record(2)[:-1]
-    with pytest.raises(
-        ValueError, match=r"1 cifar10 records .* 3,072 .* from offset 3,073 on"
-    ):
+    with pytest.raises(ValueError, match=r"1 cifar10 records .* 3,072 .* from offset 3,073 on"):
         decode_records(content)
 
 

