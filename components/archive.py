@@ -75,8 +75,8 @@ def check_is_safe(member: tarfile.TarInfo, archive: Path) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         found = "whose path leaves the folder"
-    elif not (member.isfile() or member.isdir()) or member.issparse():
-        found = "which is a link, a device or a sparse file"
+    elif not (member.isfile() or member.isdir()):
+        found = "which is a link or a device"
     else:
         return
     raise ValueError(

@@ -11,6 +11,7 @@ import numpy as np
 from components.cifar_format import BATCH_FILES, CIFAR10, check_labels, check_length
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
+READERS = 2  # threads, each with a file of 31 MB; hashing lets go of the interpreter lock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +92,7 @@ def read_dataset(
             f"{shown_as} lacks {', '.join(missing)}. CIFAR-10 has data_batch_1.bin to "
             "data_batch_5.bin and test_batch.bin; `cifar data fetch` gets them."
         )
-    # Hashing lets go of the interpreter lock, so files are read side by side.
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         found = pool.map(
             lambda name: check_batch(directory / name, f"{shown_as / name}"), BATCH_FILES
         )
@@ -121,7 +121,7 @@ def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[s
             return ""
         return f"{name} has SHA-256 {found}, expected {sums.get(name)}."
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         problems = dict(zip(BATCH_FILES, pool.map(problem_of, BATCH_FILES), strict=True))
     return {name: problem for name, problem in problems.items() if problem}
 

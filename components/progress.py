@@ -38,30 +38,25 @@ class Progress:
         self.say(f"{title}: done in {time.monotonic() - started:.1f} s")
 
     @contextlib.contextmanager
-    def _live_bar(
-        self, title: str, total_bytes: int | None
-    ) -> Iterator[Callable[[int], None]]:
+    def _live_bar(self, title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
         columns: list[rich.progress.ProgressColumn] = [
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
         ]
-        if total_bytes is not None:
+        if total_bytes is None:
+            columns += [rich.progress.TimeElapsedColumn()]
+        else:
             columns += [
                 rich.progress.DownloadColumn(),
                 rich.progress.TransferSpeedColumn(),
                 rich.progress.TimeRemainingColumn(),
             ]
-        columns.append(rich.progress.TimeElapsedColumn())
-        with rich.progress.Progress(
-            *columns, console=self._console, transient=True
-        ) as live:
+        with rich.progress.Progress(*columns, console=self._console, transient=True) as live:
             task = live.add_task(title, total=total_bytes)
             yield lambda done_bytes: live.update(task, completed=done_bytes)
 
     @contextlib.contextmanager
-    def _lines(
-        self, title: str, total_bytes: int | None
-    ) -> Iterator[Callable[[int], None]]:
+    def _lines(self, title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
         self.say(f"{title} …")
         last_line = time.monotonic()
 

@@ -275,3 +275,11 @@ def test_sample_begins_as_the_official_files_do(said, tmp_path):
         "data_batch_1.bin": [6, 9, 9, 4, 1],
         "test_batch.bin": [3, 8, 8, 0, 6],
     }
+
+
+def test_damaged_sample_is_not_used(monkeypatch, said, tmp_path):
+    sample = shutil.copytree(SAMPLE_DIR, tmp_path / "sample")
+    (sample / "data_batch_1.bin").write_bytes((sample / "test_batch.bin").read_bytes())
+    monkeypatch.setattr("components.dataset.SAMPLE_DIR", sample)
+    with pytest.raises(ValueError, match=r"is damaged: data_batch_1\.bin has SHA-256"):
+        locate("sample", tmp_path / "cifar10", said)
