@@ -1,0 +1,225 @@
+"""PredictionService and ModelService over gRPC."""
+
+import logging
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+    status_pb2,
+)
+
+from serving.model_server import inference
+from serving.model_server.flags import ServerConfig
+from serving.model_server.manager import ModelManager, Version
+from serving.model_server.metrics import Metrics
+from serving.model_server.servable import Servable
+from serving.model_server.status import (
+    Code,
+    ServingError,
+    invalid,
+    to_serving_error,
+    truncated,
+)
+
+# The client's own clock is exact; ours only stops work nobody waits for any more. Few
+# different limits keep few callables.
+TIMEOUT_STEPS_SECONDS = (1, 2, 4, 8, 16, 32, 64)
+HEALTH_SERVICES = ("", "ModelService", "PredictionService")
+
+_log = logging.getLogger(__name__)
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """The five RPCs of a model's users."""
+
+    def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
+        """Takes requests for the manager's models."""
+        self._manager = manager
+        self._metrics = metrics
+
+    def Predict(self, request, context):  # noqa: N802 - the protocol's name
+        """Runs one signature on tensors."""
+        return self._run("Predict", request, context, inference.predict)
+
+    def Classify(self, request, context):  # noqa: N802
+        """Returns classes and scores of examples."""
+        return self._run("Classify", request, context, inference.classify)
+
+    def Regress(self, request, context):  # noqa: N802
+        """Returns a value for each example."""
+        return self._run("Regress", request, context, inference.regress)
+
+    def MultiInference(self, request, context):  # noqa: N802
+        """Runs several signatures on the same examples."""
+        return self._run("MultiInference", request, context, inference.multi_inference)
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        """Returns the signatures."""
+
+        def answer() -> Message:
+            spec = required_spec(request)
+            inference.check_metadata_request(request)
+            with self._manager.borrow(spec) as servable:
+                return inference.get_model_metadata(servable)
+
+        return answered(context, answer)
+
+    def _run(
+        self,
+        api: str,
+        request: Any,
+        context: grpc.ServicerContext,
+        run: Callable[[Servable, Any, float | None], Message],
+    ) -> Message | None:
+        def answer() -> Message:
+            spec = first_spec(request) if api == "MultiInference" else request.model_spec
+            with self._metrics.request(spec.name, api, "GRPC"):
+                if api != "MultiInference":
+                    required_spec(request)
+                timeout = timeout_seconds(context)
+                with (
+                    self._manager.borrow(spec) as servable,
+                    self._metrics.runtime(spec.name, api),
+                ):
+                    response = run(servable, request, timeout)
+                if api != "Predict":
+                    self._metrics.examples(spec.name, inference.count(request.input))
+                return response
+
+        return answered(context, answer)
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """The two RPCs of a model's operators."""
+
+    def __init__(self, manager: ModelManager) -> None:
+        """Reports and changes what the manager serves."""
+        self._manager = manager
+
+    def GetModelStatus(self, request, context):  # noqa: N802
+        """Returns the states of a model's versions, newest first."""
+        return answered(
+            context, lambda: status_response(self._manager.status(required_spec(request)))
+        )
+
+    def HandleReloadConfigRequest(self, request, context):  # noqa: N802
+        """Replaces the config of models; returns when the new ones are available."""
+
+        def answer() -> Message:
+            if request.config.WhichOneof("config") != "model_config_list":
+                raise invalid(
+                    "ServerModelConfig type not supported by HandleReloadConfigRequest."
+                    " Only ModelConfigList is currently supported"
+                )
+            self._manager.reload_config(request.config, context.time_remaining())
+            return model_management_pb2.ReloadConfigResponse(status=status_proto(None))
+
+        return answered(context, answer)
+
+
+def answered(context: grpc.ServicerContext, answer: Callable[[], Message]) -> Message | None:
+    """Returns what `answer` returns; its error becomes the RPC's status."""
+    try:
+        return answer()
+    except Exception as error:
+        problem = to_serving_error(error)
+        if problem.code == Code.INTERNAL:
+            _log.exception("A request failed inside the server")
+        context.set_code(problem.code)
+        context.set_details(truncated(problem.message))
+        return None
+
+
+def required_spec(request: Any) -> model_pb2.ModelSpec:
+    """Returns the request's model_spec; INVALID_ARGUMENT without one."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return request.model_spec
+
+
+def first_spec(request: inference_pb2.MultiInferenceRequest) -> model_pb2.ModelSpec:
+    """Returns the first task's model_spec, an empty one without tasks."""
+    return request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+
+
+def timeout_seconds(context: grpc.ServicerContext) -> float | None:
+    """Returns how long the client's deadline leaves, up to the next step; None: no limit."""
+    remaining = context.time_remaining()
+    if remaining is None or remaining > TIMEOUT_STEPS_SECONDS[-1]:
+        return None
+    if remaining <= 0:
+        raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    return next(step for step in TIMEOUT_STEPS_SECONDS if remaining <= step)
+
+
+def status_response(
+    versions: list[Version],
+) -> get_model_status_pb2.GetModelStatusResponse:
+    """Returns the protocol's form of the versions' states."""
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for version in versions:
+        response.model_version_status.add(
+            version=version.number, state=version.state, status=status_proto(version.error)
+        )
+    return response
+
+
+def status_proto(error: ServingError | None) -> status_pb2.StatusProto:
+    """Returns the protocol's form of an outcome."""
+    if error is None:
+        return status_pb2.StatusProto()
+    code, _ = error.code.value
+    return status_pb2.StatusProto(error_code=code, error_message=error.message)
+
+
+def create_server(
+    config: ServerConfig, manager: ModelManager, metrics: Metrics
+) -> tuple[grpc.Server, int]:
+    """Returns a server that listens but does not answer yet, and its port.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    server = grpc.server(
+        futures.ThreadPoolExecutor(config.grpc_max_threads, thread_name_prefix="grpc"),
+        options=[
+            ("grpc.max_receive_message_length", config.max_request_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+            *_channel_arguments(config.grpc_channel_arguments),
+        ],
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(manager, metrics), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
+    if config.enable_grpc_healthcheck_service:
+        servicer = health.HealthServicer()
+        for service in HEALTH_SERVICES:
+            servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    address = f"{config.host}:{config.port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"Cannot listen on {address}: {error}. Try --port=0.") from error
+    return server, port
+
+
+def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    arguments: list[tuple[str, int | str]] = []
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        is_number = value.lstrip("-").isdigit()
+        arguments.append((key, int(value) if is_number else value))
+    return arguments

@@ -1,0 +1,455 @@
+"""JSON bodies to tensors and examples, and results back to JSON.
+
+The rules and the errors are those of json_tensor.cc in TensorFlow Serving 2.15.1. Regular
+lists of numbers take a fast path through NumPy; everything else, and every error, goes
+element by element.
+"""
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tensorflow.core.example import example_pb2, feature_pb2
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.python.framework import dtypes
+from tensorflow_serving.apis import classification_pb2, input_pb2, regression_pb2
+
+from serving.model_server import json_text, tensors
+from serving.model_server.status import Code, ServingError, invalid
+
+BASE64_KEY = "b64"
+BYTES_SUFFIX = "_bytes"
+
+_INTEGER_LIMITS = {
+    types_pb2.DT_INT8: (-(2**31), 2**31 - 1),
+    types_pb2.DT_INT16: (-(2**31), 2**31 - 1),
+    types_pb2.DT_INT32: (-(2**31), 2**31 - 1),
+    types_pb2.DT_UINT8: (-(2**31), 2**31 - 1),
+    types_pb2.DT_INT64: (-(2**63), 2**63 - 1),
+    types_pb2.DT_UINT32: (0, 2**32 - 1),
+    types_pb2.DT_UINT64: (0, 2**64 - 1),
+}
+# The largest integers a float holds without loss, and the largest float.
+_FLOAT_LIMITS = {
+    types_pb2.DT_FLOAT: (2**24 - 1, float(np.finfo(np.float32).max)),
+    types_pb2.DT_DOUBLE: (2**53 - 1, float(np.finfo(np.float64).max)),
+}
+_WRITABLE = (*_INTEGER_LIMITS, *_FLOAT_LIMITS, types_pb2.DT_BOOL, types_pb2.DT_STRING)
+
+TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
+
+
+def signature_name(document: Mapping[str, Any]) -> str:
+    """Returns the signature a body asks for, "" for the default."""
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid(
+            f"JSON Value: {json_text.text(document)} not formatted correctly. "
+            "'signature_name' key must be a string value."
+        )
+    return name
+
+
+def is_row_format(document: Mapping[str, Any]) -> bool:
+    """Returns whether a body has `instances` (rows) rather than `inputs` (columns)."""
+    if "instances" not in document:
+        if "inputs" not in document:
+            raise invalid("Missing 'inputs' or 'instances' key")
+        return False
+    instances = document["instances"]
+    problem = ""
+    if "inputs" in document:
+        problem = (
+            "Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
+            "to exist "
+        )
+    elif not isinstance(instances, list):
+        problem = "Expecting 'instances' to be an list/array"
+    elif not instances:
+        problem = "No values in 'instances' array"
+    if problem:
+        raise invalid(f"JSON Value: {json_text.text(document)} {problem}")
+    return True
+
+
+def tensors_of_rows(
+    instances: list, infos: TensorInfos, has_booleans: bool
+) -> dict[str, np.ndarray]:
+    """Returns the input tensors of a list with one item for each row.
+
+    Args:
+        instances: Values of the only input, or objects with a value for each input.
+        infos: The signature's inputs.
+        has_booleans: Whether there may be a true or false among the numbers, which NumPy
+            would take for 1 or 0.
+    """
+    if not isinstance(instances[0], dict) and len(infos) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input "
+            "tensors required as per tensorinfo_map"
+        )
+    rows_are_objects = _is_named(instances[0])
+    if not rows_are_objects:
+        name = next(iter(infos))
+        return {name: _rows(instances, infos[name].dtype, has_booleans)}
+    columns: dict[str, list] = {name: [] for name in infos}
+    for i, row in enumerate(instances):
+        _check_row_keys(i, row, infos)
+        for name in infos:
+            columns[name].append(row[name])
+    return {
+        name: _rows(values, infos[name].dtype, has_booleans, name)
+        for name, values in columns.items()
+    }
+
+
+def tensors_of_columns(
+    inputs: Any, infos: TensorInfos, has_booleans: bool
+) -> dict[str, np.ndarray]:
+    """Returns the input tensors of a value for the only input, or of an object of values."""
+    if not _is_named(inputs):
+        if len(infos) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input "
+                "tensors required as per tensorinfo_map"
+            )
+        inputs = {next(iter(infos)): inputs}
+    arrays = {}
+    for name, info in infos.items():
+        if name not in inputs:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        value = inputs[name]
+        fast = None if has_booleans else _fast_array(value, info.dtype)
+        arrays[name] = _exact_array(value, info.dtype) if fast is None else fast
+    return arrays
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not _is_base64(value)
+
+
+def _is_base64(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and len(value) == 1 and isinstance(value.get(BASE64_KEY), str)
+    )
+
+
+def _check_row_keys(i: int, row: Any, infos: TensorInfos) -> None:
+    if not _is_named(row):
+        raise invalid(f"Expecting object but got list at item {i} of input list")
+    for name in row:
+        if name not in infos:
+            raise invalid(
+                f"Failed to process element: {i} key: {name} of 'instances' list. Error: "
+                f"INVALID_ARGUMENT: JSON object: does not have named input: {name}"
+            )
+    if set(row) != set(infos):
+        raise invalid(
+            f"Failed to process element: {i} of 'instances' list. JSON object: "
+            f"{json_text.text(row)} keys must be equal to: {','.join(sorted(infos))}"
+        )
+
+
+def _rows(values: list, dtype: int, has_booleans: bool, name: str = "") -> np.ndarray:
+    """Returns the values of one input, all of one shape, joined along a new first axis."""
+    fast = None if has_booleans else _fast_array(values, dtype)
+    if fast is not None:
+        return fast
+    rows: list[np.ndarray] = []
+    for i, value in enumerate(values):
+        if not name and _is_named(value):
+            raise invalid(f"Expecting value/list but got object at item {i} of input list")
+        try:
+            row = _exact_array(value, dtype)
+            _check_same_shape(rows[0] if rows else row, row)
+        except ServingError as error:
+            key = f" key: {name}" if name else ""
+            raise invalid(
+                f"Failed to process element: {i}{key} of 'instances' list. Error: "
+                f"{error.code.name}: {error.message}"
+            ) from error
+        rows.append(row)
+    return np.stack(rows)
+
+
+def _check_same_shape(first: np.ndarray, row: np.ndarray) -> None:
+    if first.size != row.size:
+        raise invalid(f"Expecting tensor size: {first.size} but got: {row.size}")
+    if first.shape != row.shape:
+        raise invalid(f"Expecting shape {_shape(first)} but got: {_shape(row)}")
+
+
+def _shape(array: np.ndarray) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _fast_array(value: Any, dtype: int) -> np.ndarray | None:
+    """Returns the array of a regular list of numbers, None for everything else."""
+    try:
+        array = np.array(value)
+    except (ValueError, OverflowError):
+        return None
+    if not array.size:
+        return None
+    if dtype in _INTEGER_LIMITS and array.dtype == np.int64:
+        low, high = _INTEGER_LIMITS[dtype]
+        fits = low <= int(array.min()) and int(array.max()) <= high
+    elif dtype in _FLOAT_LIMITS and array.dtype in (np.int64, np.float64):
+        # Not for NaN, for which every comparison is false.
+        fits = bool(np.all(np.abs(array) <= _FLOAT_LIMITS[dtype][0]))
+    else:
+        return None
+    return array.astype(tensors.numpy_dtype(dtype)) if fits else None
+
+
+def _exact_array(value: Any, dtype: int) -> np.ndarray:
+    """Returns the array of any JSON value, element by element."""
+    shape: list[int] = []
+    first = value
+    while isinstance(first, list):
+        shape.append(len(first))
+        if not first:
+            break
+        first = first[0]
+    flat: list = []
+    _fill(value, 0, shape, dtype, flat)
+    target = tensors.numpy_dtype(dtype)
+    if target.hasobject:
+        array = np.empty(len(flat), object)
+        array[:] = flat
+        return array.reshape(shape)
+    if dtype in _INTEGER_LIMITS and target.itemsize < 4:
+        return np.array(flat, np.int32).astype(target).reshape(shape)  # wraps, as in C++
+    return np.array(flat, target).reshape(shape)
+
+
+def _fill(value: Any, level: int, shape: list[int], dtype: int, flat: list) -> None:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise invalid(
+                f"JSON Value: {json_text.text(value)} found at incorrect level: "
+                f"{level + 1} in the JSON DOM. Expected at level: {len(shape)}"
+            )
+        flat.append(_scalar(value, dtype))
+        return
+    if level >= len(shape):
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} "
+            f"expected size: {shape[level]}"
+        )
+    for item in value:
+        _fill(item, level + 1, shape, dtype, flat)
+
+
+def _scalar(value: Any, dtype: int) -> Any:
+    """Returns a JSON value as an element of a tensor."""
+    if isinstance(value, dict):
+        if dtype == types_pb2.DT_STRING:
+            return _decode_base64(value)
+        raise _type_error(value, dtype)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if dtype in _FLOAT_LIMITS:
+        if not is_number:
+            raise _type_error(value, dtype)
+        _check_lossless(value, dtype)
+        return value
+    if dtype in _INTEGER_LIMITS:
+        low, high = _INTEGER_LIMITS[dtype]
+        if not (is_number and isinstance(value, int) and low <= value <= high):
+            raise _type_error(value, dtype)
+        return value
+    if dtype == types_pb2.DT_STRING:
+        if not isinstance(value, str):
+            raise _type_error(value, dtype)
+        return json_text.encode(value)
+    if dtype == types_pb2.DT_BOOL:
+        if not isinstance(value, bool):
+            raise _type_error(value, dtype)
+        return value
+    raise ServingError(
+        Code.UNIMPLEMENTED,
+        f"Conversion of JSON Value: {json_text.text(value)} to type: {_dtype_name(dtype)}",
+    )
+
+
+def _check_lossless(value: int | float, dtype: int) -> None:
+    largest_integer, largest = _FLOAT_LIMITS[dtype]
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        is_lossless = abs(value) <= largest_integer
+    else:
+        is_lossless = not np.isfinite(float(value)) or abs(value) <= largest
+    if not is_lossless:
+        raise invalid(
+            f"Cannot convert JSON value: {json_text.text(value)} to "
+            f"{_dtype_name(dtype)} without loss of precision."
+        )
+
+
+def _type_error(value: Any, dtype: int) -> ServingError:
+    return invalid(
+        f"JSON Value: {json_text.text(value)} Type: {json_text.type_name(value)} is not "
+        f"of expected type: {_dtype_name(dtype)}"
+    )
+
+
+def _dtype_name(dtype: int) -> str:
+    return dtypes.as_dtype(dtype).name
+
+
+def _decode_base64(value: dict) -> bytes:
+    if not _is_base64(value):
+        raise invalid(
+            f"JSON Value: {json_text.text(value)} not formatted correctly for base64 data"
+        )
+    encoded = value[BASE64_KEY].rstrip("=")
+    try:
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid("Unable to base64 decode") from error
+
+
+def examples(document: Mapping[str, Any]) -> input_pb2.Input:
+    """Returns the examples, and the context, of a body for classify or regress."""
+    result = input_pb2.Input()
+    with_context = "context" in document
+    if with_context:
+        context = _example(document["context"])
+        result.example_list_with_context.context.CopyFrom(context)
+    rows = document.get("examples")
+    problem = ""
+    if "examples" not in document:
+        problem = "When method is classify, key 'examples' is expected and was not found"
+    elif not isinstance(rows, list):
+        problem = "Expecting 'examples' value to be an list/array"
+    elif not rows:
+        problem = "'examples' value is an empty array"
+    if problem or rows is None:
+        raise invalid(f"JSON Value: {json_text.text(document)} {problem}")
+    holder = result.example_list_with_context if with_context else result.example_list
+    holder.examples.extend(_example(row) for row in rows)
+    return result
+
+
+def _example(value: Any) -> example_pb2.Example:
+    if not isinstance(value, dict):
+        raise invalid(f"Example must be JSON object but got JSON {json_text.type_name(value)}")
+    example = example_pb2.Example()
+    for name, content in value.items():
+        feature = example.features.feature[name]
+        for element in content if isinstance(content, list) else [content]:
+            _add_to_feature(element, name, feature)
+    return example
+
+
+def _add_to_feature(value: Any, name: str, feature: feature_pb2.Feature) -> None:
+    if isinstance(value, (bool, int)):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        _kind(feature, "int64", name).append(int(value))
+    elif isinstance(value, float):
+        _kind(feature, "float", name)
+        _check_lossless(value, types_pb2.DT_FLOAT)
+        feature.float_list.value.append(value)
+    elif isinstance(value, str):
+        _kind(feature, "bytes", name).append(json_text.encode(value))
+    elif _is_base64(value):
+        _kind(feature, "bytes", name).append(_decode_base64(value))
+    else:
+        raise invalid(
+            f"Feature: {name} has element with unexpected JSON type: "
+            f"{json_text.type_name(value)}"
+        )
+
+
+def _kind(feature: feature_pb2.Feature, kind: str, name: str) -> Any:
+    """Returns the list of a kind of values, unless the feature has another kind."""
+    known = feature.WhichOneof("kind")
+    if known not in (None, f"{kind}_list"):
+        raise invalid(
+            f"Unexpected element type in feature: {name} expecting type: "
+            f"{known.removesuffix('_list')}"
+        )
+    return getattr(feature, f"{kind}_list").value
+
+
+def rows_json(outputs: Mapping[str, np.ndarray]) -> str:
+    """Returns `{"predictions": [...]}`: an item for each row of the outputs."""
+    batch_size = None
+    for name, array in outputs.items():
+        if not array.ndim:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if batch_size not in (None, len(array)):
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} "
+                f"expecting: {batch_size}"
+            )
+        batch_size = len(array)
+    columns = {name: _items(name, array) for name, array in outputs.items()}
+    if len(columns) == 1:
+        rows = next(iter(columns.values()))
+    else:
+        keys = [json_text.string(name.encode()) for name in columns]
+        rows = [
+            "{" + ", ".join(f"{k}: {v}" for k, v in zip(keys, row, strict=True)) + "}"
+            for row in zip(*columns.values(), strict=True)
+        ]
+    return '{"predictions": [' + ", ".join(rows) + "]}"
+
+
+def columns_json(outputs: Mapping[str, np.ndarray]) -> str:
+    """Returns `{"outputs": ...}`: the only output, or an object of all."""
+    texts = {name: _items(name, array[np.newaxis])[0] for name, array in outputs.items()}
+    if len(texts) == 1:
+        return f'{{"outputs": {next(iter(texts.values()))}}}'
+    pairs = (f"{json_text.string(name.encode())}: {t}" for name, t in texts.items())
+    return '{"outputs": {' + ", ".join(pairs) + "}}"
+
+
+def _items(name: str, array: np.ndarray) -> list[str]:
+    """Returns the JSON of each item along the first axis."""
+    texts = _flat_json(name, array)
+    for axis in range(array.ndim - 1, 0, -1):
+        size, count = array.shape[axis], math.prod(array.shape[:axis])
+        texts = ["[" + ", ".join(texts[i * size : (i + 1) * size]) + "]" for i in range(count)]
+    return texts
+
+
+def _flat_json(name: str, array: np.ndarray) -> list[str]:
+    dtype = tensors.data_type(array)
+    flat = np.ravel(array)
+    if dtype not in _WRITABLE:
+        raise invalid(f"Failed to write JSON value for tensor type: {_dtype_name(dtype)}")
+    if dtype in _FLOAT_LIMITS:
+        return json_text.numbers(flat)
+    if dtype == types_pb2.DT_BOOL:
+        return ["true" if value else "false" for value in flat]
+    if dtype != types_pb2.DT_STRING:
+        return [str(value) for value in flat.tolist()]
+    if name.endswith(BYTES_SUFFIX):
+        return [f'{{"b64": "{base64.b64encode(value).decode()}"}}' for value in flat]
+    return [json_text.string(value) for value in flat]
+
+
+def classification_json(result: classification_pb2.ClassificationResult) -> str:
+    """Returns `{"results": [[[label, score], ...], ...]}`."""
+    rows = []
+    for classifications in result.classifications:
+        labels = [json_text.string(c.label.encode()) for c in classifications.classes]
+        scores = json_text.numbers(
+            np.array([c.score for c in classifications.classes], np.float32)
+        )
+        pairs = (f"[{label}, {score}]" for label, score in zip(labels, scores, strict=True))
+        rows.append("[" + ", ".join(pairs) + "]")
+    return '{"results": [' + ", ".join(rows) + "]}"
+
+
+def regression_json(result: regression_pb2.RegressionResult) -> str:
+    """Returns `{"results": [value, ...]}`."""
+    values = np.array([r.value for r in result.regressions], np.float32)
+    return '{"results": [' + ", ".join(json_text.numbers(values)) + "]}"

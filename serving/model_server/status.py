@@ -1,0 +1,66 @@
+"""Errors as the protocol states them: a status code and a message."""
+
+from typing import TypeAlias
+
+import grpc
+
+Code: TypeAlias = grpc.StatusCode
+
+HTTP_STATUS = {
+    Code.OK: 200,
+    Code.INVALID_ARGUMENT: 400,
+    Code.FAILED_PRECONDITION: 400,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.PERMISSION_DENIED: 403,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.ABORTED: 409,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.CANCELLED: 499,
+    Code.UNIMPLEMENTED: 501,
+    Code.UNAVAILABLE: 503,
+    Code.DEADLINE_EXCEEDED: 504,
+}  # every other code is 500
+
+MAX_MESSAGE_LENGTH = 1024  # in gRPC, where the message travels in a header
+
+_CODE_OF_NUMBER = {code.value[0]: code for code in Code}
+
+
+class ServingError(Exception):
+    """A request or a load that failed, with the status a client shall see."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        """Keeps both parts; `str` of the error is the message."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def invalid(message: str) -> ServingError:
+    """Returns the error of a request that can never succeed."""
+    return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def to_serving_error(error: Exception) -> ServingError:
+    """Returns `error` as a ServingError; TensorFlow's errors keep their code."""
+    if isinstance(error, ServingError):
+        return error
+    number = getattr(error, "error_code", None)
+    if isinstance(number, int):
+        message = str(getattr(error, "message", error))
+        return ServingError(_CODE_OF_NUMBER.get(number, Code.UNKNOWN), message)
+    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def truncated(message: str) -> str:
+    """Returns the message cut at what a gRPC header should hold."""
+    if len(message) <= MAX_MESSAGE_LENGTH:
+        return message
+    return message[:MAX_MESSAGE_LENGTH] + "...TRUNCATED"
+
+
+def http_status(code: Code) -> int:
+    """Returns the HTTP status that stands for a status code."""
+    return HTTP_STATUS.get(code, 500)

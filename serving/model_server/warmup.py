@@ -1,0 +1,81 @@
+"""The first requests of a model, replayed from its folder before anyone else's.
+
+A SavedModel may hold records of requests in `assets.extra`; TensorFlow optimizes a graph
+the first time each shape of it is run, and these runs take that time off real requests.
+"""
+
+import logging
+import time
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.model_server import inference
+from serving.model_server.servable import Servable
+from serving.model_server.status import Code, ServingError, invalid
+
+RECORDS_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+
+_log = logging.getLogger(__name__)
+
+
+def warm_up(servable: Servable, iterations: int = 1) -> int:
+    """Replays the model's warm-up records, each `iterations` times.
+
+    Returns:
+        The number of records; 0 without a file of them.
+
+    Raises:
+        ServingError: The file is damaged or has more than 1,000 records, or a request in
+            it fails. Such a model does not become available.
+    """
+    path = servable.path / RECORDS_FILE
+    if not path.exists():
+        return 0
+    start = time.perf_counter()
+    records = read_records(path)
+    for log in records:
+        for _ in range(iterations):
+            replay(servable, log)
+    _log.info(
+        "Replayed %d warm-up records of %s version %d in %.1f s",
+        len(records), servable.name, servable.version, time.perf_counter() - start,
+    )  # fmt: skip
+    return len(records)
+
+
+def read_records(path: Path) -> list[prediction_log_pb2.PredictionLog]:
+    """Returns the requests recorded in a file."""
+    try:
+        # A dataset stops at the first record too many; it need not read the rest.
+        serialized = list(
+            tf.data.TFRecordDataset(str(path)).take(MAX_RECORDS + 1).as_numpy_iterator()
+        )
+    except tf.errors.DataLossError as error:
+        raise ServingError(
+            Code.DATA_LOSS,
+            f"{error.message}. Please verify your warmup data is in TFRecord format.",
+        ) from error
+    if len(serialized) > MAX_RECORDS:
+        raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+    try:
+        return [prediction_log_pb2.PredictionLog.FromString(one) for one in serialized]
+    except ValueError as error:  # what protobuf's DecodeError is
+        raise invalid(f"Failed to parse warmup record from {path}") from error
+
+
+def replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
+    """Runs one recorded request; its response is dropped."""
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        inference.predict(servable, log.predict_log.request)
+    elif kind == "classify_log":
+        inference.classify(servable, log.classify_log.request)
+    elif kind == "regress_log":
+        inference.regress(servable, log.regress_log.request)
+    elif kind == "multi_inference_log":
+        inference.multi_inference(servable, log.multi_inference_log.request)
+    else:
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
