@@ -58,13 +58,17 @@ def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfi
         min_accuracy: The least accuracy that blesses, a fraction.
         max_accuracy_drop: How far below the baseline's accuracy still blesses, a fraction.
     """
-    threshold = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(
-            lower_bound=wrappers_pb2.DoubleValue(value=min_accuracy)
-        ),
-        change_threshold=tfma.GenericChangeThreshold(
-            direction=tfma.MetricDirection.HIGHER_IS_BETTER,
-            absolute=wrappers_pb2.DoubleValue(value=-max_accuracy_drop),
+    # A plain `threshold` holds for every slice; the gate is on the whole of eval.
+    overall_threshold = tfma.PerSliceMetricThreshold(
+        slicing_specs=[tfma.SlicingSpec()],
+        threshold=tfma.MetricThreshold(
+            value_threshold=tfma.GenericValueThreshold(
+                lower_bound=wrappers_pb2.DoubleValue(value=min_accuracy)
+            ),
+            change_threshold=tfma.GenericChangeThreshold(
+                direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+                absolute=wrappers_pb2.DoubleValue(value=-max_accuracy_drop),
+            ),
         ),
     )
     metrics = [
@@ -72,7 +76,7 @@ def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfi
         tfma.MetricConfig(
             class_name="SparseCategoricalAccuracy",
             config=f'"name": "{ACCURACY}"',
-            threshold=threshold,
+            per_slice_thresholds=[overall_threshold],
         ),
         tfma.MetricConfig(
             class_name="SparseCategoricalCrossentropy", config=f'"name": "{CROSS_ENTROPY}"'

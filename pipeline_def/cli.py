@@ -119,9 +119,11 @@ def run(
     Exit code 0: pushed. 3: trained and evaluated, but the gate did not bless the model.
     1: failed. 2: a wrong option.
     """
-    config = apply_settings(
-        dataclasses.replace(PRESETS[preset], data=data_source, output_dir=output), settings
-    )
+    config = dataclasses.replace(PRESETS[preset], data=data_source, output_dir=output)
+    try:
+        config = apply_settings(config, settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     from pipeline_def import local_runner
 
     record = local_runner.run(config, verbose)

@@ -134,7 +134,6 @@ def write_record(record: dict[str, Any], *paths: Path) -> None:
 
 def summary_lines(record: dict[str, Any]) -> list[str]:
     """Returns what a person reads at the end of a run."""
-    gate = record["gate"]
     lines = [
         "",
         f"Accuracy {record['accuracy']:.2%} on {record['eval_examples']:,} eval images "
@@ -143,19 +142,12 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
     ]
     for name, accuracy in record["class_accuracy"].items():
         lines.append(f"  {name:<12} {accuracy:7.2%}  {'▇' * round(accuracy * 30)}")
-    baseline = (
-        f"version {gate['baseline_version']} has {gate['baseline_accuracy']:.2%}, may fall by "
-        f"{gate['max_accuracy_drop']:.2%}"
-        if gate["baseline_accuracy"] is not None
-        else "no other version to compare with"
-    )
-    verdict = "blessed" if record["blessed"] else "NOT BLESSED"
+    rate = record["examples_per_second"]
     lines += [
         "",
-        f"Gate      {verdict}: {record['accuracy']:.2%} where {gate['min_accuracy']:.2%} is "
-        f"asked for; {baseline}",
-        f"Training  {record['train_steps']:,} steps, "
-        f"{record['examples_per_second']:,.0f} images/s",
+        f"Gate      {gate_verdict(record)}",
+        f"Training  {record['train_steps']:,} steps"
+        + (f", {rate:,.0f} images/s" if rate else ""),
         f"Time      {duration(record['seconds'])}",
     ]
     if record["status"] == "pushed":
@@ -169,3 +161,21 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
     else:
         lines += ["Pushed    nothing; what was pushed before is untouched"]
     return lines
+
+
+def gate_verdict(record: dict[str, Any]) -> str:
+    """Returns what the gate said, with its numbers."""
+    gate = record["gate"]
+    if not record["blessed"]:
+        return "NOT BLESSED: " + "; ".join(gate["refusals"])
+    verdict = (
+        f"blessed: accuracy is {record['accuracy']:.2%}, at least {gate['min_accuracy']:.2%} "
+        "is asked for"
+    )
+    if gate["baseline_version"] is None:
+        return verdict + "; there is no other version to compare with"
+    change = record["accuracy"] - gate["baseline_accuracy"]
+    return (
+        f"{verdict}; {change:+.2%} against version {gate['baseline_version']}, "
+        f"{-gate['max_accuracy_drop']:.2%} is allowed"
+    )

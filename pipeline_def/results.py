@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import validation_result_pb2
 from tfx import types
 
 from components import baseline_model
@@ -94,7 +95,18 @@ def refusals(evaluation_dir: str) -> list[str]:
     """Returns each threshold the candidate failed, in words; none if it was blessed."""
     validation = tfma.load_validation_result(evaluation_dir)
     return [
-        f"{failure.metric_key.name}: {failure.message or 'below its threshold'}".strip()
+        _refusal(failure)
         for per_slice in validation.metric_validations_per_slice
         for failure in per_slice.failures
     ]
+
+
+def _refusal(failure: validation_result_pb2.ValidationFailure) -> str:
+    """Returns one failed threshold in words."""
+    value = failure.metric_value.double_value.value
+    threshold = failure.metric_threshold
+    if failure.metric_key.is_diff:
+        limit = -threshold.change_threshold.absolute.value
+        return f"accuracy fell by {-value:.2%} against the baseline, {limit:.2%} is allowed"
+    limit = threshold.value_threshold.lower_bound.value
+    return f"accuracy is {value:.2%}, at least {limit:.2%} is asked for"

@@ -43,5 +43,5 @@ def test_an_edited_data_file_changes_the_version(project):
 
 
 def test_a_module_that_is_not_there_is_an_error(project):
-    with pytest.raises(ModuleNotFoundError, match="trainer_module.absent"):
+    with pytest.raises(ModuleNotFoundError, match=r"trainer_module\.absent"):
         code_version("trainer_module.absent")
