@@ -11,12 +11,14 @@ from tensorflow.core.protobuf import config_pb2
 
 from serving.model_server import config as configs
 from serving.model_server import grpc_service, rest, warmup
+from serving.model_server.batching import BatchingServable
 from serving.model_server.flags import ServerConfig
 from serving.model_server.manager import LoadPolicy, ModelManager
 from serving.model_server.metrics import Metrics
 from serving.model_server.servable import Servable
 from serving.model_server.status import ServingError, to_serving_error
 
+PER_MODEL_BATCHING_FILE = "batching_params.pbtxt"
 MLMD_FILE = Path("assets.extra") / "mlmd_uuid"
 
 _log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class ModelServer:
         )
         self._models = configs.read_models(config)
         metrics_path = configs.read_metrics_path(config)
+        if config.enable_batching and config.batching_parameters_file:
+            configs.read_batching_parameters(Path(config.batching_parameters_file))
         self._grpc, grpc_port = grpc_service.create_server(config, self.manager, self.metrics)
         timeout_ms = config.rest_api_timeout_in_ms
         api = rest.RestApi(
@@ -117,7 +121,15 @@ def load(
         Exception: TensorFlow cannot load it, or a warm-up request fails.
     """
     tags = tuple(config.saved_model_tags.split(","))
-    servable = Servable(path, name, version, tags, session_config(config))
+    parameters = batching_parameters(config, path)
+    servable: Servable
+    if parameters:
+        servable = BatchingServable(
+            path, name, version, tags, session_config(config),
+            parameters=parameters, metrics=metrics,
+        )  # fmt: skip
+    else:
+        servable = Servable(path, name, version, tags, session_config(config))
     try:
         if config.enable_model_warmup:
             _warm_up(config, metrics, servable)
@@ -128,6 +140,18 @@ def load(
     if mlmd_file.exists():
         metrics.mlmd.set(1, name, str(version), mlmd_file.read_text().strip())
     return servable
+
+
+def batching_parameters(config: ServerConfig, path: Path) -> configs.BatchingParameters | None:
+    """Returns how the requests of a version are batched; None where they are not."""
+    if not config.enable_batching:
+        return None
+    if config.enable_per_model_batching_parameters:
+        own_file = path / PER_MODEL_BATCHING_FILE
+        return configs.read_batching_parameters(own_file) if own_file.exists() else None
+    if config.batching_parameters_file:
+        return configs.read_batching_parameters(Path(config.batching_parameters_file))
+    return configs.BatchingParameters()
 
 
 def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
