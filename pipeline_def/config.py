@@ -110,6 +110,11 @@ class PipelineConfig:
                 f"{self.max_brightness_delta} and {self.weight_decay}."
             )
 
+    def as_record(self) -> dict[str, Any]:
+        """Returns every field by name, for files people share: without a password."""
+        url = re.sub(r"(//[^/@]*):[^/@]*@", r"\1:…@", self.metadata_url)
+        return dataclasses.asdict(self) | {"metadata_url": url}
+
     def trainer_fields(self) -> dict[str, Any]:
         """Returns the fields the Trainer reads: those of the weights and of its rhythm."""
         rhythm = (

@@ -24,8 +24,7 @@ from tfx.types import artifact_utils
 from components import model_registry
 from pipeline_def.config import PipelineConfig
 
-Execution = metadata_store_pb2.Execution
-Artifact = metadata_store_pb2.Artifact
+COMPLETED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +84,10 @@ def run_nodes(
 def _was_cached(handle: metadata.Metadata, name: str, execution_id: int) -> bool:
     """Returns whether the execution was cached; raises RuntimeError if it did not complete."""
     (execution,) = handle.store.get_executions_by_id([execution_id])
-    if execution.last_known_state not in (Execution.COMPLETE, Execution.CACHED):
-        state = Execution.State.Name(execution.last_known_state)
+    if execution.last_known_state not in COMPLETED:
+        state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
         raise RuntimeError(f"{name} ended as {state}, not COMPLETE; the log says why.")
-    return bool(execution.last_known_state == Execution.CACHED)
+    return bool(execution.last_known_state == metadata_store_pb2.Execution.CACHED)
 
 
 def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types.Artifact]:
@@ -126,14 +125,15 @@ def forget_missing_pushes(connection: metadata_store_pb2.ConnectionConfig) -> No
     """
     with metadata.Metadata(connection) as handle:
         pushes = handle.store.get_artifacts_by_type("PushedModel")
-        gone = [push for push in pushes if push.state == Artifact.LIVE and _is_gone(push)]
+        live = [push for push in pushes if push.state == metadata_store_pb2.Artifact.LIVE]
+        gone = [push for push in live if _is_gone(push)]
         for push in gone:
-            push.state = Artifact.DELETED
+            push.state = metadata_store_pb2.Artifact.DELETED
         if gone:
             handle.store.put_artifacts(gone)
 
 
-def _is_gone(push: Artifact) -> bool:
+def _is_gone(push: metadata_store_pb2.Artifact) -> bool:
     """Returns whether a push says where its version is, and it is not there."""
     destination = push.custom_properties["pushed_destination"].string_value
     return bool(destination) and not model_registry.holds_model(Path(destination))

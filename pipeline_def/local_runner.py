@@ -43,7 +43,7 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
             config = dataclasses.replace(
                 config, data_dir=str(data.directory), data_fingerprint=data.fingerprint
             )
-            record |= {"data_source": data.source, "config": dataclasses.asdict(config)}
+            record |= {"data_source": data.source, "config": config.as_record()}
             with quiet(run_dir / "run.log", verbose) as console:
                 run_stages(config, data, record, console)
         except BaseException as error:

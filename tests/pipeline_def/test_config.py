@@ -68,3 +68,9 @@ def test_presets_are_named_after_themselves():
     }
     for config in PRESETS.values():
         assert dataclasses.replace(config) == config  # checked again, and valid
+
+
+def test_the_record_of_a_run_does_not_hold_the_password():
+    config = dataclasses.replace(REFERENCE, metadata_url="mysql://tfx:s3cret@db/mlmd")
+    assert config.as_record()["metadata_url"] == "mysql://tfx:…@db/mlmd"
+    assert config.as_record()["seed"] == config.seed

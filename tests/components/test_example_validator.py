@@ -1,0 +1,84 @@
+"""Statistics by the real StatisticsGen, judged by our gate against the curated schema."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tfx.components.statistics_gen import executor as statistics_gen
+from tfx.types import standard_artifacts
+
+from components import example_validator
+from pipeline_def.code_version import ROOT
+
+
+def example(**features) -> bytes:
+    """Returns a serialized tf.Example; a feature given as None is left out."""
+    values = {"image": bytes(3072), "label": 3, "key": b"batch:0"} | features
+    kinds = {
+        name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        if isinstance(value, int)
+        else tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in values.items()
+        if value is not None
+    }
+    return tf.train.Example(features=tf.train.Features(feature=kinds)).SerializeToString()
+
+
+def artifact(kind: type, folder: Path):
+    made = kind()
+    made.uri = str(folder)
+    return made
+
+
+def validate(folder: Path, train: list[bytes], evaluation: list[bytes]) -> Path:
+    """Runs StatisticsGen and the gate on two splits; returns the anomalies folder."""
+    for split, records in (("train", train), ("eval", evaluation)):
+        split_dir = folder / "examples" / f"Split-{split}"
+        split_dir.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(split_dir / "data_tfrecord-00000-of-00001")) as writer:
+            for record in records:
+                writer.write(record)
+    (folder / "schema").mkdir()
+    (folder / "schema/schema.pbtxt").write_bytes(
+        (ROOT / "components/schema.pbtxt").read_bytes()
+    )
+    examples = artifact(standard_artifacts.Examples, folder / "examples")
+    examples.split_names = json.dumps(["train", "eval"])
+    schema = artifact(standard_artifacts.Schema, folder / "schema")
+    statistics = artifact(standard_artifacts.ExampleStatistics, folder / "statistics")
+    anomalies = artifact(standard_artifacts.ExampleAnomalies, folder / "anomalies")
+    statistics_gen.Executor().Do(
+        {"examples": [examples], "schema": [schema]}, {"statistics": [statistics]}, {}
+    )
+    example_validator.Executor().Do(
+        {"statistics": [statistics], "schema": [schema]}, {"anomalies": [anomalies]}, {}
+    )
+    return folder / "anomalies"
+
+
+def test_examples_that_fit_the_schema_pass(tmp_path):
+    anomalies = validate(tmp_path, [example(), example(label=0)], [example(label=9)])
+    assert (anomalies / "Split-train/SchemaDiff.pb").is_file()
+
+
+@pytest.mark.parametrize(
+    ("features", "found"),
+    [
+        ({"label": 10}, r"train: label: .*10"),
+        ({"image": None}, r"train: image: .*missing"),
+    ],
+)
+def test_an_anomaly_stops_the_run_and_is_in_the_message(tmp_path, features, found):
+    with pytest.raises(ValueError, match=found):
+        validate(tmp_path, [example(), example(**features)], [example()])
+
+
+def test_a_feature_missing_everywhere_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"eval: key: .*missing"):
+        validate(tmp_path, [example()], [example(key=None)])
+
+
+def test_an_empty_split_is_named(tmp_path):
+    with pytest.raises(ValueError, match="eval: the split is empty"):
+        validate(tmp_path, [example()], [])

@@ -1,0 +1,34 @@
+import dataclasses
+
+import pytest
+
+from pipeline_def.config import REFERENCE
+from pipeline_def.launch import metadata_connection
+
+
+def connection(url: str):
+    return metadata_connection(dataclasses.replace(REFERENCE, metadata_url=url))
+
+
+def test_metadata_is_a_file_in_the_output_folder(tmp_path):
+    config = dataclasses.replace(REFERENCE, output_dir=str(tmp_path))
+    sqlite = metadata_connection(config).sqlite
+    assert sqlite.filename_uri == str(tmp_path / "metadata.sqlite")
+
+
+def test_metadata_may_be_a_mysql_server():
+    mysql = connection("mysql://tfx:p%40ss@db.example:3307/mlmd").mysql
+    assert (mysql.host, mysql.port, mysql.database) == ("db.example", 3307, "mlmd")
+    assert (mysql.user, mysql.password) == ("tfx", "p@ss")
+
+
+def test_metadata_may_be_a_postgresql_server():
+    postgresql = connection("postgresql://tfx@db.example/mlmd").postgresql
+    assert (postgresql.host, postgresql.port) == ("db.example", "5432")
+    assert (postgresql.dbname, postgresql.user) == ("mlmd", "tfx")
+
+
+@pytest.mark.parametrize("url", ["oracle://db/mlmd", "mysql://db", "mysql:///mlmd", "db"])
+def test_another_metadata_url_is_refused_without_its_password(url):
+    with pytest.raises(ValueError, match="mysql://USER:PASSWORD@HOST:PORT/DATABASE"):
+        connection(url)
