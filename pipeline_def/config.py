@@ -68,10 +68,13 @@ class PipelineConfig:
     max_accuracy_drop: float = 0.01  # against the last pushed model
 
     # push
+    serving_dir: str = (
+        ""  # holds <model_name>/<version>; an empty string is <output_dir>/serving
+    )
     model_name: str = "cifar10"
     keep_versions: int = 3
 
-    # metadata: an empty string is SQLite in the output folder; else mysql://… or postgresql://…
+    # metadata: an empty string is SQLite in the output folder; else mysql://USER:PASSWORD@HOST/DB
     metadata_url: str = ""
     enable_cache: bool = True
 

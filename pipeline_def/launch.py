@@ -140,32 +140,31 @@ def _is_gone(push: metadata_store_pb2.Artifact) -> bool:
 
 
 def metadata_connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
-    """Returns the metadata store of a config: SQLite in the output folder, or a server.
+    """Returns the metadata store of a config: SQLite in the output folder, or MySQL.
 
     Raises:
-        ValueError: `metadata_url` is neither mysql://… nor postgresql://….
+        ValueError: `metadata_url` is no mysql://… with a host and a database.
     """
     if not config.metadata_url:
         path = Path(config.output_dir) / "metadata.sqlite"
         return metadata.sqlite_metadata_connection_config(str(path))
     url = urllib.parse.urlsplit(config.metadata_url)
     database = url.path.lstrip("/")
-    if url.scheme not in ("mysql", "postgresql") or not url.hostname or not database:
+    if url.scheme == "postgresql":
         raise ValueError(
-            "metadata_url is mysql://USER:PASSWORD@HOST:PORT/DATABASE or postgresql://…, "
-            f"got {url.scheme}://… without a host or a database."
+            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for a "
+            "text with a backslash, and the Evaluator's parameters hold some. Use "
+            "mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL or MariaDB)."
         )
-    connection = metadata_store_pb2.ConnectionConfig()
-    if url.scheme == "mysql":
-        connection.mysql.host = url.hostname
-        connection.mysql.port = url.port or 3306
-        connection.mysql.database = database
-        connection.mysql.user = urllib.parse.unquote(url.username or "")
-        connection.mysql.password = urllib.parse.unquote(url.password or "")
-    else:
-        connection.postgresql.host = url.hostname
-        connection.postgresql.port = str(url.port or 5432)
-        connection.postgresql.dbname = database
-        connection.postgresql.user = urllib.parse.unquote(url.username or "")
-        connection.postgresql.password = urllib.parse.unquote(url.password or "")
-    return connection
+    if url.scheme != "mysql" or not url.hostname or not database:
+        raise ValueError(
+            "metadata_url is mysql://USER:PASSWORD@HOST:PORT/DATABASE, got "
+            f"{url.scheme or 'no scheme'}://{url.hostname or 'no host'}/{database}."
+        )
+    return metadata.mysql_metadata_connection_config(
+        host=url.hostname,
+        port=url.port or 3306,
+        database=database,
+        username=urllib.parse.unquote(url.username or ""),
+        password=urllib.parse.unquote(url.password or ""),
+    )

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import filelock
 from components import dataset, model_registry
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, duration, quiet
+
+log = logging.getLogger(__name__)
 
 # Set before TensorFlow is first imported: its C++ side reads it once.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -33,6 +36,7 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
         config,
         data_dir=str(Path(config.data_dir).resolve()),
         output_dir=str(Path(config.output_dir).resolve()),
+        serving_dir=config.serving_dir and str(Path(config.serving_dir).resolve()),
     )
     output = Path(config.output_dir)
     with sole_run(output):
@@ -45,7 +49,12 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
             )
             record |= {"data_source": data.source, "config": config.as_record()}
             with quiet(run_dir / "run.log", verbose) as console:
-                run_stages(config, data, record, console)
+                try:
+                    run_stages(config, data, record, console)
+                except BaseException:
+                    log.exception("The run failed")
+                    console.say(f"The log of this run: {run_dir / 'run.log'}")
+                    raise
         except BaseException as error:
             record["error"] = str(error) or type(error).__name__
             raise
