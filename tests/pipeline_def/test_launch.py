@@ -23,7 +23,7 @@ def test_metadata_may_be_a_mysql_server():
 
 
 def test_a_postgresql_server_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match="ml-metadata.*broken SQL.*mysql://"):
+    with pytest.raises(ValueError, match=r"ml-metadata.*broken SQL.*mysql://"):
         connection("postgresql://tfx@db.example/mlmd")
 
 
