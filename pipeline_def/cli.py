@@ -1,6 +1,8 @@
 """The console script `cifar`. Heavy modules are imported by the command that needs them."""
 
 import dataclasses
+import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,11 @@ from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
 
 DATA_DIR = PipelineConfig().data_dir
 NOT_BLESSED_EXIT_CODE = 3
+BENCHMARKS = [  # of these, the ones that are there
+    name
+    for name in ("pipeline", "training", "serving", "kubeflow", "report")
+    if (Path(__file__).parents[1] / "benchmarks" / f"{name}.py").is_file()
+]
 
 
 class OneLineErrors(click.Group):
@@ -131,3 +138,24 @@ def run(
     if record["data_source"] == "sample":
         click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
     sys.exit(0 if record["status"] == "pushed" else NOT_BLESSED_EXIT_CODE)
+
+
+@main.command()
+@click.argument("name", type=click.Choice(BENCHMARKS))
+@click.option(
+    "--data",
+    "data_source",
+    metavar="auto|sample|DIR|ARCHIVE",
+    help="What to measure on, as in `cifar run`.",
+)
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
+def bench(name: str, data_source: str | None, json_output: bool) -> None:
+    """Measure what the README says of NAME, here and now.
+
+    Exit code 1: a target was missed.
+    """
+    measure = importlib.import_module(f"benchmarks.{name}").main
+    options = {"data": data_source} if data_source else {}
+    if not options.keys() <= inspect.signature(measure).parameters.keys():
+        raise click.UsageError(f"The benchmark {name} takes no --data.")
+    sys.exit(measure(json_output, **options))

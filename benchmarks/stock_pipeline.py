@@ -1,0 +1,96 @@
+"""What the same stages take in a pipeline of unmodified TFX components.
+
+Every option is at its default, as in TFX's own examples: Transform writes what it makes
+of each image, and statistics of it. The command runs the pipeline with TFX's own runner:
+`python -m benchmarks.stock_pipeline EXAMPLES_DIR OUTPUT_DIR [MODEL_DIR]`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from ml_metadata import metadata_store
+from tfx.components import Evaluator, ImportExampleGen, SchemaGen, StatisticsGen, Transform
+from tfx.dsl.components.base import base_node
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration import metadata, pipeline
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.proto import example_gen_pb2
+from tfx.types import standard_artifacts
+
+from components.evaluator import eval_config
+from trainer_module import features
+
+PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
+STAGES_FILE = "stages.json"  # seconds by stage
+
+
+def create_pipeline(
+    examples_dir: Path, output_dir: Path, model_dir: Path | None
+) -> pipeline.Pipeline:
+    """Returns the pipeline: the data stages, and the Evaluator where there is a model.
+
+    Args:
+        examples_dir: Holds `Split-train` and `Split-eval`, TFRecords of tf.Examples.
+        output_dir: For the artifacts and the metadata.
+        model_dir: A model artifact's folder: `Format-Serving` in it is a SavedModel.
+    """
+    splits = [
+        example_gen_pb2.Input.Split(name=name, pattern=f"Split-{name}/*")
+        for name in (features.TRAIN_SPLIT, features.EVAL_SPLIT)
+    ]
+    example_gen = ImportExampleGen(
+        input_base=str(examples_dir), input_config=example_gen_pb2.Input(splits=splits)
+    )
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+    schema_gen = SchemaGen(statistics=statistics_gen.outputs["statistics"])
+    transform = Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn=PREPROCESSING_FN,
+    )
+    nodes: list[base_node.BaseNode] = [example_gen, statistics_gen, schema_gen, transform]
+    if model_dir:
+        model = Importer(source_uri=str(model_dir), artifact_type=standard_artifacts.Model)
+        evaluator = Evaluator(
+            examples=example_gen.outputs["examples"],
+            model=model.outputs["result"],
+            schema=schema_gen.outputs["schema"],
+            eval_config=eval_config(min_accuracy=0.0, max_accuracy_drop=0.0),
+        )
+        nodes += [model, evaluator]
+    return pipeline.Pipeline(
+        pipeline_name="stock",
+        pipeline_root=str(output_dir / "pipeline"),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            str(output_dir / "metadata.sqlite")
+        ),
+        components=nodes,
+    )
+
+
+def read_stage_seconds(definition: pipeline.Pipeline) -> dict[str, float]:
+    """Returns the seconds of each stage that ran, in order, as metadata has them."""
+    store = metadata_store.MetadataStore(definition.metadata_connection_config)
+    names = {kind.id: kind.name.rpartition(".")[2] for kind in store.get_execution_types()}
+    return {
+        names[execution.type_id]: (
+            execution.last_update_time_since_epoch - execution.create_time_since_epoch
+        )
+        / 1000
+        for execution in sorted(store.get_executions(), key=lambda execution: execution.id)
+    }
+
+
+def main(examples_dir: str, output_dir: str, model_dir: str = "") -> None:
+    """Runs the pipeline and writes the seconds of its stages to `OUTPUT_DIR/stages.json`."""
+    output = Path(output_dir).resolve()
+    definition = create_pipeline(
+        Path(examples_dir).resolve(), output, Path(model_dir).resolve() if model_dir else None
+    )
+    LocalDagRunner().run(definition)
+    (output / STAGES_FILE).write_text(json.dumps(read_stage_seconds(definition)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
