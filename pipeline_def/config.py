@@ -68,9 +68,7 @@ class PipelineConfig:
     max_accuracy_drop: float = 0.01  # against the last pushed model
 
     # push
-    serving_dir: str = (
-        ""  # holds <model_name>/<version>; an empty string is <output_dir>/serving
-    )
+    serving_dir: str = ""  # the serving root; an empty string is <output_dir>/serving
     model_name: str = "cifar10"
     keep_versions: int = 3
 

@@ -104,7 +104,8 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
 
 def serving_model_dir(config: PipelineConfig) -> Path:
     """Returns the folder of the pushed versions, the one TensorFlow Serving watches."""
-    return Path(config.output_dir) / "serving" / config.model_name
+    root = Path(config.serving_dir or Path(config.output_dir) / "serving")
+    return root / config.model_name
 
 
 def training_fingerprint(config: PipelineConfig) -> str:
