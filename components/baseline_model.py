@@ -88,6 +88,11 @@ class BaselineModel(base_component.BaseComponent):
         )
 
 
+def version_of(baseline: types.Artifact) -> str | None:
+    """Returns which pushed version the artifact holds; None if it is empty."""
+    return baseline.get_string_custom_property(VERSION_PROPERTY) or None
+
+
 def find_baseline(model_dir: Path, version: str, training_fingerprint: str) -> Path | None:
     """Returns the folder of the baseline version, or None where there is none.
 

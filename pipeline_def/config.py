@@ -67,6 +67,10 @@ class PipelineConfig:
     min_accuracy: float = 0.80
     max_accuracy_drop: float = 0.01  # against the last pushed model
 
+    # serving check: what the candidate's server must keep
+    max_serving_difference: float = 1e-5  # of a probability, from what the Trainer predicted
+    max_latency_milliseconds: float = 200.0  # median of one image over gRPC
+
     # push
     serving_dir: str = ""  # the serving root; an empty string is <output_dir>/serving
     model_name: str = "cifar10"
@@ -146,6 +150,8 @@ _POSITIVE = (
     "summary_every_steps",
     "checkpoint_every_steps",
     "eval_every_steps",
+    "max_serving_difference",
+    "max_latency_milliseconds",
     "keep_versions",
 )
 _FRACTIONS = ("momentum", "ema_decay", "min_accuracy", "max_accuracy_drop")

@@ -154,7 +154,8 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
     rate = record["examples_per_second"]
     lines += [
         "",
-        f"Gate      {gate_verdict(record)}",
+        f"Gate      {record['gate']['verdict']}",
+        f"Serving   {record['serving_check']['verdict']}",
         f"Training  {record['train_steps']:,} steps"
         + (f", {rate:,.0f} images/s" if rate else ""),
         f"Time      {duration(record['seconds'])}",
@@ -170,21 +171,3 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
     else:
         lines += ["Pushed    nothing; what was pushed before is untouched"]
     return lines
-
-
-def gate_verdict(record: dict[str, Any]) -> str:
-    """Returns what the gate said, with its numbers."""
-    gate = record["gate"]
-    if not record["blessed"]:
-        return "NOT BLESSED: " + "; ".join(gate["refusals"])
-    verdict = (
-        f"blessed: accuracy is {record['accuracy']:.2%}, at least {gate['min_accuracy']:.2%} "
-        "is asked for"
-    )
-    if gate["baseline_version"] is None:
-        return verdict + "; there is no other version to compare with"
-    change = record["accuracy"] - gate["baseline_accuracy"]
-    return (
-        f"{verdict}; {change:+.2%} against version {gate['baseline_version']}, "
-        f"{-gate['max_accuracy_drop']:.2%} is allowed"
-    )

@@ -1,6 +1,7 @@
 """The pipeline: one definition for the laptop and for Kubeflow.
 
-batches → examples → statistics → schema check → transform graph → train → evaluate → push
+batches → examples → statistics → schema check → transform graph → train → evaluate
+→ serving check → push
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from components.evaluator import Evaluator, eval_config
 from components.example_gen import CifarExampleGen
 from components.example_validator import ExampleValidator
 from components.pusher import Pusher
+from components.serving_check import ServingCheck
 from pipeline_def.code_version import ROOT, code_version
 from pipeline_def.config import PipelineConfig
 
@@ -73,9 +75,18 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         schema=schema_gen.outputs["schema"],
         eval_config=eval_config(config.min_accuracy, config.max_accuracy_drop),
     )
+    serving_check = ServingCheck(
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        examples=example_gen.outputs["examples"],
+        max_difference=config.max_serving_difference,
+        max_latency_milliseconds=config.max_latency_milliseconds,
+    )
+    serving_check.add_upstream_node(evaluator)
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_check.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=model_dir)
         ),
@@ -96,6 +107,9 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
             depends_on_code(trainer, "trainer_module.run"),
             depends_on_code(baseline_model, "components.baseline_model"),
             depends_on_code(evaluator, "components.evaluator"),
+            depends_on_code(
+                serving_check, "components.serving_check", "serving.model_server.__main__"
+            ),
             depends_on_code(pusher, "components.pusher"),
         ],
         enable_cache=config.enable_cache,

@@ -27,6 +27,7 @@ STAGES = [
     "Trainer",
     "BaselineModel",
     "Evaluator",
+    "ServingCheck",
     "Pusher",
 ]
 
@@ -174,6 +175,17 @@ def test_a_model_worse_than_the_pushed_one_is_not_pushed(project, first_record):
     assert gate["refusals"] == [
         f"accuracy fell by {drop:.2%} against the baseline, 2.00% is allowed"
     ]
+    assert project.versions() == before
+
+
+def test_a_model_that_fails_the_serving_check_is_not_pushed(project, first_record):
+    before = project.versions()
+    result = project.run("--set", "max_latency_milliseconds=0.001")
+    assert result.returncode == 3, result.stdout + result.stderr
+    record = project.record()
+    assert (record["status"], record["blessed"]) == ("not_blessed", False)
+    assert "at most 0.001 ms is allowed" in record["serving_check"]["verdict"]
+    assert record["serving_check"]["verdict"] in result.stdout
     assert project.versions() == before
 
 

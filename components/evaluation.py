@@ -1,0 +1,101 @@
+"""What the Evaluator found, read back from its artifact: metrics, verdict and reasons."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import validation_result_pb2
+
+from components.evaluator import ACCURACY, CROSS_ENTROPY, TOP_3
+from trainer_module import features
+
+# The names TFMA gives the models of an unnamed spec: the candidate's depends on whether
+# there is a baseline.
+CANDIDATE = ("", "candidate")
+BASELINE = ("baseline",)
+
+
+def read_metrics(evaluation_dir: str, names: Sequence[str] = CANDIDATE) -> dict[str, Any]:
+    """Returns a model's metrics on eval, overall and for each class; {} without the model."""
+    by_label: dict[int | None, dict[str, float]] = {}
+    for metrics in tfma.load_metrics(evaluation_dir):
+        keys = metrics.slice_key.single_slice_keys
+        by_label[keys[0].int64_value if keys else None] = {
+            entry.key.name: entry.value.double_value.value
+            for entry in metrics.metric_keys_and_values
+            if entry.key.model_name in names and not entry.key.is_diff
+        }
+    overall = by_label.pop(None)
+    if ACCURACY not in overall:
+        return {}
+    return {
+        "accuracy": overall[ACCURACY],
+        "top_3_accuracy": overall[TOP_3],
+        "cross_entropy": overall[CROSS_ENTROPY],
+        "eval_examples": int(overall["example_count"]),
+        "class_accuracy": {
+            features.CLASS_NAMES[label]: metrics[ACCURACY]
+            for label, metrics in sorted(by_label.items())  # type: ignore[type-var]
+        },
+    }
+
+
+def read_gate(
+    evaluation_dir: str,
+    min_accuracy: float,
+    max_accuracy_drop: float,
+    baseline_version: str | None,
+) -> dict[str, Any]:
+    """Returns what the candidate was asked for, what it was compared with, and the verdict.
+
+    Args:
+        evaluation_dir: The Evaluator's artifact.
+        min_accuracy: What was asked for, a fraction.
+        max_accuracy_drop: What was allowed against the baseline, a fraction.
+        baseline_version: The pushed version compared with, if there was one.
+    """
+    gate = {
+        "min_accuracy": min_accuracy,
+        "max_accuracy_drop": max_accuracy_drop,
+        "baseline_version": baseline_version,
+        "baseline_accuracy": read_metrics(evaluation_dir, BASELINE).get("accuracy"),
+        "refusals": refusals(evaluation_dir),
+    }
+    return gate | {"verdict": verdict(read_metrics(evaluation_dir)["accuracy"], gate)}
+
+
+def verdict(accuracy: float, gate: dict[str, Any]) -> str:
+    """Returns what the gate said, with its numbers."""
+    if gate["refusals"]:
+        return "NOT BLESSED: " + "; ".join(gate["refusals"])
+    words = (
+        f"blessed: accuracy is {accuracy:.2%}, at least {gate['min_accuracy']:.2%} is asked for"
+    )
+    if gate["baseline_accuracy"] is None:
+        return words + "; there is no other version to compare with"
+    change = accuracy - gate["baseline_accuracy"]
+    return (
+        f"{words}; {change:+.2%} against version {gate['baseline_version']}, "
+        f"{-gate['max_accuracy_drop']:.2%} is allowed"
+    )
+
+
+def refusals(evaluation_dir: str) -> list[str]:
+    """Returns each threshold the candidate failed, in words; none if it was blessed."""
+    validation = tfma.load_validation_result(evaluation_dir)
+    return [
+        _refusal(failure)
+        for per_slice in validation.metric_validations_per_slice
+        for failure in per_slice.failures
+    ]
+
+
+def _refusal(failure: validation_result_pb2.ValidationFailure) -> str:
+    """Returns one failed threshold in words."""
+    value = failure.metric_value.double_value.value
+    threshold = failure.metric_threshold
+    if failure.metric_key.is_diff:
+        limit = -threshold.change_threshold.absolute.value
+        return f"accuracy fell by {-value:.2%} against the baseline, {limit:.2%} is allowed"
+    limit = threshold.value_threshold.lower_bound.value
+    return f"accuracy is {value:.2%}, at least {limit:.2%} is asked for"
