@@ -1,7 +1,9 @@
 """model_fn: the network, its loss, one training step and the averaged weights."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
@@ -68,34 +70,50 @@ def infer(images: tf.Tensor, config: PipelineConfig) -> tf.Tensor:
     """
     dtype = tf.as_dtype(config.compute_dtype)
     x = tf.cast(images, dtype)
-    x = _convolution("conv1", x, config.conv_stddev, bias=0.0)
-    x = tf.nn.max_pool2d(x, ksize=3, strides=2, padding="SAME", name="pool1")
-    x = local_response_normalization(x, name="norm1")
-    x = _convolution("conv2", x, config.conv_stddev, bias=0.1)
-    x = local_response_normalization(x, name="norm2")
-    x = tf.nn.max_pool2d(x, ksize=3, strides=2, padding="SAME", name="pool2")
+    x = _convolution("conv1", x, config.conv_stddev, bias=0.0, pool_first=True)
+    x = local_response_normalization(x)
+    x = _convolution("conv2", x, config.conv_stddev, bias=0.1, pool_first=False)
+    x = _max_pool(local_response_normalization(x))
     x = tf.reshape(x, [-1, int(x.shape[1]) * int(x.shape[2]) * int(x.shape[3])])
-    x = _summarize_activation(tf.nn.relu(_dense("local3", x, 384, stddev=0.04, bias=0.1)))
-    x = _summarize_activation(tf.nn.relu(_dense("local4", x, 192, stddev=0.04, bias=0.1)))
-    logits = _dense("softmax_linear", x, NUM_CLASSES, stddev=1 / 192, bias=0.0)
-    return _summarize_activation(tf.cast(logits, tf.float32))
+    x = _dense("local3", x, 384, stddev=0.04, bias=0.1, activate=tf.nn.relu)
+    x = _dense("local4", x, 192, stddev=0.04, bias=0.1, activate=tf.nn.relu)
+    x = _dense("softmax_linear", x, NUM_CLASSES, stddev=1 / 192, bias=0.0, activate=tf.identity)
+    return tf.cast(x, tf.float32)
 
 
-def local_response_normalization(x: tf.Tensor, name: str) -> tf.Tensor:
+@tf.custom_gradient
+def local_response_normalization(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Returns x / (1 + alpha · Σ x²)^0.75, the sum over channels at most 4 away.
 
-    `tf.nn.lrn` computes the same. The sum as a product with a banded matrix, and the power as
-    rsqrt(s) · sqrt(rsqrt(s)), take about half its time on a CPU.
+    `tf.nn.lrn` computes the same in four times the time. Here the sum is a product with a
+    banded matrix, and the power rsqrt(s) · sqrt(rsqrt(s)), in float32 since bfloat16 holds
+    nothing between 1 and 1.0078. The gradient reuses both.
+
+    Args:
+        x: shape (n, height, width, channels).
+
+    Returns:
+        The dtype and shape of `x`.
     """
-    with tf.name_scope(name):
-        channels = int(x.shape[-1])
-        ones = tf.ones([channels, channels], x.dtype)
-        band = _LRN_ALPHA * tf.cast(
-            tf.linalg.band_part(ones, _LRN_RADIUS, _LRN_RADIUS), x.dtype
-        )
-        sums = tf.nn.conv2d(tf.square(x), band[None, None], strides=1, padding="VALID")
-        root = tf.math.rsqrt(sums + tf.cast(_LRN_BIAS, x.dtype))
-        return x * (root * tf.sqrt(root))
+    channels = int(x.shape[-1])
+    distance = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
+    band = (distance <= _LRN_RADIUS) * _LRN_ALPHA
+
+    def sum_neighbours(values: tf.Tensor, factor: float) -> tf.Tensor:
+        kernel = tf.constant(factor * band[None, None], values.dtype)
+        return tf.nn.conv2d(values, kernel, strides=1, padding="VALID")
+
+    root = tf.math.rsqrt(1.0 + tf.cast(sum_neighbours(tf.square(x), 1.0), tf.float32))
+    power = tf.cast(root * tf.sqrt(root), x.dtype)
+    inverse = tf.cast(tf.square(root), x.dtype)
+    normalized = x * power
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        # The derivative of s^-0.75 is -0.75 · s^-1.75, and that of x² is 2 x.
+        neighbours = sum_neighbours(upstream * normalized * inverse, -1.5)
+        return upstream * power + x * neighbours
+
+    return normalized, gradient
 
 
 def losses_of(
@@ -120,7 +138,9 @@ def train(
     learning_rate = v1.train.exponential_decay(
         config.learning_rate,
         step,
-        decay_steps=int(config.epochs_per_decay * num_train_examples / config.batch_size),
+        decay_steps=max(
+            1, int(config.epochs_per_decay * num_train_examples / config.batch_size)
+        ),
         decay_rate=config.learning_rate_decay_factor,
         staircase=config.decay_staircase,
     )
@@ -174,21 +194,45 @@ def export_outputs_of(
     }
 
 
-def _convolution(name: str, x: tf.Tensor, stddev: float, bias: float) -> tf.Tensor:
-    """Returns relu(5×5 convolution to 64 channels + bias)."""
+def _convolution(
+    name: str, x: tf.Tensor, stddev: float, bias: float, pool_first: bool
+) -> tf.Tensor:
+    """Returns relu(5×5 convolution to 64 channels + biases), pooled if `pool_first`.
+
+    Adding a bias and relu keep the order of values. So pooling the bare products gives what
+    pooling the activations would, and leaves a quarter of the values to add and cut.
+    """
     with v1.variable_scope(name):
         kernel = _weights([5, 5, int(x.shape[-1]), _CHANNELS], stddev)
-        product = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), strides=1, padding="SAME")
-        biased = tf.nn.bias_add(product, tf.cast(_biases(_CHANNELS, bias), x.dtype))
-        return _summarize_activation(tf.nn.relu(biased, name=name))
+        biases = tf.cast(_biases(_CHANNELS, bias), x.dtype)
+        products = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), strides=1, padding="SAME")
+        activation = tf.nn.relu(tf.nn.bias_add(products, biases), name="activation")
+        _summarize_activation(activation)
+        if pool_first:
+            return tf.nn.relu(tf.nn.bias_add(_max_pool(products), biases))
+        return activation
 
 
-def _dense(name: str, x: tf.Tensor, units: int, stddev: float, bias: float) -> tf.Tensor:
-    """Returns x · weights + biases, shape (n, units)."""
+def _max_pool(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.max_pool2d(x, ksize=3, strides=2, padding="SAME")
+
+
+def _dense(
+    name: str,
+    x: tf.Tensor,
+    units: int,
+    stddev: float,
+    bias: float,
+    activate: Callable[..., tf.Tensor],
+) -> tf.Tensor:
+    """Returns activate(x · weights + biases), shape (n, units)."""
     with v1.variable_scope(name):
         kernel = _weights([int(x.shape[-1]), units], stddev)
-        product = tf.matmul(x, tf.cast(kernel, x.dtype))
-        return tf.nn.bias_add(product, tf.cast(_biases(units, bias), x.dtype), name=name)
+        biases = tf.cast(_biases(units, bias), x.dtype)
+        products = tf.matmul(x, tf.cast(kernel, x.dtype))
+        activation = activate(tf.nn.bias_add(products, biases), name="activation")
+        _summarize_activation(activation)
+        return activation
 
 
 def _weights(shape: list[int], stddev: float) -> tf.Variable:
@@ -200,12 +244,10 @@ def _biases(units: int, value: float) -> tf.Variable:
     return v1.get_variable("biases", [units], tf.float32, v1.constant_initializer(value))
 
 
-def _summarize_activation(x: tf.Tensor) -> tf.Tensor:
-    """Adds the histogram and the sparsity of a layer's output to the summaries; returns it."""
-    name = x.op.name
-    v1.summary.histogram(f"{name}/activations", tf.cast(x, tf.float32))
-    v1.summary.scalar(f"{name}/sparsity", tf.nn.zero_fraction(x))
-    return x
+def _summarize_activation(activation: tf.Tensor) -> None:
+    """Adds the histogram and the sparsity of a layer's output to the summaries."""
+    v1.summary.histogram("activations", tf.cast(activation, tf.float32))
+    v1.summary.scalar("sparsity", tf.nn.zero_fraction(activation))
 
 
 def _summarize_losses(losses: dict[str, tf.Tensor]) -> tf.Operation:
