@@ -54,6 +54,10 @@ class LogHook(v1.train.SessionRunHook):
         seconds = self._step_seconds[_STARTUP_STEPS:] or self._step_seconds[1:]
         return self._batch_size / statistics.median(seconds) if seconds else None
 
+    def leave_out(self, seconds: float) -> None:
+        """Takes seconds that the current step spent on something else than training."""
+        self._start_seconds += seconds
+
     def begin(self) -> None:
         """Finds the loss that Estimator minimizes."""
         self._loss_tensor = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
@@ -128,18 +132,19 @@ class EvalListener(v1.train.CheckpointSaverListener):
     """Evaluates the newest checkpoint whenever another `every_steps` are done."""
 
     def __init__(
-        self, evaluate: Callable[[], None], every_steps: int, train_steps: int
+        self, evaluate: Callable[[], None], every_steps: int, log_hook: LogHook
     ) -> None:
-        """Takes what to call; it finds the checkpoint by itself."""
+        """Takes what to call, how often, and who measures the speed of training alone."""
         self._evaluate = evaluate
         self._every_steps = every_steps
-        self._train_steps = train_steps
+        self._log_hook = log_hook
         self._rounds: int | None = None
 
     def after_save(self, session: v1.Session, global_step_value: int) -> None:
-        """Evaluates when due; the saves at the start and the end of a run are not beside it."""
-        step = int(global_step_value)
-        rounds = step // self._every_steps
-        if self._rounds is not None and rounds > self._rounds and step < self._train_steps:
+        """Evaluates when due; the save at the start of a run only sets the rhythm."""
+        rounds = int(global_step_value) // self._every_steps
+        if self._rounds is not None and rounds > self._rounds:
+            start_seconds = time.perf_counter()
             self._evaluate()
+            self._log_hook.leave_out(time.perf_counter() - start_seconds)
         self._rounds = rounds

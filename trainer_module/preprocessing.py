@@ -40,8 +40,15 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: When run on bytes of another length.
     """
-    pixels = tf.io.decode_raw(tf.reshape(image_bytes, [-1]), tf.uint8)
-    pixels = tf.ensure_shape(pixels, [None, features.IMAGE_BYTES])
+    image_bytes = tf.reshape(image_bytes, [-1])
+    has_right_length = tf.debugging.assert_equal(
+        tf.strings.length(image_bytes),
+        features.IMAGE_BYTES,
+        f"An image has {features.IMAGE_BYTES:,} raw bytes: 32 lines of 32 pixels, RGB.",
+    )
+    with tf.control_dependencies([has_right_length]):
+        # A fixed length lets an empty batch through; the check above keeps it from padding.
+        pixels = tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=features.IMAGE_BYTES)
     return tf.reshape(pixels, (-1, *IMAGE_SHAPE))
 
 

@@ -144,7 +144,7 @@ def train(
             max_steps=config.train_steps,
             saving_listeners=[
                 hooks.FiniteGuard(config.learning_rate),
-                hooks.EvalListener(evaluate, config.eval_every_steps, config.train_steps),
+                hooks.EvalListener(evaluate, config.eval_every_steps, log_hook),
             ],
         )
         summary = {
