@@ -1,0 +1,277 @@
+"""The pipeline as the YAML Kubeflow Pipelines 2.x runs: TFX's output, completed.
+
+TFX compiles the one `create_pipeline`. What its output lacks for an open-source backend
+(parameters' defaults, a pipeline root, retries, resources, volumes, artifacts the UI can
+show) is added here, to plain dictionaries. Then every rule the backend has is checked.
+
+A parameter of the run may change many values deep in the nodes: `preset` reaches the
+Trainer's hyper-parameters and the Evaluator's thresholds. So nodes get the parameters of
+the run they depend on in place of those values, and the entrypoint asks `create_pipeline`
+in the container for the values. Which node depends on which parameter is not written down
+anywhere: it is found by varying the parameter and comparing.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+from kubeflow import checks, ui_artifacts
+from kubeflow.cluster import Cluster, Resources
+from kubeflow.parameters import SAMPLE, RunParameters, config_of
+from pipeline_def.code_version import ROOT
+from pipeline_def.config import PRESETS, PipelineConfig
+from pipeline_def.pipeline import create_pipeline
+
+COMMAND = ["python", "-m", "kubeflow.entrypoint"]
+
+# Looked up, or pushed, each time: an equal run would otherwise take another run's answer.
+NEVER_CACHED = ("BaselineModel", "Pusher")
+
+PARAMETER_TYPES = {str: "STRING", int: "NUMBER_INTEGER"}
+
+Spec = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dependence:
+    """What each node must be told in its container."""
+
+    derived: dict[str, set[str]]  # node → its parameters whose values are found there
+    parameters: dict[str, set[str]]  # node → parameters of the run they depend on
+    settings: dict[str, list[str]]  # node → settings they depend on
+    volume_users: set[str]  # nodes that read or write a folder of the volume
+
+
+def compile_pipeline(
+    image: str,
+    cluster: Cluster,
+    defaults: RunParameters,
+    settings: Sequence[str] = (),
+    pipeline_root: str = "",
+) -> list[Spec]:
+    """Returns the documents of the YAML: the pipeline spec, then what Kubernetes adds.
+
+    Args:
+        image: What every step runs in.
+        cluster: The cluster it is for.
+        defaults: The values of a run that is told nothing.
+        settings: `field=value` changes to the preset, for every run.
+        pipeline_root: Where artifacts go; empty: where the cluster's backend puts them.
+
+    Raises:
+        ValueError: The backend would reject it; every reason is in the message.
+    """
+    settings = [f"output_dir={cluster.mount_path}", *settings]
+    dependence = find_dependence(defaults, settings, cluster.mount_path)
+    spec = run_compiler(config_of(defaults, settings), image)
+    if pipeline_root:
+        spec["defaultPipelineRoot"] = pipeline_root
+    spec["root"]["inputDefinitions"] = {"parameters": parameter_definitions(defaults)}
+    for node, task in spec["root"]["dag"]["tasks"].items():
+        component = spec["components"][task["componentRef"]["name"]]
+        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        pass_parameters(node, task, component, container, dependence)
+        ui_artifacts.declare(node, component)
+        if node in NEVER_CACHED:
+            task.pop("cachingOptions", None)
+        task["retryPolicy"] = {
+            "maxRetryCount": cluster.retries,
+            "backoffDuration": f"{cluster.retry_backoff_seconds}s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "3600s",
+        }
+        container["env"] = [
+            {"name": name, "value": value}
+            for name, value in ({"TF_CPP_MIN_LOG_LEVEL": "1"} | dict(cluster.env)).items()
+        ]
+        is_trainer = node == "Trainer"
+        container["resources"] = resource_limits(
+            cluster.trainer_resources if is_trainer else cluster.resources
+        )
+    documents = [spec, platform_spec(spec, cluster, dependence.volume_users)]
+    checks.check(documents)
+    return documents
+
+
+def run_compiler(config: PipelineConfig, image: str) -> Spec:
+    """Returns the pipeline spec TFX makes of a config."""
+    runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+        default_image=image, default_commands=COMMAND, use_pipeline_spec_2_1=True
+    )
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(runner_config)
+    spec: Spec = runner.run(create_pipeline(config), write_out=False)["pipelineSpec"]
+    return spec
+
+
+def find_dependence(
+    defaults: RunParameters, settings: Sequence[str], mount_path: str
+) -> Dependence:
+    """Returns what each node depends on, found by varying it."""
+    neutral = dataclasses.replace(defaults, train_steps=0)  # which would hide the preset's
+    by_parameter = {
+        name: _differences(
+            config_of(dataclasses.replace(neutral, **{name: value}), settings)
+            for value in values
+        )
+        for name, values in _variations(mount_path).items()
+    }
+    by_setting = {
+        setting: set().union(
+            *(
+                _differences(
+                    config_of(dataclasses.replace(neutral, preset=preset), remaining)
+                    for remaining in (settings, [s for s in settings if s != setting])
+                )
+                for preset in PRESETS
+            )
+        )
+        for setting in settings
+    }
+    nodes = properties_of(config_of(defaults, settings))
+    of_this_machine = {
+        (node, name)
+        for node, properties in nodes.items()
+        for name, value in properties.items()
+        if str(ROOT) in str(value)
+    }
+    derived = of_this_machine.union(*by_parameter.values())
+    on_volume = properties_of(
+        config_of(dataclasses.replace(defaults, **_volume_folders(mount_path)), settings)
+    )
+    return Dependence(
+        derived={node: {name for owner, name in derived if owner == node} for node in nodes},
+        parameters={
+            node: {name for name, found in by_parameter.items() if _owned(found, node)}
+            for node in nodes
+        },
+        settings={
+            node: [s for s in settings if _owned(by_setting[s] & derived, node)]
+            for node in nodes
+        },
+        volume_users={
+            node
+            for node, properties in on_volume.items()
+            if mount_path in json.dumps(properties, default=str)
+        },
+    )
+
+
+def properties_of(config: PipelineConfig) -> dict[str, dict[str, Any]]:
+    """Returns the parameters of each node, by the node's name."""
+    return {node.id: dict(node.exec_properties) for node in create_pipeline(config).components}
+
+
+def _volume_folders(mount_path: str) -> dict[str, Any]:
+    return {"data": f"{mount_path}/data", "push_destination": f"{mount_path}/serving"}
+
+
+def _variations(mount_path: str) -> dict[str, list[Any]]:
+    """Returns values of each parameter of the run that differ in all they change."""
+    return {
+        "preset": list(PRESETS),
+        "data": [SAMPLE, f"{mount_path}/data", f"{mount_path}/other"],
+        "data_fingerprint": ["a", "b"],
+        "train_steps": [1, 2],
+        "push_destination": [f"{mount_path}/serving", f"{mount_path}/other"],
+    }
+
+
+def _differences(configs: Iterable[PipelineConfig]) -> set[tuple[str, str]]:
+    """Returns each (node, parameter) whose value is not the same for all the configs."""
+    first, *others = [properties_of(config) for config in configs]
+    return {
+        (node, name)
+        for other in others
+        for node, properties in first.items()
+        for name, value in properties.items()
+        if other[node][name] != value
+    }
+
+
+def _owned(found: set[tuple[str, str]], node: str) -> bool:
+    return any(owner == node for owner, _ in found)
+
+
+def parameter_definitions(defaults: RunParameters) -> Spec:
+    """Returns the parameters of the pipeline with their defaults."""
+    return {
+        field.name: {
+            "parameterType": PARAMETER_TYPES[type(getattr(defaults, field.name))],
+            "defaultValue": getattr(defaults, field.name),
+            "isOptional": True,
+        }
+        for field in dataclasses.fields(defaults)
+    }
+
+
+def pass_parameters(
+    node: str, task: Spec, component: Spec, container: Spec, dependence: Dependence
+) -> None:
+    """Gives a task the parameters of the run in place of those it derives from them."""
+    inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
+    definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    for name in dependence.derived[node]:
+        inputs.pop(name, None)
+        definitions.pop(name, None)
+    types = {field.name: field.type for field in dataclasses.fields(RunParameters)}
+    for name in sorted(dependence.parameters[node]):
+        # `run_` keeps them apart from a node's own: Pusher has a push_destination too.
+        inputs[f"run_{name}"] = {"componentInputParameter": name}
+        definitions[f"run_{name}"] = {
+            "parameterType": PARAMETER_TYPES[types[name]]  # type: ignore[index]
+        }
+    container["args"] += ["--node", node]
+    for setting in dependence.settings[node]:
+        container["args"] += ["--setting", setting]
+
+
+def resource_limits(resources: Resources) -> Spec:
+    """Returns the limits of a container, in the fields every backend 2.x knows."""
+    limits: Spec = {
+        "cpuLimit": float(resources.cpu),
+        "memoryLimit": float(resources.memory_gib),
+    }
+    if resources.gpu:
+        limits["accelerator"] = {"type": resources.gpu_type, "count": str(resources.gpu)}
+    return limits
+
+
+def platform_spec(spec: Spec, cluster: Cluster, volume_users: set[str]) -> Spec:
+    """Returns the second document: volumes, secrets and where the pods may run."""
+    executors = {}
+    for node, task in spec["root"]["dag"]["tasks"].items():
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        executors[label] = {
+            "pvcMount": [
+                {"constant": cluster.volume_claim, "mountPath": cluster.mount_path}
+                for _ in volume_users & {node}
+            ],
+            "secretAsEnv": [
+                {
+                    "secretName": secret.name,
+                    "keyToEnv": [{"secretKey": secret.key, "envVar": secret.env}],
+                }
+                for secret in cluster.secrets
+            ],
+            "nodeSelector": {"labels": dict(cluster.node_selector)},
+            "tolerations": [dict(toleration) for toleration in cluster.tolerations],
+            "imagePullSecret": [{"secretName": name} for name in cluster.image_pull_secrets],
+            "activeDeadlineSeconds": str(cluster.timeout_seconds or ""),
+        }
+        executors[label] = {
+            name: value
+            for name, value in executors[label].items()
+            if value and value != {"labels": {}}
+        }
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
+
+
+def write_yaml(documents: Sequence[Spec], path: Path) -> None:
+    """Writes the documents as one YAML file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=True))

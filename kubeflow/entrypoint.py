@@ -1,0 +1,204 @@
+"""The command of every container: one node of the pipeline, as Kubeflow's launcher runs it.
+
+TFX's own entrypoint fails on open-source Kubeflow Pipelines 2.x (tensorflow/tfx#7768).
+Around it, this one
+  * fills in the artifact types the driver loses, and drops outputs that are not the node's,
+  * maps minio://, s3:// and gs:// to the folders from which and to which the launcher
+    copies, so that the image needs no object-store library, and maps them back,
+  * finds the parameters that depend on the run's with `create_pipeline`,
+  * ends the step as failed, with the reason in the last line, when the node fails.
+"""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.dsl.components.base import base_node
+from tfx.orchestration.kubeflow.v2 import compiler_utils
+from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+from components import dataset
+from kubeflow.parameters import RunParameters, config_of
+from pipeline_def.config import PipelineConfig
+from pipeline_def.pipeline import create_pipeline
+
+RUN_PREFIX = "run_"  # of the parameters of the run, among those of a node
+SCHEMES = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
+
+log = logging.getLogger("cifar.entrypoint")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one node and returns the exit code of its step."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
+    options, beam_arguments = parse(arguments)
+    try:
+        run_node(options, beam_arguments)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"Error: {options.node} failed: {error or repr(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Returns the options, and the rest, which is for Beam."""
+    parser = argparse.ArgumentParser(prog="kubeflow.entrypoint")
+    parser.add_argument("--node", required=True)
+    parser.add_argument("--setting", action="append", default=[], dest="settings")
+    parser.add_argument("--executor_class_path", required=True)
+    parser.add_argument("--json_serialized_invocation_args", required=True)
+    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
+    return parser.parse_known_args(arguments)
+
+
+def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
+    """Runs the executor of a node and writes what the launcher reads.
+
+    Raises:
+        OSError: An output cannot be written.
+        ValueError: The image or the batches are others than the run was told.
+        Exception: Whatever the executor raises.
+    """
+    execution = pipeline_spec_pb2.ExecutorInput()
+    json_format.Parse(
+        options.json_serialized_invocation_args, execution, ignore_unknown_fields=True
+    )
+    inputs_spec = pipeline_spec_pb2.ComponentInputsSpec()
+    json_format.Parse(options.json_serialized_inputs_spec_args, inputs_spec)
+    parameters = execution.inputs.parameter_values
+
+    config = config_of(take_run_parameters(parameters), options.settings)
+    node = find_node(options.node, config)
+    check_code(node, parameters)
+    if "data_fingerprint" in inputs_spec.parameters:
+        check_data(config)
+    for name in inputs_spec.parameters:
+        if name not in parameters:
+            json_format.ParseDict(node.exec_properties[name], parameters[name])
+    fill_types(execution, inputs_spec, node)
+    uris = {name: one.artifacts[0].uri for name, one in execution.outputs.artifacts.items()}
+    use_local_folders(execution, options.node)
+
+    options.json_serialized_invocation_args = json_format.MessageToJson(execution)
+    kubeflow_v2_run_executor._run_executor(options, beam_arguments)
+
+    output_file = Path(execution.outputs.output_file)
+    output = json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
+    for name, one in output.artifacts.items():
+        one.artifacts[0].uri = uris[name]
+    output_file.write_text(json_format.MessageToJson(output))
+
+
+def take_run_parameters(parameters: Any) -> RunParameters:
+    """Removes the parameters of the run from a node's, and returns them.
+
+    Those the node does not depend on are not among them and have their defaults.
+    """
+    values = {}
+    for field in dataclasses.fields(RunParameters):
+        name = RUN_PREFIX + field.name
+        if name in parameters:
+            value = json_format.MessageToDict(parameters.pop(name))
+            values[field.name] = field.type(value)  # type: ignore[operator]
+    return RunParameters(**values)
+
+
+def find_node(name: str, config: PipelineConfig) -> base_node.BaseNode:
+    """Returns a node of the pipeline of a config.
+
+    Raises:
+        ValueError: The pipeline in this image has no such node.
+    """
+    nodes = {node.id: node for node in create_pipeline(config).components}
+    if name not in nodes:
+        raise ValueError(f"The image's pipeline has no {name}, only {', '.join(nodes)}.")
+    return nodes[name]
+
+
+def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
+    """Raises ValueError if the image's code of a node is not what was compiled."""
+    if "code_version" not in parameters:
+        return
+    compiled, here = (
+        parameters["code_version"].string_value,
+        node.exec_properties["code_version"],
+    )
+    if compiled != here:
+        raise ValueError(
+            f"this image holds other code (version {here}) than the pipeline was compiled "
+            f"from ({compiled}). Build the image and compile the pipeline from one source."
+        )
+
+
+def check_data(config: PipelineConfig) -> None:
+    """Raises ValueError if the batches are not those the run was told of."""
+    found = dataset.locate(config.data, Path(config.data_dir)).fingerprint
+    if found != config.data_fingerprint:
+        raise ValueError(
+            f"the batches in {config.data_dir} have the fingerprint {found}, the run expects "
+            f"{config.data_fingerprint}. Set the parameter data_fingerprint to the first to "
+            "train on them, or mend the batches (`cifar data verify`)."
+        )
+
+
+def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:
+    """Gives artifacts the types of the node's channels, and drops outputs it does not have.
+
+    The driver hands on inputs without a type, and adds an output for the step's log.
+    """
+    for name, definition in inputs_spec.artifacts.items():
+        for artifact in execution.inputs.artifacts[name].artifacts:
+            artifact.type.CopyFrom(definition.artifact_type)
+    for name in set(execution.outputs.artifacts) - set(node.outputs):
+        del execution.outputs.artifacts[name]
+    for name, one in execution.outputs.artifacts.items():
+        schema = compiler_utils.get_artifact_schema(node.outputs[name].type)
+        one.artifacts[0].type.instance_schema = schema
+
+
+def use_local_folders(execution: Any, node: str) -> None:
+    """Replaces every address by the folder the launcher copies from or to.
+
+    Raises:
+        OSError: An output folder cannot be made; the message names the output.
+    """
+    for one in execution.inputs.artifacts.values():
+        for artifact in one.artifacts:
+            artifact.uri = local_folder(artifact.uri)
+    for name, one in execution.outputs.artifacts.items():
+        address = one.artifacts[0].uri
+        folder = local_folder(address)
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"the output {name} cannot be written to {folder}, from where the launcher "
+                f"copies it to {address} ({error.strerror})."
+            ) from error
+        one.artifacts[0].uri = folder
+
+
+def local_folder(address: str) -> str:
+    """Returns where the launcher keeps an artifact: backend/src/v2/component/launcher_v2.go."""
+    for scheme, folder in SCHEMES.items():
+        if address.startswith(scheme):
+            return folder + address.removeprefix(scheme)
+    return address
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of TensorFlow and Beam can abort the interpreter's own end, and with it a
+    # step that is done.
+    os._exit(code)

@@ -1,0 +1,69 @@
+"""What a run on Kubeflow can be told when it starts, and the config that makes of it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from components import dataset
+from components.batch_files import OFFICIAL
+from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
+
+SAMPLE = "sample"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunParameters:
+    """The parameters of the compiled pipeline, in flow order.
+
+    Raises:
+        ValueError: A value is outside its range; the message names the parameter.
+    """
+
+    preset: str = "quick"
+    data: str = SAMPLE  # the bundled sample, or a folder of batch files in the containers
+    data_fingerprint: str = ""  # of the batches; empty: the sample's, or official CIFAR-10's
+    train_steps: int = 0  # 0: as many as the preset says
+    push_destination: str = "/mnt/cifar10/serving"  # the serving root, a mounted folder
+
+    def __post_init__(self) -> None:
+        """Checks every value."""
+        if self.preset not in PRESETS:
+            raise ValueError(f"preset is one of {', '.join(PRESETS)}, got {self.preset!r}.")
+        if self.train_steps < 0:
+            raise ValueError(
+                f"train_steps is above 0, or 0 for the preset's own, got {self.train_steps}."
+            )
+        for name in ("data", "push_destination"):
+            folder = getattr(self, name)
+            if not folder.startswith("/") and not (name == "data" and folder == SAMPLE):
+                raise ValueError(
+                    f"{name} is a folder that is mounted into the containers, such as "
+                    f"/mnt/cifar10/{name}, got {folder!r}. The images hold no object-store "
+                    "library: mount a bucket, or copy it to the volume."
+                )
+
+
+def config_of(parameters: RunParameters, settings: Sequence[str]) -> PipelineConfig:
+    """Returns the config of a run.
+
+    Args:
+        parameters: What the run was told.
+        settings: `field=value` changes to the preset, fixed when the pipeline was compiled.
+    """
+    config = apply_settings(PRESETS[parameters.preset], settings)
+    is_sample = parameters.data == SAMPLE
+    return dataclasses.replace(
+        config,
+        data=parameters.data,
+        data_dir=str(dataset.SAMPLE_DIR) if is_sample else parameters.data,
+        data_fingerprint=parameters.data_fingerprint or default_fingerprint(is_sample),
+        train_steps=parameters.train_steps or config.train_steps,
+        serving_dir=parameters.push_destination,
+    )
+
+
+def default_fingerprint(is_sample: bool) -> str:
+    """Returns the fingerprint of the bundled sample, or of the official CIFAR-10."""
+    if is_sample:
+        return dataset.read_sample().fingerprint
+    checksums = dict(OFFICIAL.checksums)
+    return dataset.Dataset(dataset.SAMPLE_DIR, "official", checksums, True).fingerprint

@@ -1,0 +1,438 @@
+"""Kubeflow Pipelines' driver and launcher, for the steps of a compiled pipeline.
+
+What is here follows the backend's source: backend/src/v2/driver/{driver,resolve,container}.go
+builds the input of a step, backend/src/v2/component/launcher_v2.go copies artifacts, runs
+the command and publishes, backend/src/v2/metadata/{client,converter}.go is what survives a
+trip through ML Metadata. The object store, ML Metadata and the containers' file systems
+(a mount namespace of its own for each step) are real; Argo, images and the UI are not here.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_metadata
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline_def.code_version import ROOT
+from tests.kubeflow.object_store import ObjectStore
+
+LOCAL_ROOTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Launcher:
+    """In what the generations of the backend differ, as far as a step can see it."""
+
+    scheme: str  # of the pipeline root
+    salts_outputs: bool  # a folder of its own for each attempt
+    publishes_logs: bool  # adds the output `executor-logs` to every step
+    output_file_is_with_outputs: bool  # else in /tmp/kfp_outputs
+    copies_by_prefix: bool  # an input `model` brings `model_run` along
+
+
+OLD = Launcher("minio", False, False, False, True)  # 2.0
+NEW = Launcher("s3", True, True, True, False)  # 2.17
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What became of one task."""
+
+    state: str  # SUCCEEDED, CACHED or FAILED
+    attempts: int
+    seconds: float
+    peak_memory_mib: float
+    log: str
+    outputs: Mapping[str, Any]  # output name → ML Metadata artifact
+    missing_outputs: tuple[str, ...] = ()  # nothing was found to upload
+
+
+class StepFailedError(Exception):
+    """A task failed more often than its retry policy allows."""
+
+    def __init__(self, task: str, steps: dict[str, Step]) -> None:
+        super().__init__(f"{task} failed:\n{steps[task].log[-3000:]}")
+        self.steps = steps
+
+
+class Backend:
+    """One cluster: its object store, metadata, cache and the volume of the pipeline."""
+
+    def __init__(self, store: ObjectStore, directory: Path) -> None:
+        self.store = store
+        self.directory = directory
+        self.volume = directory / "volume"
+        self.volume.mkdir()
+        connection = metadata_store_pb2.ConnectionConfig()
+        connection.sqlite.filename_uri = str(directory / "mlmd.sqlite")
+        self._metadata = ml_metadata.MetadataStore(connection)
+        self._cache: dict[str, dict[str, Any]] = {}  # fingerprint → outputs
+
+    def run(
+        self,
+        text: str,
+        launcher: Launcher = NEW,
+        kill_once: Mapping[str, Callable[[], bool]] | None = None,
+        read_only_outputs: str = "",
+        only: str = "",
+        **parameters: Any,
+    ) -> dict[str, Step]:
+        """Runs a compiled pipeline and returns what each task did.
+
+        Args:
+            text: The YAML as it would be uploaded.
+            launcher: The generation of the backend.
+            kill_once: Task → when its first attempt is killed.
+            read_only_outputs: The task whose output folders cannot be written.
+            only: Run this task alone; it has no inputs.
+            **parameters: Of the run.
+
+        Raises:
+            StepFailedError: A task failed for good; the rest was not run.
+        """
+        spec, deployment, platform = parse(text)
+        values = run_parameters(spec, parameters)
+        root = (
+            f"{launcher.scheme}://{self.store.bucket}/v2/artifacts/"
+            f"{spec.pipeline_info.name}/{uuid.uuid4()}"
+        )
+        kill_once = dict(kill_once or {})
+        steps: dict[str, Step] = {}
+        for name in [only] if only else ordered(spec.root.dag.tasks):
+            task = spec.root.dag.tasks[name]
+            component = spec.components[task.component_ref.name]
+            container = deployment.executors[component.executor_label].container
+            extra = platform.get(component.executor_label, {})
+            inputs = self._resolve_inputs(task, component, values, steps)
+            fingerprint = cache_key(inputs, component, container, extra)
+            if task.caching_options.enable_cache and fingerprint in self._cache:
+                steps[name] = Step("CACHED", 0, 0.0, 0.0, "", self._cache[fingerprint])
+                continue
+            for attempt in range(1, task.retry_policy.max_retry_count + 2):
+                execution = pipeline_spec_pb2.ExecutorInput(
+                    inputs=inputs, outputs=provision_outputs(root, name, component, launcher)
+                )
+                steps[name] = self._launch(
+                    *(name, execution, component, container, extra, launcher, attempt),
+                    kill_once.pop(name, None),
+                    name == read_only_outputs,
+                )
+                if steps[name].state == "SUCCEEDED":
+                    break
+            else:
+                raise StepFailedError(name, steps)
+            self._cache[fingerprint] = dict(steps[name].outputs)
+        return steps
+
+    def _resolve_inputs(
+        self, task: Any, component: Any, values: Mapping[str, Any], steps: Mapping[str, Step]
+    ) -> Any:
+        """Returns the inputs of a step as the driver finds them: types are lost."""
+        inputs = pipeline_spec_pb2.ExecutorInput.Inputs()
+        for name, source in task.inputs.parameters.items():
+            if source.WhichOneof("kind") == "component_input_parameter":
+                json_format.ParseDict(
+                    values[source.component_input_parameter], inputs.parameter_values[name]
+                )
+            else:
+                inputs.parameter_values[name].CopyFrom(source.runtime_value.constant)
+        for name, definition in component.input_definitions.parameters.items():
+            is_given = name in inputs.parameter_values
+            assert is_given or definition.is_optional, f"{name} has no value"
+        for name, source in task.inputs.artifacts.items():
+            producer = source.task_output_artifact
+            made = steps[producer.producer_task].outputs[producer.output_artifact_key]
+            (artifact,) = self._metadata.get_artifacts_by_id([made.id])
+            inputs.artifacts[name].artifacts.append(as_runtime_artifact(artifact))
+        return inputs
+
+    def _launch(
+        self,
+        name: str,
+        execution: Any,
+        component: Any,
+        container: Any,
+        extra: Mapping[str, Any],
+        launcher: Launcher,
+        attempt: int,
+        kill: Callable[[], bool] | None,
+        is_read_only: bool,
+    ) -> Step:
+        """Copies the inputs, runs the command, copies the outputs and wipes all."""
+        stage = self.directory / f"stage-{uuid.uuid4().hex[:8]}"
+        for folder in LOCAL_ROOTS.values():
+            (stage / folder).mkdir(parents=True)
+        try:
+            for one in execution.inputs.artifacts.values():
+                self._download(one.artifacts[0].uri, stage, launcher)
+            for one in execution.outputs.artifacts.values():
+                local_path(one.artifacts[0].uri, stage).parent.mkdir(
+                    parents=True, exist_ok=True
+                )
+            text = json_format.MessageToJson(execution)
+            command = [
+                argument.replace("{{$}}", text)
+                for argument in (*container.command, *container.args)
+            ]
+            environment = {variable.name: variable.value for variable in container.env}
+            mounts = [mount["mountPath"] for mount in extra.get("pvcMount", [])]
+            started = time.monotonic()
+            code, memory, log = self._run_container(
+                command, environment, mounts, stage, kill, is_read_only
+            )
+            seconds = time.monotonic() - started
+            if code:
+                return Step("FAILED", attempt, seconds, memory, log, {})
+            output_file = stage / execution.outputs.output_file.lstrip("/")
+            output = pipeline_spec_pb2.ExecutorOutput()
+            json_format.Parse(output_file.read_text(), output)
+            if launcher.publishes_logs:
+                logs = execution.outputs.artifacts["executor-logs"].artifacts[0].uri
+                local_path(logs, stage).write_text(log)
+            outputs, missing = self._upload(execution, output, stage)
+            return Step("SUCCEEDED", attempt, seconds, memory, log, outputs, missing)
+        finally:
+            shutil.rmtree(stage)
+
+    def _download(self, uri: str, stage: Path, launcher: Launcher) -> None:
+        """Copies an artifact, or nothing where nothing was uploaded."""
+        key = key_of(uri)
+        for each in self.store.keys(key):
+            if launcher.copies_by_prefix or each == key or each.startswith(f"{key}/"):
+                path = local_path(uri.removesuffix(key) + each, stage)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.store.get(each))
+
+    def _upload(
+        self, execution: Any, output: Any, stage: Path
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Copies what is at the outputs' folders, then publishes metadata."""
+        published, missing = {}, []
+        for name, one in execution.outputs.artifacts.items():
+            artifact = one.artifacts[0]
+            told = output.artifacts[name].artifacts
+            if told:
+                artifact.uri = told[0].uri or artifact.uri
+                artifact.metadata.update(json_format.MessageToDict(told[0].metadata))
+            path = local_path(artifact.uri, stage)
+            files = [path] if path.is_file() else sorted(path.rglob("*"))
+            for file in files:
+                if file.is_file():
+                    relative = file.relative_to(path) if file != path else ""
+                    self.store.put(f"{key_of(artifact.uri)}/{relative}".rstrip("/"), file)
+            if not files:
+                missing.append(name)
+            published[name] = self._record(name, artifact)
+        return published, tuple(missing)
+
+    def _record(self, name: str, artifact: Any) -> Any:
+        """Stores an artifact with its metadata in ML Metadata, and returns it."""
+        schema = artifact.type.schema_title or yaml.safe_load(artifact.type.instance_schema)
+        title = schema if isinstance(schema, str) else schema["title"]
+        type_id = self._metadata.put_artifact_type(metadata_store_pb2.ArtifactType(name=title))
+        stored = metadata_store_pb2.Artifact(
+            type_id=type_id, uri=artifact.uri, state=metadata_store_pb2.Artifact.LIVE
+        )
+        stored.custom_properties["display_name"].string_value = name
+        for key, value in artifact.metadata.fields.items():
+            kind = value.WhichOneof("kind")
+            target = stored.custom_properties[key]
+            assert kind != "null_value", f"{key}: the backend cannot store null"
+            if kind == "string_value":
+                target.string_value = value.string_value
+            elif kind == "number_value":
+                target.double_value = value.number_value
+            elif kind == "bool_value":
+                target.bool_value = value.bool_value
+            elif kind == "struct_value":
+                target.struct_value.fields["struct"].struct_value.CopyFrom(value.struct_value)
+            else:
+                target.struct_value.fields["list"].list_value.CopyFrom(value.list_value)
+        (stored.id,) = self._metadata.put_artifacts([stored])
+        return stored
+
+    def _run_container(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        mounts: list[str],
+        stage: Path,
+        kill: Callable[[], bool] | None,
+        is_read_only: bool,
+    ) -> tuple[int, float, str]:
+        """Runs a command in a file system of its own; returns code, peak MiB and log."""
+        script = stage / "container.sh"
+        script.write_text(container_script(stage, self.volume, mounts, is_read_only))
+        variables = {
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin",
+            **environment,
+        }
+        as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+        log_file = self.directory / f"{stage.name}.log"
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(
+                ["unshare", "--mount", *as_root, "sh", str(script), *command],
+                stdout=log,
+                stderr=log,
+                env=variables,
+            )
+        if kill is not None:
+            while process.poll() is None and not kill():
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return process.returncode, usage.ru_maxrss / 1024, log_file.read_text(errors="replace")
+
+
+def parse(text: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns what the backend reads of a YAML, every unknown field refused."""
+    spec_document, platform_document = yaml.safe_load_all(text)
+    spec = json_format.ParseDict(spec_document, pipeline_spec_pb2.PipelineSpec())
+    deployment = json_format.ParseDict(
+        spec_document["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig()
+    )
+    platform = platform_document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return spec, deployment, platform
+
+
+def run_parameters(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the value of each parameter of a run, types checked as by the API server."""
+    definitions = spec.root.input_definitions.parameters
+    if unknown := set(given) - set(definitions):
+        raise ValueError(f"the pipeline has no parameter {', '.join(unknown)}")
+    values = {}
+    for name, definition in definitions.items():
+        default = json_format.MessageToDict(definition.default_value)
+        values[name] = given.get(name, default)
+        kind = pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name(definition.parameter_type)
+        expected = {"STRING": str, "NUMBER_INTEGER": (int, float)}[kind]
+        assert isinstance(values[name], expected), f"{name} is no {kind}"
+    return values
+
+
+def ordered(tasks: Mapping[str, Any]) -> list[str]:
+    """Returns the tasks' names, each after those it depends on."""
+    done: list[str] = []
+    while len(done) < len(tasks):
+        ready = [
+            name
+            for name in sorted(tasks)
+            if name not in done and set(tasks[name].dependent_tasks) <= set(done)
+        ]
+        assert ready, "the tasks depend on each other in a circle"
+        done += ready
+    return done
+
+
+def provision_outputs(root: str, task: str, component: Any, launcher: Launcher) -> Any:
+    """Returns where a step is told to put its outputs."""
+    task_root = f"{root}/{task}" + (f"/{uuid.uuid4()}" if launcher.salts_outputs else "")
+    outputs = pipeline_spec_pb2.ExecutorInput.Outputs()
+    for name, definition in component.output_definitions.artifacts.items():
+        artifact = outputs.artifacts[name].artifacts.add()
+        artifact.uri = f"{task_root}/{name}"
+        artifact.type.CopyFrom(definition.artifact_type)
+        artifact.metadata.CopyFrom(definition.metadata)
+    if launcher.publishes_logs:
+        logs = outputs.artifacts["executor-logs"].artifacts.add()
+        logs.uri = f"{task_root}/executor-logs"
+        logs.type.schema_title = "system.Artifact"
+    local_root = str(local_path(task_root, Path("/")))
+    outputs.output_file = (
+        f"{local_root if launcher.output_file_is_with_outputs else '/tmp/kfp_outputs'}"
+        "/output_metadata.json"
+    )
+    return outputs
+
+
+def as_runtime_artifact(artifact: Any) -> Any:
+    """Returns a stored artifact as an input: a number for a name, no schema, doubles."""
+    metadata = {}
+    for key, value in artifact.custom_properties.items():
+        kind = value.WhichOneof("value")
+        plain = getattr(value, kind)
+        metadata[key] = json_format.MessageToDict(plain) if kind == "struct_value" else plain
+    runtime = pipeline_spec_pb2.RuntimeArtifact(name=str(artifact.id), uri=artifact.uri)
+    runtime.metadata.update(metadata)
+    runtime.type.instance_schema = ""
+    return runtime
+
+
+def cache_key(inputs: Any, component: Any, container: Any, extra: Mapping[str, Any]) -> str:
+    """Returns the backend's cache key of a step: backend/src/v2/cacheutils/cache.go."""
+    facts = {
+        "artifacts": {
+            name: [artifact.name for artifact in one.artifacts]
+            for name, one in inputs.artifacts.items()
+        },
+        "parameters": {
+            name: json_format.MessageToDict(value)
+            for name, value in inputs.parameter_values.items()
+        },
+        "outputs": json_format.MessageToDict(component.output_definitions),
+        "image": container.image,
+        "command": [*container.command, *container.args],
+        "volumes": [mount["constant"] for mount in extra.get("pvcMount", [])],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def key_of(uri: str) -> str:
+    """Returns the key in `scheme://bucket/key`."""
+    return uri.split("/", 3)[3]
+
+
+def local_path(uri: str, root: Path) -> Path:
+    """Returns where the launcher keeps an address, below `root`."""
+    scheme, _, rest = uri.partition("://")
+    return root / LOCAL_ROOTS[scheme] / rest
+
+
+def container_script(stage: Path, volume: Path, mounts: list[str], is_read_only: bool) -> str:
+    """Returns the script that makes a container's file system and runs the command in it.
+
+    The machine's folders are there as they are, but /tmp is empty, the launcher's folders
+    are those of `stage`, and nothing of the volume is there unless it is mounted.
+    """
+    root = stage / "root"
+    fresh = {"/tmp", *(f"/{folder}" for folder in LOCAL_ROOTS.values())}
+    fresh |= {"/" + Path(mount).parts[1] for mount in mounts}
+    lines = [
+        "set -e",
+        f"mkdir {root}",
+        f"mount -t tmpfs none {root}",
+        "for entry in /*; do",
+        f"  case $entry in {'|'.join(sorted(fresh))}) mkdir -p {root}$entry; continue;; esac",
+        f'  if [ -L "$entry" ]; then cp -P "$entry" "{root}/"',
+        f'  elif [ -d "$entry" ]; then mkdir "{root}$entry"; '
+        f'mount --rbind "$entry" "{root}$entry"; fi',
+        "done",
+    ]
+    binds = [(str(stage / folder), f"/{folder}") for folder in LOCAL_ROOTS.values()]
+    binds += [(str(volume), mount) for mount in mounts]
+    binds += [(str(stage / "tmp/kfp_outputs"), "/tmp/kfp_outputs")]
+    # A project or an environment below /tmp went with it.
+    binds += [(path, path) for path in (str(ROOT), sys.prefix) if path.startswith("/tmp/")]
+    for source, target in binds:
+        source, target = shlex.quote(source), shlex.quote(f"{root}{target}")
+        lines += [f"mkdir -p {source} {target}", f"mount --rbind {source} {target}"]
+    if is_read_only:
+        lines += [f"mount -o remount,ro,bind {root}/{each}" for each in LOCAL_ROOTS.values()]
+    # The project's root is the image's working folder.
+    return "\n".join([*lines, f'exec chroot {root} env --chdir={ROOT} "$@"']) + "\n"

@@ -1,0 +1,34 @@
+"""One cluster for the tests that run what was compiled."""
+
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from kubeflow.cluster import Cluster
+from kubeflow.parameters import RunParameters
+from tests.kubeflow import object_store
+from tests.kubeflow.backend import Backend
+
+DEFAULTS = RunParameters(preset="smoke")
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[dict]:
+    """The compiled pipeline; to be read only."""
+    from kubeflow.compile import compile_pipeline
+
+    return compile_pipeline("registry.test/cifar:1", Cluster(), DEFAULTS)
+
+
+@pytest.fixture(scope="session")
+def pipeline_yaml(documents) -> str:
+    return yaml.safe_dump_all(documents)
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory) -> Iterator[Backend]:
+    directory = tmp_path_factory.mktemp("cluster")
+    (directory / "s3").mkdir()
+    with object_store.serve(directory / "s3", "mlpipeline") as store:
+        yield Backend(store, directory)
