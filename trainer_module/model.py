@@ -34,6 +34,7 @@ def model_fn(
     config = params["config"]
     logits = infer(features[STANDARDIZED_IMAGE], config)
     if mode == tf.estimator.ModeKeys.TRAIN:
+        v1.summary.image("images", features[STANDARDIZED_IMAGE], max_outputs=8)
         losses = losses_of(logits, labels, config)
         train_op = train(losses, params["num_train_examples"], config)
         return tf.estimator.EstimatorSpec(mode, loss=losses["total_loss"], train_op=train_op)
@@ -157,7 +158,7 @@ def train(
         for gradient, variable in optimizer.compute_gradients(losses["total_loss"] * scale)
     ]
     for gradient, variable in gradients:
-        v1.summary.histogram(variable.op.name, variable)
+        v1.summary.histogram(variable.op.name + "/values", variable)
         v1.summary.histogram(variable.op.name + "/gradients", gradient)
 
     update = optimizer.apply_gradients(gradients, global_step=step)

@@ -1,0 +1,136 @@
+import dataclasses
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from tests.trainer_module.conftest import TINY, write_transform_graph
+from trainer_module import features, hooks, inputs, preprocessing, run
+
+
+def read_weights(checkpoint_dir: Path) -> dict[str, np.ndarray]:
+    reader = tf.train.load_checkpoint(str(checkpoint_dir))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def read_events(directory: Path) -> dict[int, set[str]]:
+    """Returns the summary tags by step."""
+    tags: dict[int, set[str]] = {}
+    for path in directory.glob("events.out.*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            tags.setdefault(event.step, set()).update(v.tag for v in event.summary.value)
+    return tags
+
+
+def test_summary_tells_how_training_went(trained_dir):
+    summary = json.loads((trained_dir / "model_run" / "training.json").read_text())
+    assert summary["start_step"] == 0
+    assert summary["steps"] == 12
+    assert summary["train_examples"] == 100
+    assert summary["examples_per_second"] > 0
+    assert summary["loss"] > 0
+    assert [evaluation["step"] for evaluation in summary["evaluations"]] == [8, 12]
+    assert all(0 <= evaluation["accuracy"] <= 1 for evaluation in summary["evaluations"])
+
+
+def test_tensorboard_shows_rates_losses_layers_weights_and_images(trained_dir):
+    steps = read_events(trained_dir / "model_run")
+    tags = steps[5]  # the first step of the second summary, which comes every 4
+    layers = ("conv1", "conv2", "local3", "local4", "softmax_linear")
+    expected = {"learning_rate"}
+    for loss in (
+        "cross_entropy",
+        "total_loss",
+        "local3/weight_loss",
+        "local4/weight_loss",
+    ):
+        expected |= {f"{loss}/raw", f"{loss}/averaged"}
+    for layer in layers:
+        expected |= {f"{layer}/activations", f"{layer}/sparsity"}
+        for variable in ("weights", "biases"):
+            expected |= {f"{layer}/{variable}/values", f"{layer}/{variable}/gradients"}
+    assert expected <= tags
+    assert any(tag.startswith("images/image") for tag in tags)
+    assert {"accuracy", "loss"} <= read_events(trained_dir / "model_run" / "eval")[12]
+
+
+def test_log_line_names_step_loss_and_speed(make_fn_args, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "cifar.train")
+    run.run_fn(make_fn_args(dataclasses.replace(TINY, train_steps=4), tmp_path))
+    record = next(r for r in caplog.records if getattr(r, "step", None) == 4)
+    assert record.getMessage().startswith(f"step 4 of 4  loss {record.loss:.3f}  ")
+    assert record.getMessage().endswith(" s/batch")
+    assert record.steps == 4
+    assert record.examples_per_second > 0
+
+
+def test_killed_run_goes_on_where_it_was(make_fn_args, trained_dir, tmp_path):
+    script = f"""
+        import logging, os, signal
+        from tests.trainer_module.conftest import TINY
+        from tfx.components.trainer.fn_args_utils import FnArgs
+        from trainer_module import run
+
+        class Kill(logging.Handler):
+            def emit(self, record):
+                if getattr(record, "step", 0) == 8:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        logger = logging.getLogger("cifar.train")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(Kill())
+        run.run_fn(FnArgs(**{make_fn_args(TINY, tmp_path).__dict__!r}))
+    """
+    process = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert run.read_step(str(tmp_path / "checkpoints")) == 8
+
+    run.run_fn(make_fn_args(TINY, tmp_path))
+    summary = run.read_summary(str(tmp_path / "model_run"))
+    assert (summary["start_step"], summary["steps"]) == (8, 12)
+    # Same batches, same rates, same averages: the weights are those of a run left alone.
+    uninterrupted = read_weights(trained_dir / "checkpoints")
+    for name, weights in read_weights(tmp_path / "checkpoints").items():
+        np.testing.assert_allclose(weights, uninterrupted[name], atol=1e-5, err_msg=name)
+
+
+def test_finished_training_is_only_exported_again(make_fn_args, trained_dir, tmp_path):
+    shutil.copytree(trained_dir / "checkpoints", tmp_path / "checkpoints")
+    before = {path: path.stat().st_mtime for path in (tmp_path / "checkpoints").glob("model*")}
+    run.run_fn(make_fn_args(TINY, tmp_path))
+    after = {path: path.stat().st_mtime for path in (tmp_path / "checkpoints").glob("model*")}
+    assert after == before
+    assert (tmp_path / "model" / "Format-Serving" / "saved_model.pb").exists()
+    summaries = [run.read_summary(str(d / "model_run")) for d in (tmp_path, trained_dir)]
+    assert summaries[0] == summaries[1]
+
+
+def test_diverged_training_stops_and_leaves_no_broken_checkpoint(make_fn_args, tmp_path):
+    config = dataclasses.replace(TINY, learning_rate=1e20, checkpoint_every_steps=1)
+    with pytest.raises(hooks.TrainingDivergedError, match=r"diverged.*at step \d.*rate 1e\+20"):
+        run.run_fn(make_fn_args(config, tmp_path))
+    for name, weights in read_weights(tmp_path / "checkpoints").items():
+        assert np.isfinite(weights).all(), name
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
+    def off_by_one(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        shifted = preprocessing.decode(raw[features.IMAGE])[:, 5:29, 4:28]
+        standardized = preprocessing.standardize(shifted)
+        return {features.STANDARDIZED_IMAGE: standardized, features.LABEL: raw[features.LABEL]}
+
+    write_transform_graph(off_by_one, tmp_path)
+    examples = inputs.read_first(inputs.find_files([str(examples_dir / "eval" / "*")]), 4)
+    with pytest.raises(RuntimeError, match="disagree by up to"):
+        run.check_no_skew(tft.TFTransformOutput(str(tmp_path)), examples)
