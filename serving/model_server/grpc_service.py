@@ -80,7 +80,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         request: Any,
         context: grpc.ServicerContext,
         run: Callable[[Servable, Any, float | None], Message],
-    ) -> Message | None:
+    ) -> Message:
         def answer() -> Message:
             spec = first_spec(request) if api == "MultiInference" else request.model_spec
             with self._metrics.request(spec.name, api, "GRPC"):
@@ -127,7 +127,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return answered(context, answer)
 
 
-def answered(context: grpc.ServicerContext, answer: Callable[[], Message]) -> Message | None:
+def answered(context: grpc.ServicerContext, answer: Callable[[], Message]) -> Message:
     """Returns what `answer` returns; its error becomes the RPC's status."""
     try:
         return answer()
@@ -135,9 +135,8 @@ def answered(context: grpc.ServicerContext, answer: Callable[[], Message]) -> Me
         problem = to_serving_error(error)
         if problem.code == Code.INTERNAL:
             _log.exception("A request failed inside the server")
-        context.set_code(problem.code)
-        context.set_details(truncated(problem.message))
-        return None
+        # Raises, which is how gRPC leaves a handler.
+        return context.abort(problem.code, truncated(problem.message))
 
 
 def required_spec(request: Any) -> model_pb2.ModelSpec:

@@ -40,6 +40,9 @@ _FLOAT_LIMITS = {
 }
 _WRITABLE = (*_INTEGER_LIMITS, *_FLOAT_LIMITS, types_pb2.DT_BOOL, types_pb2.DT_STRING)
 
+# What C++ calls a dtype, where Python says it otherwise.
+_CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
+
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
 
 
@@ -51,7 +54,7 @@ def signature_name(document: Mapping[str, Any]) -> str:
             f"JSON Value: {json_text.text(document)} not formatted correctly. "
             "'signature_name' key must be a string value."
         )
-    return name
+    return json_text.unicode(name)
 
 
 def is_row_format(document: Mapping[str, Any]) -> bool:
@@ -299,7 +302,8 @@ def _type_error(value: Any, dtype: int) -> ServingError:
 
 
 def _dtype_name(dtype: int) -> str:
-    return dtypes.as_dtype(dtype).name
+    name = dtypes.as_dtype(dtype).name
+    return _CPP_NAMES.get(name, name)
 
 
 def _decode_base64(value: dict) -> bytes:
@@ -341,7 +345,7 @@ def _example(value: Any) -> example_pb2.Example:
         raise invalid(f"Example must be JSON object but got JSON {json_text.type_name(value)}")
     example = example_pb2.Example()
     for name, content in value.items():
-        feature = example.features.feature[name]
+        feature = example.features.feature[json_text.unicode(name)]
         for element in content if isinstance(content, list) else [content]:
             _add_to_feature(element, name, feature)
     return example

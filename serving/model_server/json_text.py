@@ -47,6 +47,11 @@ def encode(string: str) -> bytes:
         raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
 
 
+def unicode(string: str) -> str:
+    """Returns a string that `parse` read with what is no Unicode replaced."""
+    return string.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
 def text(value: Any) -> str:
     """Returns a JSON value as the server prints it in errors: indented by four."""
     if isinstance(value, float):

@@ -132,16 +132,12 @@ class ServedModel:
         self._thread.join(timeout=5)
 
     def wait_until_settled(self, timeout_seconds: float | None) -> bool:
-        """Waits for the outcome of what is on disk; returns whether a version is available."""
+        """Waits until all that is on disk was tried; returns whether a version is available."""
         with self._changed:
-            self._changed.wait_for(self._is_settled, timeout_seconds)
+            self._changed.wait_for(
+                lambda: self._has_looked or self._is_stopped, timeout_seconds
+            )
             return any(v.state == State.AVAILABLE for v in self._versions.values())
-
-    def _is_settled(self) -> bool:
-        states = [v.state for v in self._versions.values()]
-        if State.AVAILABLE in states or self._is_stopped:
-            return True
-        return self._has_looked and all(state == State.END for state in states)
 
     def _find(self, number: int | None) -> Version:
         if number is None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import http.server
+import json
 import logging
 import re
 import socket
@@ -96,6 +97,8 @@ class RestApi:
             return Reply(404, _NOT_FOUND_PAGE, "text/html")
         try:
             text = self._answer(method, path, body)
+        except RecursionError:
+            return error_reply(invalid("JSON Parse error: It is nested too deeply."))
         except Exception as error:
             return error_reply(to_serving_error(error))
         return Reply(200, text.encode("utf-8", "surrogateescape"))
@@ -147,18 +150,15 @@ class RestApi:
             if key not in servable.signatures:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')
             signature = servable.signatures[key]
-            if not signature.inputs:
+            infos = dict(signature.inputs)  # finds any string; a proto's map only Unicode
+            if not infos:
                 raise invalid(f"Failed to get input map for signature: {key}")
             by_row = json_tensor.is_row_format(document)
             if by_row:
-                arrays = json_tensor.tensors_of_rows(
-                    document["instances"], signature.inputs, has_booleans
-                )
+                arrays = json_tensor.tensors_of_rows(document["instances"], infos, has_booleans)
             else:
-                arrays = json_tensor.tensors_of_columns(
-                    document["inputs"], signature.inputs, has_booleans
-                )
-            feeds = {signature.inputs[name].name: array for name, array in arrays.items()}
+                arrays = json_tensor.tensors_of_columns(document["inputs"], infos, has_booleans)
+            feeds = {infos[name].name: array for name, array in arrays.items()}
             with self._metrics.runtime(spec.name, "predict"):
                 outputs = inference.run_signature(
                     servable, signature, feeds, (), self._timeout_seconds
@@ -203,9 +203,8 @@ def error_reply(error: ServingError) -> Reply:
     """Returns the reply that carries an error."""
     if error.code == Code.INTERNAL:
         _log.error("A request failed inside the server: %s", error, exc_info=error)
-    message = error.message.encode("utf-8", "surrogateescape")
-    text = f'{{ "error": {json_text.string(message)} }}'
-    return Reply(http_status(error.code), text.encode("utf-8", "surrogateescape"))
+    text = f'{{ "error": {json.dumps(json_text.unicode(error.message), ensure_ascii=False)} }}'
+    return Reply(http_status(error.code), text.encode())
 
 
 def _unquoted(part: str) -> str:

@@ -49,9 +49,12 @@ def to_serving_error(error: Exception) -> ServingError:
         return error
     number = getattr(error, "error_code", None)
     if isinstance(number, int):
-        message = str(getattr(error, "message", error))
-        return ServingError(_CODE_OF_NUMBER.get(number, Code.UNKNOWN), message)
-    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        code = _CODE_OF_NUMBER.get(number, Code.UNKNOWN)
+        wrapped = ServingError(code, str(getattr(error, "message", error)))
+    else:
+        wrapped = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 def truncated(message: str) -> str:

@@ -1,0 +1,168 @@
+"""Concurrent requests meet in one step, and each gets its own rows back."""
+
+import threading
+from concurrent import futures
+
+import numpy as np
+import pytest
+
+from serving.model_server import config
+from serving.model_server.batching import BatchingServable
+from serving.model_server.metrics import Metrics
+from serving.model_server.status import Code, ServingError
+from tests.serving import saved_models
+
+X, Y, TOTAL = "x:0", "y:0", "Sum:0"
+
+
+@pytest.fixture(scope="module")
+def half_plus_two(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "1"
+    saved_models.write_half_plus(path, 2.0)
+    return path
+
+
+@pytest.fixture
+def batching(half_plus_two):
+    """Returns a function that loads the model with the given parameters."""
+    loaded = []
+
+    def load(**parameters):
+        metrics = Metrics()
+        servable = BatchingServable(
+            half_plus_two,
+            "m",
+            1,
+            parameters=config.BatchingParameters(**parameters),
+            metrics=metrics,
+        )
+        loaded.append(servable)
+        return servable, metrics
+
+    yield load
+    for servable in loaded:
+        servable.close()
+
+
+def run_at_once(servable, values):
+    """Runs each value from a thread of its own; returns the results in order."""
+    barrier = threading.Barrier(len(values))
+
+    def run(value):
+        barrier.wait()
+        return servable.run({X: np.float32(value)}, (Y,), 10)[Y].tolist()
+
+    with futures.ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(run, values))
+
+
+def runs(metrics: Metrics) -> int:
+    return sum(int(line.split()[-1]) for line in metrics.batch_runs.lines())
+
+
+def test_each_request_gets_its_own_rows(batching):
+    servable, metrics = batching(batch_timeout_micros=300_000, max_batch_size=6)
+    values = [[[2.0]], [[4.0], [6.0]], [[8.0], [10.0], [12.0]]]
+    assert run_at_once(servable, values) == [
+        [[3.0]],
+        [[4.0], [5.0]],
+        [[6.0], [7.0], [8.0]],
+    ]
+    assert runs(metrics) == 1
+
+
+def test_full_batches_do_not_wait(batching):
+    servable, metrics = batching(batch_timeout_micros=60_000_000, max_batch_size=2)
+    assert run_at_once(servable, [[[float(i)]] for i in range(8)]) == [
+        [[i / 2 + 2]] for i in range(8)
+    ]
+    assert runs(metrics) == 4
+
+
+def test_batches_are_filled_up_to_an_allowed_size(batching):
+    servable, _ = batching(allowed_batch_sizes=(4, 8), max_batch_size=8)
+    sizes = []
+    super_run = BatchingServable.__mro__[1].run
+    outputs = super_run(servable, {X: servable._padded([np.float32([[2]])], 1)}, (Y,))
+    sizes.append(len(outputs[Y]))
+    assert sizes == [4]
+    assert run_at_once(servable, [[[2.0]]]) == [[[3.0]]]
+
+
+def test_shapes_that_differ_go_into_batches_of_their_own(batching):
+    servable, metrics = batching(batch_timeout_micros=200_000, max_batch_size=2)
+    results = run_at_once(servable, [[[2.0]], [[2.0, 4.0]]])
+    assert results == [[[3.0]], [[3.0, 4.0]]]
+    assert runs(metrics) == 2
+
+
+def test_one_bad_request_fails_alone(tmp_path):
+    path = tmp_path / "7"
+    saved_models.write_colours(path)
+    parameters = config.BatchingParameters(batch_timeout_micros=300_000, max_batch_size=3)
+    servable = BatchingServable(path, "m", 7, parameters=parameters, metrics=Metrics())
+    signature = servable.signatures["predict_image_bytes"]
+    fed = signature.inputs["image_bytes"].name
+    fetched = signature.outputs["classes"].name
+    gif = (
+        b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xf0\x14\x14\x00\x00\x00,\x00\x00\x00\x00"
+        b"\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+    )
+
+    def run(content: bytes):
+        try:
+            return servable.run({fed: np.array([content], object)}, (fetched,), 10)[fetched]
+        except Exception as error:
+            return type(error).__name__
+
+    with futures.ThreadPoolExecutor(3) as pool:
+        first, bad, last = pool.map(run, [gif, b"no image", gif])
+    servable.close()
+    assert first.tolist() == last.tolist() == [b"airplane"]
+    assert bad == "InvalidArgumentError"
+
+
+def test_too_much_is_refused(batching):
+    servable, _ = batching(max_batch_size=2, max_enqueued_batches=1, num_batch_threads=1)
+    with pytest.raises(ServingError, match="Task size 3 is larger than maximum input"):
+        servable.run({X: np.zeros((3, 1), np.float32)}, (Y,))
+    with pytest.raises(ServingError, match="at least one dimension"):
+        servable.run({X: np.float32(1)}, (Y,))
+    slow, _ = batching(batch_timeout_micros=10**7, max_batch_size=2, max_enqueued_batches=1)
+    waiting = threading.Thread(target=slow.run, args=({X: np.float32([[1]])}, (Y,), 1))
+    waiting.start()
+    with pytest.raises(ServingError) as refused:
+        slow.run({X: np.float32([[1], [2]])}, (Y,), 1)
+    assert refused.value.code == Code.UNAVAILABLE
+    assert slow.run({X: np.float32([[1]])}, (Y,), 5)[Y].tolist() == [[2.5]]
+    waiting.join()
+
+
+def test_waiting_ends_with_the_deadline(batching):
+    servable, _ = batching(batch_timeout_micros=2_000_000)
+    with pytest.raises(ServingError) as refused:
+        servable.run({X: np.float32([[1]])}, (Y,), 0.05)
+    assert refused.value.code == Code.DEADLINE_EXCEEDED
+
+
+def test_parameters_are_read_from_the_c_server_s_file(tmp_path):
+    file = tmp_path / "batching.config"
+    file.write_text(
+        "max_batch_size { value: 8 } batch_timeout_micros { value: 5 } "
+        "num_batch_threads { value: 3 } max_enqueued_batches { value: 4 } "
+        'thread_pool_name { value: "pool" } '
+        "allowed_batch_sizes: 2 allowed_batch_sizes: 8"
+    )
+    assert config.read_batching_parameters(file) == config.BatchingParameters(
+        max_batch_size=8,
+        batch_timeout_micros=5,
+        max_enqueued_batches=4,
+        num_batch_threads=3,
+        allowed_batch_sizes=(2, 8),
+    )
+    file.write_text("max_batch_size { value: 9 } allowed_batch_sizes: 8")
+    with pytest.raises(ValueError, match="end with max_batch_size"):
+        config.read_batching_parameters(file)
+    file.write_text("max_batch: 9")
+    with pytest.raises(ValueError, match="no text protocol buffer of BatchingParameters"):
+        config.read_batching_parameters(file)

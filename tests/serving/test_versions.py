@@ -1,0 +1,318 @@
+"""Versions come, go and are chosen while requests go on."""
+
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import requests
+import tensorflow as tf
+from google.protobuf import text_format
+from tensorflow_serving.apis import (
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.model_server import storage
+from serving.model_server.process import ServerProcess
+from tests.serving import saved_models
+from tests.serving.conftest import wait_until_available
+
+POLL = "--file_system_poll_wait_seconds=0.1"
+QUICK = (POLL, "--max_num_load_retries=0")
+
+
+def answer(server: ServerProcess, model: str = "m", version: str = "") -> float | str:
+    """Returns what the model makes of 2.0, or the error."""
+    url = f"{server.rest_url}/v1/models/{model}{version}:predict"
+    reply = requests.post(url, data='{"inputs": 2.0}', timeout=10).json()
+    return reply["outputs"] if "outputs" in reply else reply["error"]
+
+
+def states(server: ServerProcess, model: str = "m") -> dict[str, str]:
+    reply = requests.get(f"{server.rest_url}/v1/models/{model}", timeout=10).json()
+    return {v["version"]: v["state"] for v in reply.get("model_version_status", [])}
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def warmup_records(path, *requests_: predict_pb2.PredictRequest) -> bytes:
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for request in requests_:
+            log = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(log.SerializeToString())
+    return path.read_bytes()
+
+
+def test_folders_with_a_number_for_a_name_are_versions(tmp_path):
+    for name in ("3", "00000012", "v4", "0.1", "temp-5", ".staging-6", "-7", "8x"):
+        (tmp_path / name).mkdir()
+    assert list(storage.list_versions(tmp_path)) == [12, 3]
+
+
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        ("", [3]),
+        ("latest { num_versions: 2 }", [3, 2]),
+        ("all { }", [3, 2, 1]),
+        ("specific { versions: 1 versions: 9 }", [1]),
+    ],
+)
+def test_policy_chooses_versions_newest_first(tmp_path, policy, wanted):
+    on_disk = {number: tmp_path / str(number) for number in (1, 2, 3)}
+    parsed = text_format.Parse(policy, storage.VersionPolicy())
+    assert list(storage.wanted_versions(on_disk, parsed)) == wanted
+
+
+def test_a_new_version_replaces_the_old_one_and_a_rollback_brings_it_back(tmp_path):
+    base = tmp_path / "m"
+    saved_models.write_half_plus(base / "1", 2.0)
+    with ServerProcess("--model_name=m", f"--model_base_path={base}", *QUICK) as server:
+        assert answer(server) == 3.0
+        saved_models.write_half_plus(base / "2", 3.0)
+        wait_for(lambda: states(server) == {"2": "AVAILABLE", "1": "END"})
+        assert answer(server) == 4.0
+        assert answer(server, version="/versions/1") == (
+            "Servable not found for request: Specific(m, 1)"
+        )
+        (base / "2").rename(tmp_path / "withdrawn")
+        wait_for(lambda: states(server) == {"2": "END", "1": "AVAILABLE"})
+        assert answer(server) == 3.0
+
+
+def test_a_broken_version_leaves_the_old_one_in_place(tmp_path):
+    base = tmp_path / "m"
+    saved_models.write_half_plus(base / "1", 2.0)
+    with ServerProcess("--model_name=m", f"--model_base_path={base}", *QUICK) as server:
+        (base / "2").mkdir()
+        (base / "2" / "saved_model.pb").write_bytes(b"not a model")
+        wait_for(lambda: states(server).get("2") == "END")
+        url = f"{server.rest_url}/v1/models/m/versions/2"
+        (status,) = requests.get(url, timeout=10).json()["model_version_status"]
+        assert status["status"]["error_code"] != "OK"
+        assert answer(server) == 3.0
+        saved_models.write_half_plus(base / "3", 3.0)
+        wait_for(lambda: answer(server) == 4.0)
+
+
+def test_warmup_runs_before_a_version_is_available(tmp_path):
+    good = predict_pb2.PredictRequest()
+    good.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([1])))
+    bad = predict_pb2.PredictRequest(
+        model_spec=model_pb2.ModelSpec(signature_name="no_such_signature")
+    )
+    base = tmp_path / "m"
+    file = tmp_path / "records"
+    saved_models.write_half_plus(base / "1", 2.0, warmup_records(file, good, good))
+    saved_models.write_half_plus(base / "2", 3.0, warmup_records(file, good, bad))
+    saved_models.write_half_plus(base / "3", 3.0, b"this is text, not records")
+    saved_models.write_half_plus(base / "4", 3.0, warmup_records(file, *[good] * 1001))
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{base}" '
+        "model_platform: 'tensorflow' model_version_policy { all {} } } }"
+    )
+    with ServerProcess(f"--model_config_file={config}", *QUICK) as server:
+        assert server.ready.models["m"] == {
+            "4": "END",
+            "3": "END",
+            "2": "END",
+            "1": "AVAILABLE",
+        }
+        versions = requests.get(f"{server.rest_url}/v1/models/m", timeout=10).json()
+        errors = [v["status"]["error_message"] for v in versions["model_version_status"]]
+        assert errors[0].startswith("Number of warmup records exceeds the maximum (1000)")
+        assert "verify your warmup data is in TFRecord format" in errors[1]
+        assert errors[2] == 'Serving signature key "no_such_signature" not found.'
+        assert "Replayed 2 warm-up records of m version 1" in server.log()
+
+
+def test_no_request_fails_or_mixes_versions_while_they_are_swapped(tmp_path):
+    """Version v adds v: an answer and the version that signs it must agree."""
+    base = tmp_path / "m"
+    saved_models.write_half_plus(base / "1", 1.0)
+    with ServerProcess("--model_name=m", f"--model_base_path={base}", *QUICK) as server:
+        problems: list[str] = []
+        answers = 0
+        is_over = threading.Event()
+
+        def ask() -> None:
+            nonlocal answers
+            with grpc.insecure_channel(server.grpc_target) as channel:
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                request = predict_pb2.PredictRequest(
+                    model_spec=model_pb2.ModelSpec(name="m", signature_name="two_outputs")
+                )
+                request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([2])))
+                while not is_over.is_set():
+                    try:
+                        response = stub.Predict(request, timeout=10)
+                    except grpc.RpcError as error:
+                        problems.append(str(error))
+                        continue
+                    values = [response.outputs[n].float_val[0] for n in ("y", "y2")]
+                    version = response.model_spec.version.value
+                    if values != [1 + version, 2 + version]:
+                        problems.append(f"{values} from version {version}")
+                    answers += 1
+
+        clients = [threading.Thread(target=ask) for _ in range(4)]
+        for client in clients:
+            client.start()
+        for version in range(2, 7):
+            saved_models.write_half_plus(base / str(version), float(version))
+            wait_until_available(server.rest_url, "m", version)
+        is_over.set()
+        for client in clients:
+            client.join()
+        assert not problems
+        assert answers > 100
+        wait_for(lambda: list(states(server).values()).count("END") == 5)
+
+
+def test_sigterm_lets_requests_at_work_finish(tmp_path):
+    base = tmp_path / "m"
+    saved_models.write_half_plus(base / "1", 2.0)
+    # Batches wait for company half a second: requests are at work when the signal comes.
+    batching = tmp_path / "batching.config"
+    batching.write_text("batch_timeout_micros { value: 500000 }")
+    flags = ("--enable_batching", f"--batching_parameters_file={batching}")
+    with ServerProcess("--model_name=m", f"--model_base_path={base}", *flags) as server:
+        answers: list[float | str] = []
+
+        def ask_by_grpc() -> None:
+            with grpc.insecure_channel(server.grpc_target) as channel:
+                stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+                request = predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec(name="m"))
+                request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([2])))
+                response = stub.Predict(request, timeout=10)
+                answers.append(response.outputs["y"].float_val[0])
+
+        def ask_by_rest() -> None:
+            url = f"{server.rest_url}/v1/models/m:predict"
+            reply = requests.post(url, data='{"inputs": [2.0]}', timeout=10)
+            answers.append(reply.json()["outputs"][0])
+
+        clients = [
+            threading.Thread(target=ask) for ask in (ask_by_grpc, ask_by_rest) for _ in "ab"
+        ]
+        for client in clients:
+            client.start()
+        time.sleep(0.25)
+        assert not answers
+        assert server.stop() == 0
+        for client in clients:
+            client.join()
+        assert answers == [3.0] * 4
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{server.rest_url}/v1/models/m", timeout=10)
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """A folder with versions 1 and 2 of model `a`, and version 1 of model `b`."""
+    folder = tmp_path_factory.mktemp("two_models")
+    saved_models.write_half_plus(folder / "a" / "1", 2.0)
+    saved_models.write_half_plus(folder / "a" / "2", 3.0)
+    saved_models.write_half_plus(folder / "b" / "1", 10.0)
+    return folder
+
+
+def models_text(folder, *names: str, extra: str = "") -> str:
+    configs = (
+        f'config {{ name: "{name}" base_path: "{folder / name}" '
+        f'model_platform: "tensorflow" {extra} }}'
+        for name in names
+    )
+    return f"model_config_list {{ {' '.join(configs)} }}"
+
+
+def test_reload_request_replaces_models_and_moves_labels(two_models):
+    first = ("--model_name=a", f"--model_base_path={two_models / 'a'}")
+    both_versions = "model_version_policy { all {} }"
+    with (
+        ServerProcess(*first, *QUICK) as server,
+        grpc.insecure_channel(server.grpc_target) as channel,
+    ):
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def reload(text: str) -> str:
+            request = model_management_pb2.ReloadConfigRequest()
+            text_format.Parse(text, request.config)
+            try:
+                response = stub.HandleReloadConfigRequest(request, timeout=20)
+            except grpc.RpcError as error:
+                return error.details()
+            assert response.status.error_code == 0
+            return ""
+
+        assert not reload(models_text(two_models, "a", extra=both_versions))
+        wait_for(lambda: set(states(server, "a").values()) == {"AVAILABLE"})
+        labelled = both_versions + ' version_labels { key: "stable" value: 1 }'
+        assert not reload(models_text(two_models, "a", extra=labelled))
+        assert answer(server, "a", "/labels/stable") == 3.0
+        moved = both_versions + ' version_labels { key: "stable" value: 2 }'
+        assert not reload(models_text(two_models, "a", extra=moved))
+        assert answer(server, "a", "/labels/stable") == 4.0
+        wrong = both_versions + ' version_labels { key: "stable" value: 9 }'
+        assert reload(models_text(two_models, "a", extra=wrong)) == (
+            "Request to assign label to version 9 of model a, which is not currently "
+            "available for inference"
+        )
+        assert not reload(models_text(two_models, "b"))
+        assert answer(server, "b") == 11.0
+        wait_for(lambda: states(server, "a") == {"2": "END", "1": "END"})
+        assert answer(server, "a") == "Servable not found for request: Latest(a)"
+        assert reload(models_text(two_models, "b", "b")) == (
+            "Illegal to list model b multiple times in config list"
+        )
+        assert reload(models_text(two_models, "b", "none")).startswith(
+            "Some models did not become available: "
+        )
+
+
+def test_model_config_file_is_read_again(two_models, tmp_path):
+    config = tmp_path / "models.config"
+    config.write_text(models_text(two_models, "a"))
+    flags = (f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=0.1")
+    with ServerProcess(*flags, *QUICK) as server:
+        assert answer(server, "a") == 4.0
+        config.write_text("half written {")
+        wait_for(lambda: "Keeping the model config in force" in server.log())
+        assert answer(server, "a") == 4.0
+        config.write_text(models_text(two_models, "a", "b"))
+        wait_for(lambda: answer(server, "b") == 11.0)
+
+
+def test_server_waits_for_a_model_that_is_not_there_yet(tmp_path):
+    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}", *QUICK)
+    with ServerProcess(*flags) as server:
+        assert server.ready.models == {"m": {}}
+        assert "Could not find base path" in server.log()
+        saved_models.write_half_plus(tmp_path / "m" / "1", 2.0)
+        wait_for(lambda: answer(server) == 3.0)
+
+
+def test_a_load_is_tried_again(tmp_path):
+    base = tmp_path / "m"
+    (base / "1").mkdir(parents=True)
+    retry = ("--max_num_load_retries=50", "--load_retry_interval_micros=100000", POLL)
+    with ServerProcess("--model_name=m", f"--model_base_path={base}", *retry) as server:
+        assert states(server) == {"1": "LOADING"}
+        saved_models.write_half_plus(tmp_path / "good" / "1", 2.0)
+        for part in (tmp_path / "good" / "1").iterdir():
+            part.rename(base / "1" / part.name)
+        wait_for(lambda: states(server) == {"1": "AVAILABLE"})
