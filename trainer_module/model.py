@@ -1,5 +1,6 @@
 """model_fn: the network, its loss, one training step and the averaged weights."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,10 @@ def model_fn(
         params: `config`, a PipelineConfig, and `num_train_examples`, which an epoch is.
     """
     config = params["config"]
+    if mode != tf.estimator.ModeKeys.TRAIN:
+        # The weights are float32 whatever training computed in, and so is what is judged and
+        # served: any CPU computes it alike, and probabilities are not rounded to 8 bits.
+        config = dataclasses.replace(config, compute_dtype="float32")
     logits = infer(features[STANDARDIZED_IMAGE], config)
     if mode == tf.estimator.ModeKeys.TRAIN:
         v1.summary.image("images", features[STANDARDIZED_IMAGE], max_outputs=8)
@@ -253,9 +258,17 @@ def _summarize_activation(activation: tf.Tensor) -> None:
 
 def _summarize_losses(losses: dict[str, tf.Tensor]) -> tf.Operation:
     """Adds each loss, raw and averaged, to the summaries; returns the op that averages."""
-    averages = tf.train.ExponentialMovingAverage(LOSS_AVERAGE_DECAY, name="average")
-    update = averages.apply(list(losses.values()))
+    updates = []
     for name, loss in losses.items():
+        average = v1.get_variable(
+            f"{name}/average",
+            shape=[],
+            initializer=v1.zeros_initializer(),
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.MEAN,
+        )
+        updates.append(average.assign_sub((1 - LOSS_AVERAGE_DECAY) * (average - loss)))
         v1.summary.scalar(f"{name}/raw", loss)
-        v1.summary.scalar(f"{name}/averaged", averages.average(loss))
-    return update
+        v1.summary.scalar(f"{name}/averaged", average)
+    return tf.group(*updates)
