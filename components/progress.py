@@ -67,3 +67,11 @@ class Progress:
                 self.say(f"{title}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
 
         yield update
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as a person says them: `4.1 s`, `5 min 12 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"

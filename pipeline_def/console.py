@@ -14,6 +14,8 @@ from pathlib import Path
 import rich.console
 import rich.progress
 
+from components.progress import duration
+
 NAME_WIDTH = 18
 
 
@@ -136,11 +138,3 @@ def quiet(log_file: Path, verbose: bool) -> Iterator[RunConsole]:
         os.dup2(terminal, 2)
         os.close(terminal)
         ours.removeHandler(console)
-
-
-def duration(seconds: float) -> str:
-    """Returns seconds as a person says them: `4.1 s`, `5 min 12 s`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"

@@ -14,8 +14,9 @@ from typing import Any
 import filelock
 
 from components import dataset, model_registry
+from components.progress import duration
 from pipeline_def.config import PipelineConfig
-from pipeline_def.console import RunConsole, duration, quiet
+from pipeline_def.console import RunConsole, quiet
 
 log = logging.getLogger(__name__)
 
