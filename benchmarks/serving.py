@@ -1,0 +1,312 @@
+"""The model server beside a direct call of the model: latency, throughput, endurance."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from benchmarks import malformed
+from benchmarks.pipeline import Target
+from pipeline_def.config import PipelineConfig
+from serving.model_server import storage
+from serving.model_server.process import ServerProcess
+from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
+from trainer_module import features, model, preprocessing
+
+MODEL = "cifar10"
+METHOD = "/tensorflow.serving.PredictionService/Predict"
+LATENCY_COUNT = 500
+LOAD_SECONDS = 4.0
+CLIENTS = (1, 8, 32)
+IMAGES_OF_A_REQUEST = (1, 32)
+SWAP_SECONDS = 60
+SWAP_CLIENTS = 4
+MALFORMED_COUNT = 10_000
+MIB = 2**20
+
+# Batches wait for nobody: while one runs, the next gathers.
+BATCHING = "max_batch_size { value: 64 } max_enqueued_batches { value: 100 }"
+
+
+def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECONDS) -> int:
+    """Measures, prints a table or one JSON object, and returns the exit code.
+
+    Args:
+        json_output: Whether standard output gets JSON.
+        model_dir: A version folder; "" takes the latest pushed model or, where nothing was
+            pushed, the network with random weights, which costs the same.
+        swap_seconds: For how long versions are swapped under load, one a second.
+
+    Returns:
+        0 when every target is met, else 1.
+    """
+    report: dict[str, Any] = {
+        "benchmark": "serving",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
+    with tempfile.TemporaryDirectory(prefix="cifar-bench-") as name:
+        folder = Path(name)
+        version, report["model"] = find_model(model_dir, folder)
+        base = folder / "served"
+        base.mkdir()
+        shutil.copytree(version, base / "1")
+        report["in_process"] = measure_in_process(base / "1")
+        report["latency"] = measure_latency(base)
+        report["throughput"] = measure_throughput(base, folder)
+        report["swaps"] = measure_swaps(base, folder, swap_seconds)
+        report["malformed"] = measure_malformed(base)
+    targets = judge(report)
+    report["targets"] = [dataclasses.asdict(t) | {"is_met": t.is_met} for t in targets]
+    print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
+    return 0 if all(target.is_met for target in targets) else 1
+
+
+def find_model(model_dir: str, folder: Path) -> tuple[Path, str]:
+    """Returns the version folder to measure, and what it is in a word."""
+    if model_dir:
+        return Path(model_dir), model_dir
+    config = PipelineConfig()
+    pushed = Path(config.serving_dir or Path(config.output_dir) / "serving") / MODEL
+    versions = storage.list_versions(pushed) if pushed.is_dir() else {}
+    if versions:
+        return versions[max(versions)], f"pushed version {max(versions)}"
+    write_untrained(folder / "untrained")
+    return folder / "untrained", "the network with random weights"
+
+
+def write_untrained(path: Path) -> None:
+    """Writes the network as a SavedModel whose default signature takes images."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = v1.placeholder(tf.uint8, [None, *preprocessing.IMAGE_SHAPE], "images")
+        cropped = preprocessing.standardize(preprocessing.central_crop(images))
+        logits = model.infer(cropped, PipelineConfig())
+        probabilities = tf.nn.softmax(logits)
+        class_ids = tf.argmax(probabilities, -1)
+        outputs = {
+            "probabilities": probabilities,
+            "class_ids": class_ids,
+            "classes": tf.gather(tf.constant(features.CLASS_NAMES), class_ids),
+        }
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(path), {"images": images}, outputs)
+
+
+def images_of(count: int) -> np.ndarray:
+    """Returns noise as uint8 images, shape (count, 32, 32, 3)."""
+    shape = (count, *preprocessing.IMAGE_SHAPE)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def request_of(count: int) -> predict_pb2.PredictRequest:
+    """Returns a request about so many images."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = MODEL
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(images_of(count)))
+    return request
+
+
+def timed(call: Callable[[], object], count: int = LATENCY_COUNT) -> dict[str, float]:
+    """Returns the milliseconds that half, and 99 in 100, of the calls stay below."""
+    for _ in range(20):
+        call()
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+    return {"p50_ms": round(p50, 3), "p99_ms": round(p99, 3)}
+
+
+def measure_in_process(path: Path) -> dict[str, Any]:
+    """Returns latency of one image and the rate of a direct call, by batch size."""
+    servable = Servable(path, MODEL, 1)
+    signature = servable.signatures[DEFAULT_SIGNATURE]
+    fed = signature.inputs["images"].name
+    fetches = tuple(sorted(info.name for info in signature.outputs.values()))
+    rates = {}
+    one = timed(lambda: servable.run({fed: images_of(1)}, fetches))
+    for count in (1, 8, 32, 64):
+        images = images_of(count)
+        for _ in range(5):
+            servable.run({fed: images}, fetches)
+        runs, start = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - start) < LOAD_SECONDS / 2:
+            servable.run({fed: images}, fetches)
+            runs += 1
+        rates[str(count)] = round(count * runs / elapsed, 1)
+    servable.close()
+    return {"latency": one, "images_per_second": rates}
+
+
+@contextlib.contextmanager
+def served(base: Path, *flags: str) -> Iterator[ServerProcess]:
+    """Runs a server of the model."""
+    name = f"--model_name={MODEL}"
+    poll = "--file_system_poll_wait_seconds=0.1"
+    with ServerProcess(name, f"--model_base_path={base}", poll, *flags) as server:
+        yield server
+
+
+def measure_latency(base: Path) -> dict[str, Any]:
+    """Returns the latency of one image over each protocol."""
+    import grpc
+
+    with served(base) as server, grpc.insecure_channel(server.grpc_target) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        request = request_of(1)
+        by_grpc = timed(lambda: stub.Predict(request, timeout=30))
+        session = requests.Session()
+        url = f"{server.rest_url}/v1/models/{MODEL}:predict"
+        body = json.dumps({"instances": images_of(1).tolist()})
+        by_rest = timed(lambda: session.post(url, data=body, timeout=30).json())
+    return {"grpc": by_grpc, "rest": by_rest}
+
+
+def measure_throughput(base: Path, folder: Path) -> list[dict[str, Any]]:
+    """Returns the images a second for each number of clients, with and without batching."""
+    batching = folder / "batching.config"
+    batching.write_text(BATCHING)
+    rows = []
+    for with_batching in (False, True):
+        flags = ("--enable_batching", f"--batching_parameters_file={batching}")
+        with served(base, *(flags if with_batching else ())) as server:
+            for images in IMAGES_OF_A_REQUEST:
+                for clients in CLIENTS:
+                    found = load(server, folder, images, clients, LOAD_SECONDS)
+                    rate = round(found["requests_per_second"] * images, 1)
+                    row = {"batching": with_batching, "images_of_a_request": images}
+                    rows.append(row | found | {"images_per_second": rate})
+    return rows
+
+
+def load(
+    server: ServerProcess, folder: Path, images: int, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Returns what clients in a process of their own have measured."""
+    file = folder / f"request-{images}"
+    file.write_bytes(request_of(images).SerializeToString())
+    command = [sys.executable, "-m", "benchmarks.load", server.grpc_target, METHOD]
+    command += [str(file), str(clients), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_swaps(base: Path, folder: Path, seconds: float) -> dict[str, Any]:
+    """Returns what happens to requests while a new version is pushed every second."""
+    with served(base) as server:
+        is_over = threading.Event()
+        swaps = 1
+
+        def push() -> None:
+            nonlocal swaps
+            while not is_over.wait(1):
+                swaps += 1
+                staging = base / f".staging-{swaps}"
+                shutil.copytree(base / "1", staging)
+                staging.rename(base / str(swaps))
+
+        pusher = threading.Thread(target=push)
+        pusher.start()
+        found = load(server, folder, 1, SWAP_CLIENTS, seconds)
+        is_over.set()
+        pusher.join()
+        states = requests.get(f"{server.rest_url}/v1/models/{MODEL}", timeout=10).json()
+        versions = states["model_version_status"]
+        loaded = sum(v["status"]["error_code"] == "OK" for v in versions)
+        memory = psutil.Process(server.pid).memory_info().rss // MIB
+    return found | {"versions_served": loaded, "server_memory_mib": memory}
+
+
+def measure_malformed(base: Path) -> dict[str, Any]:
+    """Returns what wrong requests do to a server."""
+    with served(base) as server:
+        process = psutil.Process(server.pid)
+        malformed.send_by_rest(server.rest_url, MALFORMED_COUNT // 20)
+        before = process.memory_info().rss
+        start = time.perf_counter()
+        malformed.send_by_rest(server.rest_url, MALFORMED_COUNT * 4 // 5)
+        malformed.send_by_grpc(server.grpc_target, MALFORMED_COUNT // 5)
+        seconds = time.perf_counter() - start
+        grown = (process.memory_info().rss - before) / MIB
+        url = f"{server.rest_url}/v1/models/{MODEL}/metadata"
+        is_alive = requests.get(url, timeout=10).ok
+    return {
+        "requests": MALFORMED_COUNT,
+        "seconds": round(seconds, 1),
+        "memory_grown_mib": round(grown, 1),
+        "is_alive": is_alive,
+    }
+
+
+def judge(report: dict[str, Any]) -> list[Target]:
+    """Returns the targets of `cifar bench serving` and what was measured."""
+    direct = report["in_process"]["latency"]["p50_ms"]
+    over_grpc = report["latency"]["grpc"]["p50_ms"]
+    targets = [
+        Target("one image over gRPC, p50 above a direct call", over_grpc - direct, 2, "ms")
+    ]
+    for row in report["throughput"]:
+        if row["batching"] and row["clients"] == max(CLIENTS):
+            images = row["images_of_a_request"]
+            rate = report["in_process"]["images_per_second"][str(images)]
+            share = 100 * row["images_per_second"] / rate
+            name = f"32 clients, batched, {images} images a request, of the direct rate"
+            targets.append(Target(name, share, 80, "%", is_minimum=True))
+    failures = sum(row["failures"] for row in [*report["throughput"], report["swaps"]])
+    return [
+        *targets,
+        Target("failed requests while versions are swapped", failures, 0, "requests"),
+        Target(
+            "memory grown by malformed requests",
+            report["malformed"]["memory_grown_mib"],
+            50,
+            "MiB",
+        ),
+    ]
+
+
+def table(report: dict[str, Any], targets: list[Target]) -> Iterator[str]:
+    """Yields the lines for a terminal."""
+    yield f"model: {report['model']}, {report['cores']} cores"
+    latencies = {"direct call": report["in_process"]["latency"]} | report["latency"]
+    for name, found in latencies.items():
+        yield f"one image, {name}: p50 {found['p50_ms']} ms, p99 {found['p99_ms']} ms"
+    for images, rate in report["in_process"]["images_per_second"].items():
+        yield f"direct call, {images} images: {rate:,.0f} images/s"
+    for row in report["throughput"]:
+        batching = "batched" if row["batching"] else "unbatched"
+        yield (
+            f"gRPC, {batching}, {row['clients']} clients, {row['images_of_a_request']} "
+            f"images each: {row['images_per_second']:,.0f} images/s"
+        )
+    swaps = report["swaps"]
+    yield (
+        f"swaps: {swaps['versions_served']} versions, {swaps['requests']:,} requests, "
+        f"{swaps['failures']} failed"
+    )
+    for target in targets:
+        sign = "≥" if target.is_minimum else "≤"
+        met = "met" if target.is_met else "MISSED"
+        yield (
+            f"{met}: {target.name}: {target.measured:.1f} {target.unit} "
+            f"(wanted {sign} {target.wanted:g})"
+        )
