@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from kubeflow.commands import kubeflow
 from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
+from serving.commands import doctor, predict, serve
 
 DATA_DIR = PipelineConfig().data_dir
 NOT_BLESSED_EXIT_CODE = 3
@@ -40,6 +42,12 @@ class OneLineErrors(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """CIFAR-10 batches in, a gated, versioned classifier for TensorFlow Serving out."""
+
+
+main.add_command(kubeflow)
+main.add_command(serve)
+main.add_command(predict)
+main.add_command(doctor)
 
 
 @main.group()

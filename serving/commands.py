@@ -1,0 +1,115 @@
+"""`cifar serve`, `cifar predict`, `cifar doctor`. Heavy modules wait until a command runs."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@click.command(context_settings=PASSED_ON)
+@click.option(
+    "--output", default="output", show_default=True, metavar="DIR", help="Of the run."
+)
+@click.option("--model", default="cifar10", show_default=True, help="Name of the model.")
+@click.pass_context
+def serve(context: click.Context, output: str, model: str) -> None:
+    r"""Serve the pushed model over TensorFlow Serving's gRPC and REST protocol.
+
+    New versions are picked up as they are pushed. Listens on 127.0.0.1, gRPC on port 8500,
+    REST on 8501. Flags of tensorflow_model_server go through as they are:
+
+    \b
+        cifar serve --rest_api_port=9000 --enable_batching
+    """
+    folder = Path(output) / "serving" / model
+    given = [flag.split("=")[0] for flag in context.args]
+    flags = list(context.args)
+    if not {"--model_config_file", "--model_base_path"} & set(given):
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{folder} does not exist: nothing has been pushed there. `cifar run` pushes "
+                "a model; --output says where to look."
+            )
+        flags += [f"--model_name={model}", f"--model_base_path={folder.resolve()}"]
+    # TensorFlow looks for GPU libraries and its dependencies for newer Pythons: no news here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore", FutureWarning)
+    from serving.model_server.__main__ import main
+
+    sys.exit(main(flags))
+
+
+@click.command()
+@click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER|-]…")
+@click.option("--server", metavar="ADDRESS", help="Default: this machine, port 8501 or 8500.")
+@click.option("--grpc", "by_grpc", is_flag=True, help="Ask over gRPC instead of REST.")
+@click.option("--model", default="cifar10", show_default=True, help="Name of the model.")
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="N random test images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random draw.")
+@click.option(
+    "--png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --sample: write the images with their true and predicted classes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each image.")
+def predict(
+    images: tuple[str, ...],
+    server: str | None,
+    by_grpc: bool,
+    model: str,
+    sample: int | None,
+    seed: int,
+    png: Path | None,
+    as_json: bool,
+) -> None:
+    r"""Ask a model server what is in images: PNG, JPEG, BMP or GIF of any size.
+
+    \b
+        cifar predict cat.png holiday/        files, and every image in a folder
+        curl -s URL | cifar predict -         an image from standard input
+        cifar predict --sample 10 --png ten.png
+    """
+    if bool(images) == bool(sample):
+        raise click.UsageError("Give images, or --sample N: one of the two.")
+    if png and not sample:
+        raise click.UsageError("--png goes with --sample.")
+    from serving import client, predict, sample_predictions
+
+    kind = client.GrpcClient if by_grpc else client.RestClient
+    asked = kind(server, model) if server else kind(model=model)
+    if not sample:
+        sys.exit(predict.run(asked, images, as_json))
+    drawn = sample_predictions.draw(sample, seed)
+    answers = sample_predictions.ask(asked, drawn)
+    sample_predictions.show(answers, as_json)
+    if png:
+        sample_predictions.write_picture(answers, png)
+
+
+@click.command()
+@click.argument(
+    "model_dir",
+    type=click.Path(path_type=Path),
+    default=Path("output/serving/cifar10"),
+    metavar="[MODEL_DIR]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(model_dir: Path, as_json: bool) -> None:
+    r"""Examine a model folder as a server would, and print how to ask it.
+
+    MODEL_DIR is a version, or the folder of all versions; exit code 1 if a check fails.
+
+    \b
+        cifar doctor output/serving/cifar10
+    """
+    import json
+
+    from serving.doctor import diagnose
+
+    report = diagnose(model_dir)
+    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.text())
+    sys.exit(0 if report.is_healthy else 1)

@@ -1,0 +1,119 @@
+"""`cifar predict --sample N`: random test images with their true and predicted classes."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from components import cifar_format
+from components.dataset import SAMPLE_DIR
+from pipeline_def.config import PipelineConfig
+from serving.client import Client, Prediction
+from trainer_module.features import CLASS_NAMES
+
+DATA_DIR = Path(PipelineConfig().data_dir)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """One test image: where it is from, its pixels (uint8, 32×32×3), its true class."""
+
+    key: str
+    pixels: np.ndarray
+    true_class: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A drawn image and what the model makes of it."""
+
+    drawn: Drawn
+    prediction: Prediction
+
+    @property
+    def is_right(self) -> bool:
+        """Returns whether the predicted class is the true one."""
+        return self.prediction.class_name == self.drawn.true_class
+
+
+def draw(count: int, seed: int, data_dir: Path = DATA_DIR) -> list[Drawn]:
+    """Returns random images of the test batch, each once, from `data_dir` or the sample.
+
+    Raises:
+        ValueError: The batch is damaged, or holds fewer images than asked for.
+    """
+    name = cifar_format.EVAL_FILES[0]
+    path = data_dir / name if (data_dir / name).is_file() else SAMPLE_DIR / name
+    images, labels = cifar_format.decode_records(path.read_bytes(), source=str(path))
+    if count > len(labels):
+        raise ValueError(f"{path} has {len(labels):,} images, {count:,} were asked for.")
+    records = np.random.default_rng(seed).choice(len(labels), count, replace=False)
+    return [
+        Drawn(f"{name}:{record}", images[record], CLASS_NAMES[labels[record]])
+        for record in records
+    ]
+
+
+def ask(client: Client, drawn: Sequence[Drawn]) -> list[Answer]:
+    """Returns the model's answer to each image."""
+    predictions = client.classify_pixels(np.stack([image.pixels for image in drawn]))
+    return [
+        Answer(image, prediction) for image, prediction in zip(drawn, predictions, strict=True)
+    ]
+
+
+def show(answers: Sequence[Answer], as_json: bool) -> None:
+    """Prints a table on standard output, or one line of JSON for each image."""
+    if as_json:
+        for answer in answers:
+            fields = {
+                "image": answer.drawn.key,
+                "true_class": answer.drawn.true_class,
+                "class": answer.prediction.class_name,
+                "probability": answer.prediction.probability,
+            }
+            print(json.dumps(fields))
+        return
+    table = Table(
+        "image", "true class", "predicted", "probability", "", box=None, pad_edge=False
+    )
+    table.columns[3].justify = "right"
+    for answer in answers:
+        table.add_row(
+            answer.drawn.key,
+            answer.drawn.true_class,
+            answer.prediction.class_name,
+            f"{answer.prediction.probability:.1%}",
+            "right" if answer.is_right else "wrong",
+        )
+    right = sum(answer.is_right for answer in answers)
+    console = Console()
+    console.print(table)
+    console.print(f"{right} of {len(answers)} right")
+
+
+def write_picture(answers: Sequence[Answer], path: Path) -> None:
+    """Writes the images in rows of five, each above its true and predicted class."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    columns = min(5, len(answers))
+    rows = -(-len(answers) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(1.8 * columns, 2.3 * rows), squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, answer in zip(axes.flat, answers, strict=False):
+        axis.imshow(answer.drawn.pixels)
+        predicted = f"{answer.prediction.class_name} {answer.prediction.probability:.0%}"
+        title = predicted if answer.is_right else f"{predicted}\nis {answer.drawn.true_class}"
+        axis.set_title(title, fontsize=9, color="black" if answer.is_right else "#b3261e")
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
