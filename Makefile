@@ -23,7 +23,7 @@ test-slow: install  ## the full-size runs
 check: install  ## lint, format, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy components pipeline_def serving trainer_module
+	@$(BIN)/mypy components pipeline_def report serving trainer_module
 
 lock:  ## requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev --python-version 3.10 --generate-hashes \

@@ -17,15 +17,16 @@ BASELINE = ("baseline",)
 
 def read_metrics(evaluation_dir: str, names: Sequence[str] = CANDIDATE) -> dict[str, Any]:
     """Returns a model's metrics on eval, overall and for each class; {} without the model."""
-    by_label: dict[int | None, dict[str, float]] = {}
+    overall: dict[str, float] = {}
+    by_label: dict[int, dict[str, float]] = {}
     for metrics in tfma.load_metrics(evaluation_dir):
         keys = metrics.slice_key.single_slice_keys
-        by_label[keys[0].int64_value if keys else None] = {
+        target = by_label.setdefault(keys[0].int64_value, {}) if keys else overall
+        target |= {
             entry.key.name: entry.value.double_value.value
             for entry in metrics.metric_keys_and_values
             if entry.key.model_name in names and not entry.key.is_diff
         }
-    overall = by_label.pop(None)
     if ACCURACY not in overall:
         return {}
     return {
@@ -35,7 +36,7 @@ def read_metrics(evaluation_dir: str, names: Sequence[str] = CANDIDATE) -> dict[
         "eval_examples": int(overall["example_count"]),
         "class_accuracy": {
             features.CLASS_NAMES[label]: metrics[ACCURACY]
-            for label, metrics in sorted(by_label.items())  # type: ignore[type-var]
+            for label, metrics in sorted(by_label.items())
         },
     }
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from components import dataset, model_registry
 from components.progress import duration
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
+from report import run_report
+from report.run_report import PAGE_FILE
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,12 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
     output = Path(config.output_dir)
     with sole_run(output):
         run_dir = output / "runs" / datetime.datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-        record: dict[str, Any] = {"status": "failed", "stages": {}}
+        record: dict[str, Any] = {
+            "run_id": run_dir.name,
+            "status": "failed",
+            "config": config.as_record(),
+            "stages": {},
+        }
         try:
             data = dataset.locate(config.data, Path(config.data_dir))
             config = dataclasses.replace(
@@ -63,6 +70,7 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
             record["seconds"] = round(time.monotonic() - started, 1)
             record["log"] = str(run_dir / "run.log")
             write_record(record, run_dir / "run.json", output / "run.json")
+        run_report.write_report(record, run_dir / PAGE_FILE, output / PAGE_FILE)
     return record
 
 
@@ -82,12 +90,20 @@ def run_stages(
     connection = launch.metadata_connection(config)
     launch.forget_missing_pushes(connection)
     config = dataclasses.replace(config, baseline_version=choose_baseline(config))
-    stages = launch.run_nodes(pipeline.create_pipeline(config), connection, console.stage)
+
+    @contextlib.contextmanager
+    def watch(name: str) -> Iterator[Callable[[bool], None]]:
+        record["failed_stage"] = name
+        with console.stage(name) as finished:
+            yield finished
+        del record["failed_stage"]
+
     outputs = {}
-    for stage in stages:
+    for stage in launch.run_nodes(pipeline.create_pipeline(config), connection, watch):
         record["stages"][stage.name] = {
             "seconds": round(stage.seconds, 2),
             "cached": stage.cached,
+            "outputs": {name: artifact.uri for name, artifact in stage.outputs.items()},
         }
         outputs[stage.name] = stage.outputs
     record |= results.read_results(config, outputs)
@@ -160,6 +176,7 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         f"Training  {record['train_steps']:,} steps"
         + (f", {rate:,.0f} images/s" if rate else ""),
         f"Time      {duration(record['seconds'])}",
+        f"Report    {Path(record['config']['output_dir']) / PAGE_FILE}",
     ]
     if record["status"] == "pushed":
         lines += [

@@ -1,7 +1,7 @@
 """The pipeline: one definition for the laptop and for Kubeflow.
 
 batches → examples → statistics → schema check → transform graph → train → evaluate
-→ serving check → push
+→ serving check → push → report
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from components.evaluator import Evaluator, eval_config
 from components.example_gen import CifarExampleGen
 from components.example_validator import ExampleValidator
 from components.pusher import Pusher
+from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
 from pipeline_def.code_version import ROOT, code_version
 from pipeline_def.config import PipelineConfig
@@ -95,6 +96,17 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
             "training_fingerprint": fingerprint,
         },
     )
+    report_gen = ReportGen(
+        config.as_record(),
+        examples=example_gen.outputs["examples"],
+        anomalies=example_validator.outputs["anomalies"],
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        baseline_model=baseline_model.outputs["model"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=serving_check.outputs["blessing"],
+        pushed_model=pusher.outputs["pushed_model"],
+    )
     return pipeline.Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=str(Path(config.output_dir) / "pipeline"),
@@ -111,6 +123,7 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
                 serving_check, "components.serving_check", "serving.model_server.__main__"
             ),
             depends_on_code(pusher, "components.pusher"),
+            depends_on_code(report_gen, "components.report_gen", files=report_templates()),
         ],
         enable_cache=config.enable_cache,
     )
@@ -120,6 +133,12 @@ def serving_model_dir(config: PipelineConfig) -> Path:
     """Returns the folder of the pushed versions, the one TensorFlow Serving watches."""
     root = Path(config.serving_dir or Path(config.output_dir) / "serving")
     return root / config.model_name
+
+
+def report_templates() -> tuple[str, ...]:
+    """Returns the files the report is laid out with, as paths below the project's root."""
+    templates = (ROOT / "report" / "templates").iterdir()
+    return tuple(str(path.relative_to(ROOT)) for path in templates)
 
 
 def training_fingerprint(config: PipelineConfig) -> str:

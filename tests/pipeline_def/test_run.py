@@ -16,7 +16,7 @@ import filelock
 import numpy as np
 import pytest
 
-from pipeline_def.code_version import ROOT
+from pipeline_def.code_version import OUR_PACKAGES, ROOT
 
 STAGES = [
     "CifarExampleGen",
@@ -29,6 +29,7 @@ STAGES = [
     "Evaluator",
     "ServingCheck",
     "Pusher",
+    "ReportGen",
 ]
 
 
@@ -73,7 +74,7 @@ def cached_stages(record: dict) -> list[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     root = tmp_path_factory.mktemp("project")
-    for package in ("components", "pipeline_def", "serving", "trainer_module", "data/sample"):
+    for package in (*OUR_PACKAGES, "pipeline_def", "data/sample"):
         shutil.copytree(ROOT / package, root / package)
     return Project(root, root / "output")
 
@@ -145,7 +146,7 @@ def test_a_deleted_serving_folder_is_pushed_again(project, first_record):
     shutil.rmtree(project.output / "serving")
     assert project.run().returncode == 0
     record = project.record()
-    assert cached_stages(record) == STAGES[:-1]
+    assert cached_stages(record) == STAGES[: STAGES.index("Pusher")]
     assert (Path(record["pushed_path"]) / "saved_model.pb").is_file()
 
 

@@ -1,0 +1,299 @@
+"""Plots as SVG that take the page's colours, so that one drawing suits light and dark."""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from report.data import CHANNEL_NAMES
+from trainer_module import features
+
+# Matplotlib draws in colours of its own kind; each stands for one of page.css.
+INK = "#010101"
+LINE = "#010102"
+SERIES = ("#010103", "#010104", "#010105", "#010106")
+_PAGE_COLOURS = {
+    INK: "currentColor",
+    LINE: "var(--line)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
+}
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "font.size": 11,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": cycler(color=SERIES),
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+_FOR_A_PAGE = {
+    r"<defs>\s*<style.*?</style>\s*</defs>": "",  # a rule for every element of the page
+    r'<g id="[^"]*"': "<g",  # the same in each plot
+    r"font-family: [^;\"]*;? ?": "",
+    r'(<svg)[^>]*( viewBox="[^"]*")[^>]*': r"\1\2",  # as wide as its place in the page
+    r"\s*\n\s*": " ",
+}
+WIDTH, HEIGHT = 5.0, 3.0  # inches, 72 units of the SVG each
+
+
+def draw_all(facts: dict[str, Any]) -> dict[str, str]:
+    """Returns the SVG of each plot whose facts are there, by name."""
+    plots = {}
+    with matplotlib.rc_context(_STYLE):
+        if data := facts["data"]:
+            plots["counts"] = draw_counts(data["counts"])
+            plots["pixels"] = draw_pixels(data["pixels"])
+        if training := facts["training"]:
+            plots |= draw_training([("", training)], facts["config"]["min_accuracy"])
+        if facts["gate"]:
+            plots["gate"] = draw_gate(facts)
+            plots["classes"] = draw_classes(facts)
+        if facts["predictions"]:
+            plots["calibration"] = draw_calibration(facts["predictions"]["calibration"])
+    return plots
+
+
+def draw_counts(counts: dict[str, list[int]]) -> str:
+    """Returns bars of images per class, a colour for each split."""
+    figure, axes = _figure()
+    width = 0.8 / len(counts)
+    for number, (split, values) in enumerate(counts.items()):
+        places = [place + number * width for place in range(len(values))]
+        axes.bar(places, values, width, label=split)
+    _name_classes(axes)
+    axes.set_ylabel("images")
+    _legend_above(axes)
+    summary = "; ".join(
+        f"{split}: {min(values):,} to {max(values):,} images per class"
+        for split, values in counts.items()
+    )
+    return _svg(figure, f"Images per class. {summary}")
+
+
+def draw_pixels(pixels: dict[str, Any]) -> str:
+    """Returns how often each pixel value occurs in each channel."""
+    figure, axes = _figure()
+    colours = (SERIES[3], SERIES[2], SERIES[0])
+    for name, share, colour in zip(CHANNEL_NAMES, pixels["histogram"], colours, strict=True):
+        axes.plot([value * 100 for value in share], label=name, color=colour, linewidth=1.3)
+    axes.set_xlabel("pixel value")
+    axes.set_ylabel("% of pixels")
+    axes.set_ylim(bottom=0)
+    _legend_above(axes)
+    means = ", ".join(
+        f"{name} {mean:.1f}" for name, mean in zip(CHANNEL_NAMES, pixels["mean"], strict=True)
+    )
+    return _svg(figure, f"Pixel values of the train images. Mean: {means}")
+
+
+def draw_training(
+    runs: Sequence[tuple[str, dict[str, Any]]], min_accuracy: float | None
+) -> dict[str, str]:
+    """Returns loss, learning rate, eval accuracy and speed over the steps.
+
+    Args:
+        runs: A name (empty for the only one) and the training facts of each run.
+        min_accuracy: What the gate asks for, drawn as a line; None leaves it out.
+    """
+    return {
+        "loss": _draw_loss(runs),
+        "eval_accuracy": _draw_eval_accuracy(runs, min_accuracy),
+        "learning_rate": _draw_curve(runs, "learning_rate", "learning rate", "{:.3g}"),
+        "speed": _draw_curve(runs, "images_per_second", "images/s", "{:,.0f}"),
+    }
+
+
+def _draw_loss(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    figure, axes = _figure()
+    for (name, training), colour in zip(runs, SERIES, strict=False):
+        curves = training["curves"]
+        if curves["loss"]:
+            axes.plot(
+                *zip(*curves["loss"], strict=True),
+                color=colour,
+                alpha=0.35,
+                linewidth=1,
+                label=f"{name} raw".strip(),
+            )
+            axes.plot(
+                *zip(*curves["loss_averaged"], strict=True),
+                color=colour,
+                label=f"{name} averaged".strip(),
+            )
+        axes.plot(
+            *zip(*curves["eval_loss"], strict=True),
+            color=colour,
+            linestyle=":",
+            marker="o",
+            markersize=3,
+            label=f"{name} cross-entropy on eval".strip(),
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.set_ylim(bottom=0)
+    _legend_above(axes)
+    last = ", ".join(f"{name or 'the last'} {training['loss']:.3f}" for name, training in runs)
+    return _svg(figure, f"Training loss over the steps. Ends at: {last}")
+
+
+def _draw_eval_accuracy(
+    runs: Sequence[tuple[str, dict[str, Any]]], min_accuracy: float | None
+) -> str:
+    figure, axes = _figure()
+    for (name, training), colour in zip(runs, SERIES, strict=False):
+        steps, values = zip(*training["curves"]["eval_accuracy"], strict=True)
+        axes.plot(
+            steps,
+            [value * 100 for value in values],
+            color=colour,
+            marker="o",
+            markersize=4,
+            label=name or "accuracy",
+        )
+    if min_accuracy is not None:
+        axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="asked for")
+    axes.set_xlabel("step")
+    axes.set_ylabel("% right on eval")
+    _legend_above(axes)
+    last = ", ".join(
+        f"{name or 'the last'} {training['curves']['eval_accuracy'][-1][1]:.2%}"
+        for name, training in runs
+    )
+    return _svg(figure, f"Accuracy on eval over the steps. Ends at: {last}")
+
+
+def _draw_curve(
+    runs: Sequence[tuple[str, dict[str, Any]]], curve: str, label: str, number: str
+) -> str:
+    figure, axes = _figure()
+    lasts = []
+    for (name, training), colour in zip(runs, SERIES, strict=False):
+        points = training["curves"][curve]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, label=name)
+            lasts.append(f"{name or 'the last'} {number.format(points[-1][1])}")
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    if len(runs) > 1:
+        _legend_above(axes)
+    return _svg(figure, f"{label} over the steps. Ends at: {', '.join(lasts) or 'not known'}")
+
+
+def draw_gate(facts: dict[str, Any]) -> str:
+    """Returns the candidate's accuracy beside the baseline's, with the thresholds."""
+    gate, accuracy = facts["gate"], facts["evaluation"]["accuracy"]
+    figure, axes = _figure(height=1.9)
+    bars = [("candidate", accuracy, SERIES[0])]
+    limits = [(gate["min_accuracy"], "asked for")]
+    if gate["baseline_accuracy"] is not None:
+        bars.append(("baseline", gate["baseline_accuracy"], SERIES[1]))
+        limits.append((gate["baseline_accuracy"] - gate["max_accuracy_drop"], "drop allowed"))
+    for name, value, colour in bars:
+        bar = axes.barh(name, value * 100, 0.55, color=colour)
+        axes.bar_label(bar, [f"{value:.2%}"], padding=4)
+    for (limit, name), style in zip(limits, ("--", ":"), strict=False):
+        axes.axvline(max(limit, 0) * 100, color=SERIES[3], linestyle=style, label=name)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 112)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("% right on eval")
+    axes.grid(visible=False, axis="y")
+    _legend_above(axes)
+    return _svg(figure, f"The gate. {gate['verdict']}")
+
+
+def draw_classes(facts: dict[str, Any]) -> str:
+    """Returns the accuracy on each class, beside the baseline's where there is one."""
+    figure, axes = _figure()
+    models = [("candidate", facts["evaluation"]["class_accuracy"])]
+    if facts["baseline"]:
+        models.append(("baseline", facts["baseline"]["class_accuracy"]))
+    width = 0.8 / len(models)
+    for number, (name, accuracy) in enumerate(models):
+        places = [place + number * width for place in range(features.NUM_CLASSES)]
+        values = [accuracy.get(name, 0) * 100 for name in features.CLASS_NAMES]
+        axes.bar(places, values, width, label=name)
+    _name_classes(axes)
+    axes.set_ylabel("% right on eval")
+    if len(models) > 1:
+        _legend_above(axes)
+    return _svg(figure, "Accuracy on each class; the table below has the numbers")
+
+
+def draw_calibration(calibration: dict[str, Any]) -> str:
+    """Returns accuracy over confidence, beside the line on which both are equal."""
+    figure, axes = _figure()
+    bins = calibration["bins"]
+    axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="as sure as right")
+    confidence = [b["confidence"] * 100 for b in bins]
+    axes.plot(
+        confidence,
+        [b["accuracy"] * 100 for b in bins],
+        color=SERIES[0],
+        marker="o",
+        markersize=4,
+        label="candidate",
+    )
+    total = sum(b["images"] for b in bins)
+    shares = [b["images"] / total * 100 for b in bins]
+    axes.bar(confidence, shares, 6, color=SERIES[0], alpha=0.2, label="% of images")
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("% right")
+    axes.set_xlim(0, 102)
+    axes.set_ylim(0, 102)
+    _legend_above(axes)
+    return _svg(
+        figure,
+        "Calibration: accuracy over confidence. Expected calibration error "
+        f"{calibration['expected_error']:.2%}",
+    )
+
+
+def _figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _name_classes(axes: Axes) -> None:
+    axes.set_xticks([place + 0.2 for place in range(features.NUM_CLASSES)])
+    axes.set_xticklabels(features.CLASS_NAMES, rotation=40, ha="right", rotation_mode="anchor")
+    axes.grid(visible=False, axis="x")
+
+
+def _legend_above(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=10, borderpad=0.2)
+
+
+def _svg(figure: Figure, summary: str) -> str:
+    """Returns the figure as an SVG element that says `summary` to a screen reader."""
+    content = io.StringIO()
+    figure.savefig(content, format="svg", metadata=_NO_METADATA)
+    svg = content.getvalue()
+    svg = svg[svg.index("<svg") :]
+    for pattern, replacement in _FOR_A_PAGE.items():
+        svg = re.sub(pattern, replacement, svg, flags=re.DOTALL)
+    for drawn, shown in _PAGE_COLOURS.items():
+        svg = svg.replace(drawn, shown)
+    label = html.escape(summary)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
