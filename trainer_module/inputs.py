@@ -97,6 +97,38 @@ def train_dataset(
     return _read_all(files, num_examples).flat_map(batches_of)
 
 
+def share(
+    batches: tf.data.Dataset, context: tf.distribute.InputContext | None
+) -> tf.data.Dataset:
+    """Returns the parts of each batch that this process's replicas train on.
+
+    Every process makes the whole batches, which costs next to nothing, and so several of them
+    train exactly as one does.
+
+    Raises:
+        ValueError: The batch size is no multiple of the number of replicas.
+    """
+    if context is None or context.num_replicas_in_sync == 1:
+        return batches
+    replicas = context.num_replicas_in_sync
+    batch_size = int(batches.element_spec[1].shape[0])
+    if batch_size % replicas:
+        raise ValueError(
+            f"batch_size {batch_size} is shared by {replicas} replicas: choose a multiple."
+        )
+    own = replicas // context.num_input_pipelines
+    first = own * context.input_pipeline_id
+
+    def own_parts(*batch: tf.Tensor) -> tf.data.Dataset:
+        def split(values: tf.Tensor) -> tf.Tensor:
+            parts = tf.reshape(values, [replicas, batch_size // replicas, *values.shape[1:]])
+            return parts[first : first + own]
+
+        return tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(split, batch))
+
+    return batches.flat_map(own_parts)
+
+
 def batches_of_rows(
     num_examples: int, batch_size: int, seed: int, start_step: int
 ) -> tf.data.Dataset:

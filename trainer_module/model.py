@@ -129,9 +129,9 @@ def losses_of(
     cross_entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     losses = {"cross_entropy": tf.reduce_mean(cross_entropies)}
     for variable in v1.trainable_variables():
-        if variable.op.name in ("local3/weights", "local4/weights"):
-            name = variable.op.name.replace("weights", "weight_loss")
-            losses[name] = config.weight_decay * tf.nn.l2_loss(variable)
+        layer, kind = _name_of(variable).split("/")
+        if kind == "weights" and layer in ("local3", "local4"):
+            losses[f"{layer}/weight_loss"] = config.weight_decay * tf.nn.l2_loss(variable)
     losses["total_loss"] = tf.add_n(list(losses.values()))
     return losses
 
@@ -163,8 +163,8 @@ def train(
         for gradient, variable in optimizer.compute_gradients(losses["total_loss"] * scale)
     ]
     for gradient, variable in gradients:
-        v1.summary.histogram(variable.op.name + "/values", variable)
-        v1.summary.histogram(variable.op.name + "/gradients", gradient)
+        v1.summary.histogram(_name_of(variable) + "/values", variable)
+        v1.summary.histogram(_name_of(variable) + "/gradients", gradient)
 
     update = optimizer.apply_gradients(gradients, global_step=step)
     with tf.control_dependencies([update]):
@@ -248,6 +248,11 @@ def _weights(shape: list[int], stddev: float) -> tf.Variable:
 
 def _biases(units: int, value: float) -> tf.Variable:
     return v1.get_variable("biases", [units], tf.float32, v1.constant_initializer(value))
+
+
+def _name_of(variable: tf.Variable) -> str:
+    """Returns the name every replica knows a variable by."""
+    return variable.name.split(":")[0]
 
 
 def _summarize_activation(activation: tf.Tensor) -> None:

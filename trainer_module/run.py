@@ -47,10 +47,12 @@ def run_fn(fn_args: FnArgs) -> None:
     check_no_skew(transform_output, examples)
 
     num_train_examples = inputs.count_examples(train_files)
-    estimator = build_estimator(
-        config, fn_args.custom_config["checkpoint_dir"], num_train_examples
-    )
-    train(estimator, config, train_files, num_train_examples, eval_files, transform_output)
+    checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
+    with tf.Graph().as_default():  # in eager mode a cluster would have to be set up earlier
+        estimator = build_estimator(config, checkpoint_dir, num_train_examples)
+        train(estimator, config, train_files, num_train_examples, eval_files, transform_output)
+    if not is_chief():
+        return
     export.export_for_serving(estimator, fn_args.serving_model_dir, transform_output, examples)
     keep_run(estimator.model_dir, fn_args.model_run_dir)
     predictions_path = posixpath.join(fn_args.model_run_dir, PREDICTIONS_FILE)
@@ -86,19 +88,58 @@ def build_estimator(
     config: PipelineConfig, checkpoint_dir: str, num_train_examples: int
 ) -> tf.estimator.Estimator:
     """Returns the Estimator, which finds its earlier checkpoints in `checkpoint_dir`."""
+    cpus = tf.config.list_logical_devices("CPU")
     run_config = tf.estimator.RunConfig(
         model_dir=checkpoint_dir,
+        train_distribute=distribution_strategy(config),
         tf_random_seed=config.seed,
         save_summary_steps=config.summary_every_steps,
         save_checkpoints_steps=config.checkpoint_every_steps,
         keep_checkpoint_max=_KEPT_CHECKPOINTS,
         log_step_count_steps=config.log_every_steps,
         session_config=tf.compat.v1.ConfigProto(
-            allow_soft_placement=True, log_device_placement=config.log_device_placement
+            allow_soft_placement=True,
+            log_device_placement=config.log_device_placement,
+            device_count={"CPU": len(cpus)},
         ),
     )
     params = {"config": config, "num_train_examples": num_train_examples}
     return tf.estimator.Estimator(model.model_fn, config=run_config, params=params)
+
+
+def distribution_strategy(config: PipelineConfig) -> tf.distribute.Strategy | None:
+    """Returns how a batch is shared: among the processes of TF_CONFIG, devices, or not at all.
+
+    Gradients are averaged over all of them before each update, so the result is that of one
+    device with the whole batch.
+    """
+    if is_cluster():
+        evaluates = _tf_config()["task"]["type"] == "evaluator"
+        return None if evaluates else tf.distribute.MultiWorkerMirroredStrategy()
+    if config.distribution == "mirrored":
+        kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+        return tf.distribute.MirroredStrategy(
+            [device.name for device in tf.config.list_logical_devices(kind)]
+        )
+    return None
+
+
+def is_cluster() -> bool:
+    """Returns whether TF_CONFIG names this process a part of a cluster."""
+    return "cluster" in _tf_config()
+
+
+def is_chief() -> bool:
+    """Returns whether this process hands over the model: alone it does, in a cluster one."""
+    if not is_cluster():
+        return True
+    task = _tf_config()["task"]
+    chief = "chief" if "chief" in _tf_config()["cluster"] else "worker"
+    return task["type"] == chief and int(task["index"]) == 0
+
+
+def _tf_config() -> dict[str, Any]:
+    return json.loads(os.environ.get("TF_CONFIG", "{}"))
 
 
 def train(
@@ -119,6 +160,12 @@ def train(
     evaluations = [e for e in summary.get("evaluations", []) if e["step"] <= start_step]
     eval_fn = inputs.eval_input_fn(eval_files, transform_output)
 
+    def train_input_fn(
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        batches = inputs.train_dataset(train_files, num_train_examples, config, start_step)
+        return inputs.share(batches, input_context)
+
     def evaluate() -> None:
         metrics = estimator.evaluate(eval_fn)
         evaluation = {
@@ -138,15 +185,20 @@ def train(
             config.train_steps, config.batch_size, config.log_every_steps, config.learning_rate
         )
         start_seconds = time.perf_counter()
-        estimator.train(
-            lambda: inputs.train_dataset(train_files, num_train_examples, config, start_step),
-            hooks=[log_hook],
-            max_steps=config.train_steps,
-            saving_listeners=[
-                hooks.FiniteGuard(config.learning_rate),
-                hooks.EvalListener(evaluate, config.eval_every_steps, log_hook),
-            ],
-        )
+        listeners = [hooks.FiniteGuard(config.learning_rate)]
+        if is_cluster():
+            tf.estimator.train_and_evaluate(
+                estimator,
+                tf.estimator.TrainSpec(
+                    train_input_fn, config.train_steps, [log_hook], listeners
+                ),
+                tf.estimator.EvalSpec(eval_fn, None, start_delay_secs=0, throttle_secs=0),
+            )
+            if not is_chief():
+                return
+        else:
+            listeners.append(hooks.EvalListener(evaluate, config.eval_every_steps, log_hook))
+            estimator.train(train_input_fn, [log_hook], None, config.train_steps, listeners)
         summary = {
             "steps": log_hook.step,
             "start_step": start_step,
