@@ -26,6 +26,7 @@ from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
 from components import dataset
+from kubeflow import ui_artifacts
 from kubeflow.parameters import RunParameters, config_of
 from pipeline_def.config import PipelineConfig
 from pipeline_def.pipeline import create_pipeline
@@ -84,8 +85,8 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     for name in inputs_spec.parameters:
         if name not in parameters:
             json_format.ParseDict(node.exec_properties[name], parameters[name])
-    fill_types(execution, inputs_spec, node)
     uris = {name: one.artifacts[0].uri for name, one in execution.outputs.artifacts.items()}
+    fill_types(execution, inputs_spec, node)
     use_local_folders(execution, options.node)
 
     options.json_serialized_invocation_args = json_format.MessageToJson(execution)
@@ -95,6 +96,10 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     output = json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
     for name, one in output.artifacts.items():
         one.artifacts[0].uri = uris[name]
+    if options.node in ui_artifacts.UI_OUTPUTS:
+        evaluation_dir = execution.outputs.artifacts["evaluation"].artifacts[0].uri
+        for name, metadata in ui_artifacts.read_ui_metadata(evaluation_dir).items():
+            output.artifacts[name].artifacts.add(uri=uris[name]).metadata.update(metadata)
     output_file.write_text(json_format.MessageToJson(output))
 
 

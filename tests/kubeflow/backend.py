@@ -7,6 +7,7 @@ trip through ML Metadata. The object store, ML Metadata and the containers' file
 (a mount namespace of its own for each step) are real; Argo, images and the UI are not here.
 """
 
+import concurrent.futures
 import dataclasses
 import hashlib
 import json
@@ -16,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -62,6 +64,20 @@ class Step:
     missing_outputs: tuple[str, ...] = ()  # nothing was found to upload
 
 
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One task of a run, with what the test does to it."""
+
+    name: str
+    task: Any
+    component: Any
+    container: Any
+    platform: Mapping[str, Any]  # what Kubernetes adds to the pod
+    kill: Callable[[], bool] | None  # when the first attempt is killed
+    is_read_only: bool
+    may_be_cached: bool
+
+
 class StepFailedError(Exception):
     """A task failed more often than its retry policy allows."""
 
@@ -73,14 +89,16 @@ class StepFailedError(Exception):
 class Backend:
     """One cluster: its object store, metadata, cache and the volume of the pipeline."""
 
-    def __init__(self, store: ObjectStore, directory: Path) -> None:
+    def __init__(self, store: ObjectStore, directory: Path, parallel_steps: int = 2) -> None:
         self.store = store
         self.directory = directory
+        self.parallel_steps = parallel_steps
         self.volume = directory / "volume"
         self.volume.mkdir()
         connection = metadata_store_pb2.ConnectionConfig()
         connection.sqlite.filename_uri = str(directory / "mlmd.sqlite")
         self._metadata = ml_metadata.MetadataStore(connection)
+        self._metadata_lock = threading.Lock()
         self._cache: dict[str, dict[str, Any]] = {}  # fingerprint → outputs
 
     def run(
@@ -90,6 +108,7 @@ class Backend:
         kill_once: Mapping[str, Callable[[], bool]] | None = None,
         read_only_outputs: str = "",
         only: str = "",
+        cache: bool = True,
         **parameters: Any,
     ) -> dict[str, Step]:
         """Runs a compiled pipeline and returns what each task did.
@@ -100,6 +119,7 @@ class Backend:
             kill_once: Task → when its first attempt is killed.
             read_only_outputs: The task whose output folders cannot be written.
             only: Run this task alone; it has no inputs.
+            cache: Take steps from the cache.
             **parameters: Of the run.
 
         Raises:
@@ -111,33 +131,50 @@ class Backend:
             f"{launcher.scheme}://{self.store.bucket}/v2/artifacts/"
             f"{spec.pipeline_info.name}/{uuid.uuid4()}"
         )
-        kill_once = dict(kill_once or {})
         steps: dict[str, Step] = {}
-        for name in [only] if only else ordered(spec.root.dag.tasks):
-            task = spec.root.dag.tasks[name]
-            component = spec.components[task.component_ref.name]
-            container = deployment.executors[component.executor_label].container
-            extra = platform.get(component.executor_label, {})
-            inputs = self._resolve_inputs(task, component, values, steps)
-            fingerprint = cache_key(inputs, component, container, extra)
-            if task.caching_options.enable_cache and fingerprint in self._cache:
-                steps[name] = Step("CACHED", 0, 0.0, 0.0, "", self._cache[fingerprint])
-                continue
-            for attempt in range(1, task.retry_policy.max_retry_count + 2):
-                execution = pipeline_spec_pb2.ExecutorInput(
-                    inputs=inputs, outputs=provision_outputs(root, name, component, launcher)
-                )
-                steps[name] = self._launch(
-                    *(name, execution, component, container, extra, launcher, attempt),
-                    kill_once.pop(name, None),
-                    name == read_only_outputs,
-                )
-                if steps[name].state == "SUCCEEDED":
-                    break
-            else:
-                raise StepFailedError(name, steps)
-            self._cache[fingerprint] = dict(steps[name].outputs)
+        tasks = {only: spec.root.dag.tasks[only]} if only else dict(spec.root.dag.tasks)
+        running: dict[concurrent.futures.Future[Step], str] = {}
+        with concurrent.futures.ThreadPoolExecutor(self.parallel_steps) as pool:
+            while tasks or running:
+                for name in sorted(tasks):
+                    task = tasks[name]
+                    if all(needed in steps for needed in task.dependent_tasks):
+                        component = spec.components[task.component_ref.name]
+                        container = deployment.executors[component.executor_label].container
+                        work = Work(
+                            *(name, task, component, container),
+                            platform.get(component.executor_label, {}),
+                            (kill_once or {}).get(name),
+                            name == read_only_outputs,
+                            cache and task.caching_options.enable_cache,
+                        )
+                        inputs = self._resolve_inputs(task, component, values, steps)
+                        running[pool.submit(self._step, work, inputs, root, launcher)] = name
+                        del tasks[name]
+                assert running, "the tasks wait for each other in a circle"
+                done, _ = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
+                for future in done:
+                    name = running.pop(future)
+                    steps[name] = future.result()
+                    if steps[name].state == "FAILED":
+                        raise StepFailedError(name, steps)
         return steps
+
+    def _step(self, work: Work, inputs: Any, root: str, launcher: Launcher) -> Step:
+        """Takes a step from the cache, or launches it as often as its policy allows."""
+        fingerprint = cache_key(inputs, work)
+        if work.may_be_cached and fingerprint in self._cache:
+            return Step("CACHED", 0, 0.0, 0.0, "", self._cache[fingerprint])
+        for attempt in range(1, work.task.retry_policy.max_retry_count + 2):
+            execution = pipeline_spec_pb2.ExecutorInput(
+                inputs=inputs,
+                outputs=provision_outputs(root, work.name, work.component, launcher),
+            )
+            step = self._launch(work, execution, launcher, attempt)
+            if step.state == "SUCCEEDED":
+                self._cache[fingerprint] = dict(step.outputs)
+                break
+        return step
 
     def _resolve_inputs(
         self, task: Any, component: Any, values: Mapping[str, Any], steps: Mapping[str, Step]
@@ -157,22 +194,12 @@ class Backend:
         for name, source in task.inputs.artifacts.items():
             producer = source.task_output_artifact
             made = steps[producer.producer_task].outputs[producer.output_artifact_key]
-            (artifact,) = self._metadata.get_artifacts_by_id([made.id])
+            with self._metadata_lock:
+                (artifact,) = self._metadata.get_artifacts_by_id([made.id])
             inputs.artifacts[name].artifacts.append(as_runtime_artifact(artifact))
         return inputs
 
-    def _launch(
-        self,
-        name: str,
-        execution: Any,
-        component: Any,
-        container: Any,
-        extra: Mapping[str, Any],
-        launcher: Launcher,
-        attempt: int,
-        kill: Callable[[], bool] | None,
-        is_read_only: bool,
-    ) -> Step:
+    def _launch(self, work: Work, execution: Any, launcher: Launcher, attempt: int) -> Step:
         """Copies the inputs, runs the command, copies the outputs and wipes all."""
         stage = self.directory / f"stage-{uuid.uuid4().hex[:8]}"
         for folder in LOCAL_ROOTS.values():
@@ -187,14 +214,11 @@ class Backend:
             text = json_format.MessageToJson(execution)
             command = [
                 argument.replace("{{$}}", text)
-                for argument in (*container.command, *container.args)
+                for argument in (*work.container.command, *work.container.args)
             ]
-            environment = {variable.name: variable.value for variable in container.env}
-            mounts = [mount["mountPath"] for mount in extra.get("pvcMount", [])]
             started = time.monotonic()
-            code, memory, log = self._run_container(
-                command, environment, mounts, stage, kill, is_read_only
-            )
+            kill = work.kill if attempt == 1 else None
+            code, memory, log = self._run_container(work, command, stage, kill)
             seconds = time.monotonic() - started
             if code:
                 return Step("FAILED", attempt, seconds, memory, log, {})
@@ -237,7 +261,8 @@ class Backend:
                     self.store.put(f"{key_of(artifact.uri)}/{relative}".rstrip("/"), file)
             if not files:
                 missing.append(name)
-            published[name] = self._record(name, artifact)
+            with self._metadata_lock:
+                published[name] = self._record(name, artifact)
         return published, tuple(missing)
 
     def _record(self, name: str, artifact: Any) -> Any:
@@ -267,21 +292,14 @@ class Backend:
         return stored
 
     def _run_container(
-        self,
-        command: list[str],
-        environment: Mapping[str, str],
-        mounts: list[str],
-        stage: Path,
-        kill: Callable[[], bool] | None,
-        is_read_only: bool,
+        self, work: Work, command: list[str], stage: Path, kill: Callable[[], bool] | None
     ) -> tuple[int, float, str]:
         """Runs a command in a file system of its own; returns code, peak MiB and log."""
         script = stage / "container.sh"
-        script.write_text(container_script(stage, self.volume, mounts, is_read_only))
-        variables = {
-            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin",
-            **environment,
-        }
+        mounts = [mount["mountPath"] for mount in work.platform.get("pvcMount", [])]
+        script.write_text(container_script(stage, self.volume, mounts, work.is_read_only))
+        environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin"}
+        environment |= {variable.name: variable.value for variable in work.container.env}
         as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         log_file = self.directory / f"{stage.name}.log"
         with log_file.open("wb") as log:
@@ -289,7 +307,7 @@ class Backend:
                 ["unshare", "--mount", *as_root, "sh", str(script), *command],
                 stdout=log,
                 stderr=log,
-                env=variables,
+                env=environment,
             )
         if kill is not None:
             while process.poll() is None and not kill():
@@ -326,20 +344,6 @@ def run_parameters(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def ordered(tasks: Mapping[str, Any]) -> list[str]:
-    """Returns the tasks' names, each after those it depends on."""
-    done: list[str] = []
-    while len(done) < len(tasks):
-        ready = [
-            name
-            for name in sorted(tasks)
-            if name not in done and set(tasks[name].dependent_tasks) <= set(done)
-        ]
-        assert ready, "the tasks depend on each other in a circle"
-        done += ready
-    return done
-
-
 def provision_outputs(root: str, task: str, component: Any, launcher: Launcher) -> Any:
     """Returns where a step is told to put its outputs."""
     task_root = f"{root}/{task}" + (f"/{uuid.uuid4()}" if launcher.salts_outputs else "")
@@ -374,7 +378,7 @@ def as_runtime_artifact(artifact: Any) -> Any:
     return runtime
 
 
-def cache_key(inputs: Any, component: Any, container: Any, extra: Mapping[str, Any]) -> str:
+def cache_key(inputs: Any, work: Work) -> str:
     """Returns the backend's cache key of a step: backend/src/v2/cacheutils/cache.go."""
     facts = {
         "artifacts": {
@@ -385,10 +389,10 @@ def cache_key(inputs: Any, component: Any, container: Any, extra: Mapping[str, A
             name: json_format.MessageToDict(value)
             for name, value in inputs.parameter_values.items()
         },
-        "outputs": json_format.MessageToDict(component.output_definitions),
-        "image": container.image,
-        "command": [*container.command, *container.args],
-        "volumes": [mount["constant"] for mount in extra.get("pvcMount", [])],
+        "outputs": json_format.MessageToDict(work.component.output_definitions),
+        "image": work.container.image,
+        "command": [*work.container.command, *work.container.args],
+        "volumes": [mount["constant"] for mount in work.platform.get("pvcMount", [])],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

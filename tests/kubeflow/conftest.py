@@ -10,7 +10,7 @@ from kubeflow.parameters import RunParameters
 from tests.kubeflow import object_store
 from tests.kubeflow.backend import Backend
 
-DEFAULTS = RunParameters(preset="smoke")
+SETTINGS = ["max_accuracy_drop=0.02"]
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,9 @@ def documents() -> list[dict]:
     """The compiled pipeline; to be read only."""
     from kubeflow.compile import compile_pipeline
 
-    return compile_pipeline("registry.test/cifar:1", Cluster(), DEFAULTS)
+    return compile_pipeline(
+        "registry.test/cifar:1", Cluster(), RunParameters(preset="smoke"), SETTINGS
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,186 @@
 """The compiled YAML, run step by step as Kubeflow's driver and launcher would."""
 
-from tests.kubeflow.backend import NEW, OLD
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from google.protobuf import json_format
+
+from pipeline_def.code_version import ROOT
+from serving.model_server.process import ServerProcess
+from tests.kubeflow.backend import NEW, OLD, StepFailedError, parse
 
 
-def test_a_step_writes_its_output_where_the_launcher_uploads_it(backend, pipeline_yaml):
-    for launcher in (OLD, NEW):
-        steps = backend.run(pipeline_yaml, launcher, only="ImportSchemaGen")
-        uri = steps["ImportSchemaGen"].outputs["schema"].uri
-        (key,) = backend.store.keys(uri.split("/", 3)[3])
-        assert b'name: "image"' in backend.store.get(key)
+@pytest.fixture(scope="module")
+def first_run(backend, pipeline_yaml):
+    return backend.run(pipeline_yaml, NEW)
+
+
+@pytest.fixture(scope="module")
+def second_run(backend, pipeline_yaml, first_run):
+    """A worse model, on an older backend, its Trainer killed at the first checkpoint."""
+    checkpoints = backend.volume / "checkpoints"
+    before = set(checkpoints.glob("*/model.ckpt-20.index"))
+    return backend.run(
+        pipeline_yaml,
+        OLD,
+        kill_once={"Trainer": lambda: set(checkpoints.glob("*/model.ckpt-20.index")) > before},
+        train_steps=21,
+    )
+
+
+@pytest.fixture(scope="module")
+def local_record(tmp_path_factory):
+    output = tmp_path_factory.mktemp("local")
+    command = [sys.executable, "-c", "from pipeline_def.cli import main; main()", "run"]
+    options = ["--preset", "smoke", "--data", "sample", "--output", str(output)]
+    subprocess.run([*command, *options], cwd=ROOT, check=True, timeout=300)
+    return json.loads((output / "run.json").read_text())
+
+
+def metadata_of(step, output):
+    """Returns what ML Metadata holds of an output: strings and doubles."""
+    return {
+        name: getattr(value, value.WhichOneof("value"))
+        for name, value in step.outputs[output].custom_properties.items()
+    }
+
+
+def versions(backend) -> list[Path]:
+    return sorted((backend.volume / "serving/cifar10").glob("[0-9]*"))
+
+
+def test_every_step_of_the_compiled_pipeline_succeeds(first_run, documents):
+    assert set(first_run) == set(documents[0]["root"]["dag"]["tasks"])
+    assert {step.state for step in first_run.values()} == {"SUCCEEDED"}
+    uploaded_nothing = {
+        (name, output) for name, step in first_run.items() for output in step.missing_outputs
+    }
+    assert uploaded_nothing == {
+        ("BaselineModel", "model"),  # there is none yet
+        ("Evaluator", "confusion_matrix"),  # metadata only
+        ("Evaluator", "metrics"),
+        ("Pusher", "pushed_model"),  # the version is on the volume
+    }
+
+
+def test_the_pushed_model_is_on_the_volume_and_knows_its_training(backend, first_run):
+    (version, *_) = versions(backend)
+    assert metadata_of(first_run["Pusher"], "pushed_model")["pushed_version"] == version.name
+    provenance = json.loads((version / "assets.extra/pushed.json").read_text())
+    (checkpoints,) = (backend.volume / "checkpoints").glob(
+        f"{provenance['training_fingerprint']}/checkpoint"
+    )
+    assert checkpoints.is_file()
+
+
+def test_the_ui_gets_the_accuracy_and_the_confusion_matrix(first_run):
+    metrics = metadata_of(first_run["Evaluator"], "metrics")
+    stored = metadata_of(first_run["Evaluator"], "confusion_matrix")["confusionMatrix"]
+    matrix = json_format.MessageToDict(stored)["struct"]
+    assert matrix["annotationSpecs"][3] == {"displayName": "cat"}
+    counts = np.array([line["row"] for line in matrix["rows"]])
+    assert counts.sum() == metrics["eval_examples"] == 200
+    assert np.trace(counts) / 200 == pytest.approx(metrics["accuracy"])
+    assert counts[8, 8] / counts[8].sum() == pytest.approx(metrics["accuracy_ship"])
+
+
+def test_the_model_is_as_accurate_as_the_local_run(first_run, local_record):
+    metrics = metadata_of(first_run["Evaluator"], "metrics")
+    assert metrics["accuracy"] == pytest.approx(local_record["accuracy"], abs=0.005)
+    assert metrics["cross_entropy"] == pytest.approx(local_record["cross_entropy"], abs=1e-3)
+
+
+def test_a_model_server_serves_what_was_pushed(backend, first_run):
+    records = np.fromfile(ROOT / "data/sample/test_batch.bin", np.uint8).reshape(-1, 3073)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    (version, *_) = versions(backend)
+    flags = ("--model_name=cifar10", f"--model_base_path={version.parent}")
+    with ServerProcess(*flags) as server:
+        reply = requests.post(
+            f"{server.rest_url}/v1/models/cifar10/versions/{version.name}:predict",
+            json={"instances": images.tolist()},
+        )
+    predicted = [prediction["class_ids"] for prediction in reply.json()["predictions"]]
+    accuracy = metadata_of(first_run["Evaluator"], "metrics")["accuracy"]
+    assert np.mean(predicted == records[:, 0]) == pytest.approx(accuracy)
+
+
+def test_a_killed_step_is_retried_and_goes_on_from_its_checkpoint(backend, second_run):
+    assert second_run["Trainer"].attempts == 2
+    key = second_run["Trainer"].outputs["model_run"].uri.split("/", 3)[3]
+    training = json.loads(backend.store.get(f"{key}/training.json"))
+    assert (training["start_step"], training["steps"]) == (20, 21)
+
+
+def test_steps_that_depend_on_nothing_new_come_from_the_cache(second_run):
+    assert {name for name, step in second_run.items() if step.state == "CACHED"} == {
+        "CifarExampleGen",
+        "ImportSchemaGen",
+        "StatisticsGen",
+        "Transform",
+        "ExampleValidator",
+    }
+
+
+def test_a_second_run_finds_the_baseline_and_refuses_a_worse_model(
+    backend, first_run, second_run
+):
+    baseline = metadata_of(second_run["BaselineModel"], "model")
+    assert baseline["pushed_version"] == versions(backend)[0].name
+    assert metadata_of(second_run["Evaluator"], "blessing")["blessed"] == 0
+    worse = metadata_of(second_run["Evaluator"], "metrics")["accuracy"]
+    better = metadata_of(first_run["Evaluator"], "metrics")["accuracy"]
+    assert worse < better - 0.02
+    assert metadata_of(second_run["Pusher"], "pushed_model")["pushed"] == 0
+    assert len(versions(backend)) == 1
+
+
+@pytest.mark.parametrize("launcher", [OLD, NEW], ids=["2.0", "2.17"])
+def test_a_step_writes_where_either_launcher_uploads_from(backend, pipeline_yaml, launcher):
+    steps = backend.run(pipeline_yaml, launcher, only="ImportSchemaGen", cache=False)
+    uri = steps["ImportSchemaGen"].outputs["schema"].uri
+    assert uri.startswith(f"{launcher.scheme}://mlpipeline/v2/artifacts/cifar10-estimator/")
+    (key,) = backend.store.keys(uri.split("/", 3)[3])
+    assert b'name: "image"' in backend.store.get(key)
+
+
+def test_an_unwritable_output_fails_the_step_and_is_named(backend, pipeline_yaml):
+    with pytest.raises(StepFailedError) as failure:
+        backend.run(
+            pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"),
+            only="ImportSchemaGen",
+            read_only_outputs="ImportSchemaGen",
+            cache=False,
+        )
+    last_line = failure.value.steps["ImportSchemaGen"].log.splitlines()[-1]
+    assert last_line.startswith("Error: ImportSchemaGen failed: the output schema cannot be")
+    assert "s3://mlpipeline" in last_line and "Read-only file system" in last_line
+
+
+def test_batches_other_than_the_declared_fail_the_first_step(backend, pipeline_yaml):
+    with pytest.raises(StepFailedError) as failure:
+        backend.run(
+            pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"),
+            only="CifarExampleGen",
+            data_fingerprint="0" * 64,
+        )
+    last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
+    assert "have the fingerprint" in last_line and "data_fingerprint" in last_line
+
+
+@pytest.mark.slow
+def test_every_step_runs_on_either_launcher(backend, pipeline_yaml, first_run):
+    before = len(versions(backend))
+    steps = backend.run(pipeline_yaml, OLD, cache=False, data_fingerprint="")
+    assert {step.state for step in steps.values()} == {"SUCCEEDED"}
+    assert len(versions(backend)) == before + 1
+
+
+def test_the_compiled_file_parses_strictly(pipeline_yaml):
+    spec, deployment, _ = parse(pipeline_yaml)
+    assert len(spec.root.dag.tasks) == len(deployment.executors)
