@@ -1,0 +1,229 @@
+"""`cifar kubeflow …`. Heavy modules are imported by the command that needs them."""
+
+import functools
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline_def.config import PRESETS
+
+
+@click.group()
+def kubeflow() -> None:
+    """Compile the pipeline for Kubeflow Pipelines 2.x, submit it, watch it."""
+
+
+@kubeflow.command("compile")
+@click.option("--image", required=True, help="What the steps run in: kubeflow/Dockerfile.")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="quick",
+    show_default=True,
+    help="Default of the parameter `preset`.",
+)
+@click.option(
+    "--data",
+    default="sample",
+    show_default=True,
+    metavar="sample|DIR",
+    help="Default of the parameter `data`: DIR is a folder on the volume.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change one field of the preset for every run; may be given again.",
+)
+@click.option(
+    "--pipeline-root",
+    default="",
+    metavar="URI",
+    help="Where artifacts go: minio://, s3:// or gs://. Unset: the installation's own.",
+)
+@click.option(
+    "--cluster",
+    "cluster_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Volume, resources, secrets, tolerations: kubeflow/cluster.yaml is an example.",
+)
+@click.option(
+    "--output",
+    default="pipeline.yaml",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+)
+def compile_command(
+    image: str,
+    preset: str,
+    data: str,
+    settings: tuple[str, ...],
+    pipeline_root: str,
+    cluster_file: Path | None,
+    output: Path,
+) -> None:
+    """Write the pipeline as YAML; needs no cluster and no Docker.
+
+    What the backend would refuse is an error here.
+    """
+    from kubeflow.cluster import Cluster, read_cluster
+
+    cluster = read_cluster(cluster_file) if cluster_file else Cluster()
+    # Before TensorFlow is first imported: its C++ side reads it once.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore")
+    from kubeflow.compile import compile_pipeline, write_yaml
+    from kubeflow.parameters import RunParameters
+
+    defaults = RunParameters(
+        preset=preset, data=data, push_destination=f"{cluster.mount_path}/serving"
+    )
+    documents = compile_pipeline(image, cluster, defaults, settings, pipeline_root)
+    write_yaml(documents, output)
+    root = documents[0]["root"]
+    click.echo(
+        f"Wrote {output}: {len(root['dag']['tasks'])} steps of {image}, parameters "
+        f"{', '.join(root['inputDefinitions']['parameters'])}"
+    )
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say where the API is, and hands the command a client."""
+
+    @click.option("--server", "url", default="http://localhost:8888", show_default=True)
+    @click.option("--namespace", default="", help="Of a multi-user installation.")
+    @click.option(
+        "--token-file",
+        type=click.Path(exists=True, dir_okay=False),
+        help="Holds a bearer token; read anew for each request.",
+    )
+    @click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Sent with each request.",
+    )
+    @click.option("--timeout-seconds", default=30.0, show_default=True, help="Of one request.")
+    @click.option("--retries", default=5, show_default=True, help="Of what is safe to repeat.")
+    @functools.wraps(command)
+    def wrapped(
+        url: str,
+        namespace: str,
+        token_file: str | None,
+        headers: tuple[str, ...],
+        timeout_seconds: float,
+        retries: int,
+        **options: Any,
+    ) -> None:
+        from kubeflow.submit import Client, Server
+
+        pairs = dict(header.partition("=")[::2] for header in headers)
+        server = Server(url, namespace, token_file or "", pairs, timeout_seconds, retries)
+        command(connect=lambda: Client(server), **options)
+
+    return wrapped
+
+
+def watch_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options of watching a run."""
+    for option in (
+        click.option("--poll-seconds", default=5.0, show_default=True),
+        click.option("--timeout-minutes", default=0.0, help="Stop watching then. 0: never."),
+    ):
+        command = option(command)
+    return command
+
+
+@kubeflow.command()
+@click.argument("pipeline", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the run; may be given again.",
+)
+@click.option("--experiment", default="cifar10", show_default=True)
+@click.option("--name", default="cifar10", show_default=True, help="Of the run or schedule.")
+@click.option("--version", default="", help="Name of the version. Unset: made of its content.")
+@click.option("--pipeline-root", default="", metavar="URI")
+@click.option("--service-account", default="", help="What the steps run as.")
+@click.option("--watch", is_flag=True, help="Wait for the end; exit code 1 unless it succeeds.")
+@click.option("--schedule", default="", metavar="CRON", help="Start runs again and again.")
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
+@watch_options
+@server_options
+def submit(
+    connect: Callable[[], Any],
+    pipeline: Path,
+    parameters: tuple[str, ...],
+    experiment: str,
+    name: str,
+    version: str,
+    pipeline_root: str,
+    service_account: str,
+    watch: bool,
+    schedule: str,
+    json_output: bool,
+    poll_seconds: float,
+    timeout_minutes: float,
+) -> None:
+    """Upload PIPELINE, or find it uploaded, and start a run or a schedule."""
+    from kubeflow.submit import check_cron, read_parameters
+
+    values = read_parameters(pipeline, parameters)
+    if schedule:
+        check_cron(schedule)
+    client = connect()
+    uploaded = client.upload(pipeline, version)
+    what = (uploaded, client.find_or_make_experiment(experiment), values)
+    where = {"pipeline_root": pipeline_root, "service_account": service_account}
+    made = {"pipeline_id": uploaded[0], "pipeline_version_id": uploaded[1]}
+    if schedule:
+        made["recurring_run_id"] = client.schedule(name, schedule, *what, **where)
+    else:
+        made["run_id"] = client.start_run(name, *what, **where)
+    if json_output:
+        click.echo(json.dumps(made))
+    else:
+        click.echo("\n".join(f"{key:<20} {value}" for key, value in made.items()))
+    if watch and not schedule:
+        watch_to_the_end(client, made["run_id"], poll_seconds, timeout_minutes)
+
+
+@kubeflow.command("watch")
+@click.argument("run_id")
+@watch_options
+@server_options
+def watch_command(
+    connect: Callable[[], Any], run_id: str, poll_seconds: float, timeout_minutes: float
+) -> None:
+    """Show what the steps of a run do until it ends; exit code 1 unless it succeeds."""
+    watch_to_the_end(connect(), run_id, poll_seconds, timeout_minutes)
+
+
+@kubeflow.command()
+@click.argument("run_id")
+@server_options
+def terminate(connect: Callable[[], Any], run_id: str) -> None:
+    """End a run."""
+    connect().terminate(run_id)
+    click.echo(f"The run {run_id} is ending.")
+
+
+def watch_to_the_end(
+    client: Any, run_id: str, poll_seconds: float, timeout_minutes: float
+) -> None:
+    """Shows what the steps do, and exits with 1 unless the run succeeds."""
+    state = client.watch(run_id, click.echo, poll_seconds, timeout_minutes * 60)
+    if state != "SUCCEEDED":
+        sys.exit(1)
