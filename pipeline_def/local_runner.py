@@ -6,6 +6,8 @@ import datetime
 import json
 import logging
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,10 +184,22 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         lines += [
             f"Pushed    {record['pushed_path']}",
             "",
-            "Next      cifar serve                     # a model server on the pushed folder",
-            "          cifar predict IMAGE.png         # classify an image with it",
-            f"          tensorboard --logdir {record['tensorboard_dir']}",
+            *next_lines(record),
         ]
     else:
         lines += ["Pushed    nothing; what was pushed before is untouched"]
     return lines
+
+
+def next_lines(record: dict[str, Any]) -> list[str]:
+    """Returns the commands to go on with, as they can be pasted into this terminal."""
+    cifar = Path(sys.argv[0])
+    if cifar.is_absolute() and cifar.is_relative_to(Path.cwd()):
+        cifar = cifar.relative_to(Path.cwd())
+    output = shlex.quote(os.path.relpath(record["config"]["output_dir"]))
+    where = "" if output == "output" else f" --output {output}"
+    return [
+        f"Next      {cifar} serve{where}",
+        f"          {cifar} predict --sample 10 --png ten.png",
+        f"          {cifar.with_name('tensorboard')} --logdir {record['tensorboard_dir']}",
+    ]
