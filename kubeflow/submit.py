@@ -16,6 +16,7 @@ import yaml
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 PAGE_SIZE = 100
 RETRIED_STATUSES = (502, 503, 504)
+HEALTH = "asking for its health"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Client:
             )
             configuration.api_key["authorization"] = Path(server.token_file).read_text().strip()
         self._server = server
-        self._timeout = {"_request_timeout": server.timeout_seconds}
+        # As a pair: the client ignores one number that is no whole number.
+        self._timeout = {"_request_timeout": (server.timeout_seconds,) * 2}
         api = kfp_server_api.ApiClient(configuration)
         for name, value in server.headers.items():
             api.set_default_header(name, value)
@@ -65,12 +67,15 @@ class Client:
         self._recurring_runs = kfp_server_api.RecurringRunServiceApi(api)
         self._runs = kfp_server_api.RunServiceApi(api)
         self._uploads = kfp_server_api.PipelineUploadServiceApi(api)
-        with self._explained("asking for its health"):
-            health = kfp_server_api.HealthzServiceApi(api).healthz_service_get_healthz(
+        with self._explained(HEALTH):
+            health = kfp_server_api.HealthzServiceApi(api)
+            _, status, headers = health.healthz_service_get_healthz_with_http_info(
                 **self._timeout
             )
-            if health is None:
-                raise ValueError(f"{server.url} answers, but not as Kubeflow Pipelines does.")
+        if "text/html" in headers.get("Content-Type", ""):
+            page = kfp_server_api.ApiException(status=status)
+            page.headers = headers
+            raise explain(page, server.url, HEALTH)
 
     def upload(self, path: Path, version: str = "") -> tuple[str, str]:
         """Returns the pipeline's id and the id of its version that holds a file.
@@ -274,9 +279,7 @@ def explain(error: kfp_server_api.ApiException, url: str, doing: str) -> Excepti
             f"{url} answers with a web page while {doing} ({error.status}): it is no API of "
             "Kubeflow Pipelines 2.x (v2beta1), or a login is in front of it."
         )
-    if error.status == 404 and "healthz" not in doing and "health" not in doing:
-        return ValueError(f"{url} knows nothing of it while {doing}: {said}")
-    if error.status == 404:
+    if error.status == 404 and doing == HEALTH:
         return ValueError(
             f"{url} has no API v2beta1: Kubeflow Pipelines 2.0 or newer is needed ({said})."
         )
