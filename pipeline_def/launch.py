@@ -8,7 +8,6 @@ was left out: it returns normally when a node could not resolve its inputs
 import dataclasses
 import datetime
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,7 +21,6 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.types import artifact_utils
 
 from components import model_registry
-from pipeline_def.config import PipelineConfig
 
 COMPLETED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
@@ -137,34 +135,3 @@ def _is_gone(push: metadata_store_pb2.Artifact) -> bool:
     """Returns whether a push says where its version is, and it is not there."""
     destination = push.custom_properties["pushed_destination"].string_value
     return bool(destination) and not model_registry.holds_model(Path(destination))
-
-
-def metadata_connection(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
-    """Returns the metadata store of a config: SQLite in the output folder, or MySQL.
-
-    Raises:
-        ValueError: `metadata_url` is no mysql://… with a host and a database.
-    """
-    if not config.metadata_url:
-        path = Path(config.output_dir) / "metadata.sqlite"
-        return metadata.sqlite_metadata_connection_config(str(path))
-    url = urllib.parse.urlsplit(config.metadata_url)
-    database = url.path.lstrip("/")
-    if url.scheme == "postgresql":
-        raise ValueError(
-            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for a "
-            "text with a backslash, and the Evaluator's parameters hold some. Use "
-            "mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL or MariaDB)."
-        )
-    if url.scheme != "mysql" or not url.hostname or not database:
-        raise ValueError(
-            "metadata_url is mysql://USER:PASSWORD@HOST:PORT/DATABASE, got "
-            f"{url.scheme or 'no scheme'}://{url.hostname or 'no host'}/{database}."
-        )
-    return metadata.mysql_metadata_connection_config(
-        host=url.hostname,
-        port=url.port or 3306,
-        database=database,
-        username=urllib.parse.unquote(url.username or ""),
-        password=urllib.parse.unquote(url.password or ""),
-    )

@@ -87,9 +87,9 @@ def run_stages(
     with console.stage("import TFX"):
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
-        from pipeline_def import launch, pipeline, results
+        from pipeline_def import launch, metadata, pipeline, results
 
-    connection = launch.metadata_connection(config)
+    connection = metadata.connection_to(config)
     launch.forget_missing_pushes(connection)
     config = dataclasses.replace(config, baseline_version=choose_baseline(config))
 

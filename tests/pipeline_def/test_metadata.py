@@ -3,16 +3,16 @@ import dataclasses
 import pytest
 
 from pipeline_def.config import REFERENCE
-from pipeline_def.launch import metadata_connection
+from pipeline_def.metadata import connection_to
 
 
 def connection(url: str):
-    return metadata_connection(dataclasses.replace(REFERENCE, metadata_url=url))
+    return connection_to(dataclasses.replace(REFERENCE, metadata_url=url))
 
 
 def test_metadata_is_a_file_in_the_output_folder(tmp_path):
     config = dataclasses.replace(REFERENCE, output_dir=str(tmp_path))
-    sqlite = metadata_connection(config).sqlite
+    sqlite = connection_to(config).sqlite
     assert sqlite.filename_uri == str(tmp_path / "metadata.sqlite")
 
 

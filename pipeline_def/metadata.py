@@ -1,0 +1,46 @@
+"""Where metadata are kept. Without TFX, so that a look at them takes no seconds."""
+
+import urllib.parse
+from pathlib import Path
+
+from ml_metadata.proto import metadata_store_pb2 as proto
+
+from pipeline_def.config import PipelineConfig
+
+READWRITE_OPENCREATE = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+
+
+def connection_to(config: PipelineConfig) -> proto.ConnectionConfig:
+    """Returns the metadata store of a config: SQLite in the output folder, or MySQL.
+
+    Raises:
+        ValueError: `metadata_url` is no mysql://… with a host and a database.
+    """
+    if not config.metadata_url:
+        path = Path(config.output_dir) / "metadata.sqlite"
+        sqlite = proto.SqliteMetadataSourceConfig(
+            filename_uri=str(path), connection_mode=READWRITE_OPENCREATE
+        )
+        return proto.ConnectionConfig(sqlite=sqlite)
+    url = urllib.parse.urlsplit(config.metadata_url)
+    database = url.path.lstrip("/")
+    if url.scheme == "postgresql":
+        raise ValueError(
+            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for a "
+            "text with a backslash, and the Evaluator's parameters hold some. Use "
+            "mysql://USER:PASSWORD@HOST:PORT/DATABASE (MySQL or MariaDB)."
+        )
+    if url.scheme != "mysql" or not url.hostname or not database:
+        raise ValueError(
+            "metadata_url is mysql://USER:PASSWORD@HOST:PORT/DATABASE, got "
+            f"{url.scheme or 'no scheme'}://{url.hostname or 'no host'}/{database}."
+        )
+    return proto.ConnectionConfig(
+        mysql=proto.MySQLDatabaseConfig(
+            host=url.hostname,
+            port=url.port or 3306,
+            database=database,
+            user=urllib.parse.unquote(url.username or ""),
+            password=urllib.parse.unquote(url.password or ""),
+        )
+    )
