@@ -32,7 +32,7 @@ from trainer_module import features, model, preprocessing
 MODEL = "cifar10"
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 LATENCY_COUNT = 500
-LOAD_SECONDS = 4.0
+LOAD_SECONDS = 3.0
 CLIENTS = (1, 8, 32)
 IMAGES_OF_A_REQUEST = (1, 32)
 SWAP_SECONDS = 60
