@@ -7,6 +7,7 @@ spreads files, and each file is decoded by NumPy and written by TensorFlow's own
 
 # TFX reads annotations at run time, so this module does without
 # `from __future__ import annotations`.
+import hashlib
 import json
 import logging
 import time
@@ -28,6 +29,8 @@ from components import cifar_format
 from trainer_module import features
 
 log = logging.getLogger("cifar.example_gen")
+
+CHECKSUMS_PROPERTY = "checksums"  # of the examples: JSON, SHA-256 by batch file
 
 
 class CifarExampleGenSpec(component_spec.ComponentSpec):
@@ -81,6 +84,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "WriteShards" >> beam.MapTuple(write_shard)
             )
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        checksums = checksums_of([source for source, _, _ in shards])
+        examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(checksums))
         log.info(
             "Wrote %d shards of %s examples in %.1f s",
             len(shards),
@@ -137,6 +142,15 @@ def check_batches_exist(input_base: str, splits: Mapping[str, Sequence[str]]) ->
             f"{input_base} lacks {', '.join(missing)}; expected {', '.join(names)}. "
             "`cifar data fetch` gets them."
         )
+
+
+def checksums_of(paths: Sequence[str]) -> dict[str, str]:
+    """Returns the SHA-256 of each file by its name: where lineage ends."""
+    checksums = {}
+    for path in paths:
+        with fileio.open(path, "rb") as file:
+            checksums[PurePosixPath(path).name] = hashlib.sha256(file.read()).hexdigest()
+    return checksums
 
 
 def write_shard(source: str, target: str, record_format: cifar_format.RecordFormat) -> int:

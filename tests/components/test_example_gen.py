@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -103,3 +104,13 @@ def test_a_damaged_batch_stops_the_node(tmp_path):
     (tmp_path / "train.bin").write_bytes(bytes([11]) + bytes(3072))
     with pytest.raises(ValueError, match=r"train\.bin, record 0 .*: label 11, expected 0 to 9"):
         generate(tmp_path, tmp_path / "examples", train=["train.bin"])
+
+
+def test_the_checksums_of_the_batches_stay_with_the_examples(cifar_dir, tmp_path):
+    node = CifarExampleGen(str(cifar_dir), "fingerprint", {"eval": ["test_batch.bin"]})
+    examples = standard_artifacts.Examples()
+    examples.uri = str(tmp_path / "examples")
+    Executor().Do({}, {"examples": [examples]}, dict(node.exec_properties))
+    digest = hashlib.sha256((cifar_dir / "test_batch.bin").read_bytes()).hexdigest()
+    checksums = json.loads(examples.get_string_custom_property("checksums"))
+    assert checksums == {"test_batch.bin": digest}
