@@ -11,6 +11,7 @@ import click
 
 from kubeflow.commands import kubeflow
 from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
+from report.commands import board, lineage, list_runs, report, status
 from serving.commands import doctor, predict, serve
 
 DATA_DIR = PipelineConfig().data_dir
@@ -48,6 +49,11 @@ main.add_command(kubeflow)
 main.add_command(serve)
 main.add_command(predict)
 main.add_command(doctor)
+main.add_command(report)
+main.add_command(status)
+main.add_command(list_runs)
+main.add_command(lineage)
+main.add_command(board)
 
 
 @main.group()

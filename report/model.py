@@ -32,12 +32,12 @@ def filter_sheet(kernel: np.ndarray) -> np.ndarray:
     """Returns the filters of a convolution as small images, grey where they are 0.
 
     Args:
-        kernel: float, shape (height, width, 3, filters). All share one scale.
+        kernel: float, shape (height, width, 3, filters). Each is drawn on its own scale.
 
     Returns:
         uint8 with alpha, as `pictures.sheet` returns it.
     """
-    scale = 127 / max(np.abs(kernel).max(), 1e-12)
+    scale = 127 / np.maximum(np.abs(kernel).max(axis=(0, 1, 2)), 1e-12)
     pixels = (128 + kernel * scale).round().astype(np.uint8)
     return pictures.sheet(list(np.moveaxis(pixels, -1, 0)), FILTERS_PER_ROW, gap=1)
 

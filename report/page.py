@@ -1,5 +1,6 @@
 """The page: facts, plots and the run's record poured into the template."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import jinja2
 import markupsafe
 
 from components.progress import duration
+from report import lineage
 from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
+from report.runs import Record
 from report.stages import stage_list
 from trainer_module import features
 
@@ -35,7 +38,8 @@ NO_FACTS: dict[str, Any] = dict.fromkeys(
 def render(
     facts: dict[str, Any],
     plots: dict[str, str],
-    run: dict[str, Any] | None = None,
+    run: Record | None = None,
+    traced: lineage.Lineage | None = None,
 ) -> str:
     """Returns the report of a run as one self-contained HTML page.
 
@@ -44,10 +48,11 @@ def render(
         plots: The SVG of each plot.
         run: The run's record, as in `run.json`; None inside the pipeline, where stages still
             run and nobody knows their seconds.
+        traced: Where the pushed version comes from, if it was pushed.
     """
     data = facts["data"]
     return (
-        _environment()
+        environment()
         .get_template("report.html")
         .render(
             title=title(facts, run),
@@ -58,13 +63,13 @@ def render(
             card=model_card(facts),
             requests=example_requests(facts) if facts["request"] else [],
             is_whole_data=data and sum(data["counts"]["train"]) >= OFFICIAL_TRAIN_IMAGES,
-            lineage=None,
+            lineage=traced,
             class_names=features.CLASS_NAMES,
         )
     )
 
 
-def title(facts: dict[str, Any], run: dict[str, Any] | None) -> str:
+def title(facts: dict[str, Any], run: Record | None) -> str:
     """Returns what the run came to, in a few words."""
     if run and run["status"] == "failed":
         return "The run failed"
@@ -82,12 +87,13 @@ def example_requests(facts: dict[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "what": "Serve what is pushed, on this machine",
-            "command": "cifar serve",
+            "command": f"cifar serve --output {shlex.quote(facts['config']['output_dir'])}",
         },
         {
             "what": "… or with TensorFlow Serving in a container",
             "command": "docker run --rm -p 8500:8500 -p 8501:8501 "
-            f"-v {root}:/models/{name}:ro -e MODEL_NAME={name} tensorflow/serving:2.15.1",
+            f"-v {shlex.quote(root)}:/models/{name}:ro -e MODEL_NAME={name} "
+            "tensorflow/serving:2.15.1",
         },
         {"what": "Is it ready?", "command": f"curl -s {url}"},
         {
@@ -106,7 +112,8 @@ def example_requests(facts: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Returns what fills the templates: escaped, and strict about what is missing."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

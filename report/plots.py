@@ -10,6 +10,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from report.data import CHANNEL_NAMES
 from trainer_module import features
@@ -53,6 +54,7 @@ _FOR_A_PAGE = {
     r'(<svg)[^>]*( viewBox="[^"]*")[^>]*': r"\1\2",  # as wide as its place in the page
     r"\s*\n\s*": " ",
 }
+Run = tuple[str, dict[str, Any]]  # a name and training facts
 WIDTH, HEIGHT = 5.0, 3.0  # inches, 72 units of the SVG each
 
 
@@ -64,7 +66,7 @@ def draw_all(facts: dict[str, Any]) -> dict[str, str]:
             plots["counts"] = draw_counts(data["counts"])
             plots["pixels"] = draw_pixels(data["pixels"])
         if training := facts["training"]:
-            plots |= draw_training([("", training)], facts["config"]["min_accuracy"])
+            plots |= _draw_training([("", training)], facts["config"]["min_accuracy"])
         if facts["gate"]:
             plots["gate"] = draw_gate(facts)
             plots["classes"] = draw_classes(facts)
@@ -82,6 +84,7 @@ def draw_counts(counts: dict[str, list[int]]) -> str:
         axes.bar(places, values, width, label=split)
     _name_classes(axes)
     axes.set_ylabel("images")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     _legend_above(axes)
     summary = "; ".join(
         f"{split}: {min(values):,} to {max(values):,} images per class"
@@ -106,14 +109,18 @@ def draw_pixels(pixels: dict[str, Any]) -> str:
     return _svg(figure, f"Pixel values of the train images. Mean: {means}")
 
 
-def draw_training(
-    runs: Sequence[tuple[str, dict[str, Any]]], min_accuracy: float | None
-) -> dict[str, str]:
-    """Returns loss, learning rate, eval accuracy and speed over the steps.
+def draw_runs(runs: Sequence[Run]) -> dict[str, str]:
+    """Returns the SVG of each training plot with the curves of several runs, by name."""
+    with matplotlib.rc_context(_STYLE):
+        return _draw_training(runs)
+
+
+def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> dict[str, str]:
+    """Returns loss, eval accuracy, learning rate and speed over the steps.
 
     Args:
-        runs: A name (empty for the only one) and the training facts of each run.
-        min_accuracy: What the gate asks for, drawn as a line; None leaves it out.
+        runs: The name (empty for the only one) and the training facts of each.
+        min_accuracy: What the gate asks for, drawn as a line.
     """
     return {
         "loss": _draw_loss(runs),
@@ -123,92 +130,90 @@ def draw_training(
     }
 
 
-def _draw_loss(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
+def _draw_loss(runs: Sequence[Run]) -> str:
     figure, axes = _figure()
     for (name, training), colour in zip(runs, SERIES, strict=False):
         curves = training["curves"]
-        if curves["loss"]:
-            axes.plot(
-                *zip(*curves["loss"], strict=True),
-                color=colour,
-                alpha=0.35,
-                linewidth=1,
-                label=f"{name} raw".strip(),
-            )
-            axes.plot(
-                *zip(*curves["loss_averaged"], strict=True),
-                color=colour,
-                label=f"{name} averaged".strip(),
-            )
-        axes.plot(
-            *zip(*curves["eval_loss"], strict=True),
-            color=colour,
-            linestyle=":",
-            marker="o",
-            markersize=3,
-            label=f"{name} cross-entropy on eval".strip(),
-        )
-    axes.set_xlabel("step")
+        if curves["loss"] and not name:
+            _plot(axes, curves["loss"], colour, label="raw", alpha=0.35, linewidth=1)
+        _plot(axes, curves["loss_averaged"], colour, label=name or "averaged")
+        label = "" if name else "cross-entropy on eval"
+        _plot(axes, curves["eval_loss"], SERIES[1] if not name else colour, label, ":", "o")
+    _label_steps(axes)
     axes.set_ylabel("loss")
     axes.set_ylim(bottom=0)
     _legend_above(axes)
-    last = ", ".join(f"{name or 'the last'} {training['loss']:.3f}" for name, training in runs)
-    return _svg(figure, f"Training loss over the steps. Ends at: {last}")
+    return _svg(figure, _ends_at("Training loss", runs, "loss_averaged", "{:.3f}"))
 
 
-def _draw_eval_accuracy(
-    runs: Sequence[tuple[str, dict[str, Any]]], min_accuracy: float | None
-) -> str:
+def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
     figure, axes = _figure()
     for (name, training), colour in zip(runs, SERIES, strict=False):
-        steps, values = zip(*training["curves"]["eval_accuracy"], strict=True)
-        axes.plot(
-            steps,
-            [value * 100 for value in values],
-            color=colour,
-            marker="o",
-            markersize=4,
-            label=name or "accuracy",
-        )
+        points = [(step, value * 100) for step, value in training["curves"]["eval_accuracy"]]
+        _plot(axes, points, colour, name or "accuracy", marker="o")
     if min_accuracy is not None:
         axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="asked for")
-    axes.set_xlabel("step")
+    _label_steps(axes)
     axes.set_ylabel("% right on eval")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
     _legend_above(axes)
-    last = ", ".join(
-        f"{name or 'the last'} {training['curves']['eval_accuracy'][-1][1]:.2%}"
-        for name, training in runs
-    )
-    return _svg(figure, f"Accuracy on eval over the steps. Ends at: {last}")
+    return _svg(figure, _ends_at("Accuracy on eval", runs, "eval_accuracy", "{:.2%}"))
 
 
-def _draw_curve(
-    runs: Sequence[tuple[str, dict[str, Any]]], curve: str, label: str, number: str
-) -> str:
+def _draw_curve(runs: Sequence[Run], curve: str, label: str, number: str) -> str:
     figure, axes = _figure()
-    lasts = []
     for (name, training), colour in zip(runs, SERIES, strict=False):
-        points = training["curves"][curve]
-        if points:
-            axes.plot(*zip(*points, strict=True), color=colour, label=name)
-            lasts.append(f"{name or 'the last'} {number.format(points[-1][1])}")
-    axes.set_xlabel("step")
+        _plot(axes, training["curves"][curve], colour, name)
+    _label_steps(axes)
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     if len(runs) > 1:
         _legend_above(axes)
-    return _svg(figure, f"{label} over the steps. Ends at: {', '.join(lasts) or 'not known'}")
+    return _svg(figure, _ends_at(label, runs, curve, number))
+
+
+def _plot(
+    axes: Axes,
+    points: Sequence[tuple[float, float]],
+    colour: str,
+    label: str,
+    linestyle: str = "-",
+    marker: str = "",
+    **looks: Any,
+) -> None:
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    axes.plot(
+        steps,
+        values,
+        color=colour,
+        label=label or None,
+        linestyle=linestyle,
+        marker=marker,
+        markersize=4,
+        **looks,
+    )
+
+
+def _ends_at(what: str, runs: Sequence[Run], curve: str, number: str) -> str:
+    """Returns where the curve of each run ends, in words."""
+    ends = [
+        f"{name} {number.format(training['curves'][curve][-1][1])}".strip()
+        for name, training in runs
+        if training["curves"][curve]
+    ]
+    return f"{what} over the steps. Ends at: {', '.join(ends) or 'not known'}"
 
 
 def draw_gate(facts: dict[str, Any]) -> str:
     """Returns the candidate's accuracy beside the baseline's, with the thresholds."""
     gate, accuracy = facts["gate"], facts["evaluation"]["accuracy"]
-    figure, axes = _figure(height=1.9)
     bars = [("candidate", accuracy, SERIES[0])]
     limits = [(gate["min_accuracy"], "asked for")]
     if gate["baseline_accuracy"] is not None:
         bars.append(("baseline", gate["baseline_accuracy"], SERIES[1]))
         limits.append((gate["baseline_accuracy"] - gate["max_accuracy_drop"], "drop allowed"))
+    figure, axes = _figure(height=1 + 0.4 * len(bars))
     for name, value, colour in bars:
         bar = axes.barh(name, value * 100, 0.55, color=colour)
         axes.bar_label(bar, [f"{value:.2%}"], padding=4)
@@ -275,6 +280,12 @@ def _figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def _label_steps(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
 def _name_classes(axes: Axes) -> None:
     axes.set_xticks([place + 0.2 for place in range(features.NUM_CLASSES)])
     axes.set_xticklabels(features.CLASS_NAMES, rotation=40, ha="right", rotation_mode="anchor")
@@ -282,7 +293,15 @@ def _name_classes(axes: Axes) -> None:
 
 
 def _legend_above(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=10, borderpad=0.2)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        fontsize=9.5,
+        borderpad=0.2,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
 
 
 def _svg(figure: Figure, summary: str) -> str:

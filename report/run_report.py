@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from report import page
+from ml_metadata.proto import metadata_store_pb2 as proto
+
+from report import lineage, page
+from report.runs import Record
 
 FACTS_FILE = "report.json"  # what ReportGen writes beside its page
 PAGE_FILE = "report.html"
@@ -13,22 +16,48 @@ Facts = dict[str, Any]
 Plots = dict[str, str]
 
 
-def write_report(record: dict[str, Any], *paths: Path) -> None:
-    """Writes the page of a run to each path, each by one rename.
+def write_report(record: Record, *paths: Path) -> None:
+    """Writes the page of a run to each path.
 
     Args:
         record: What `run.json` holds.
         paths: Files in folders that are there.
     """
     facts, plots = facts_of(record)
-    html = page.render(facts, plots, record)
+    html = page.render(facts, plots, record, lineage_of(record))
     for path in paths:
-        partial = path.with_suffix(".partial")
-        partial.write_text(html)
-        partial.rename(path)
+        _write_by_rename(path, html)
 
 
-def facts_of(record: dict[str, Any]) -> tuple[Facts, Plots]:
+def write_comparison(first: Record, second: Record, path: Path) -> None:
+    """Writes a page of two runs beside each other."""
+    from report import comparison
+
+    pair = [(record, facts_of(record)[0]) for record in (first, second)]
+    _write_by_rename(path, comparison.render(*pair))
+
+
+def _write_by_rename(path: Path, html: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(html)
+    partial.rename(path)
+
+
+def lineage_of(record: Record) -> lineage.Lineage | None:
+    """Returns where the version a run pushed comes from; None if there is none to ask about.
+
+    A password is not in the record: metadata in MySQL are asked by `cifar lineage` only.
+    """
+    store = Path(record["config"]["output_dir"]) / "metadata.sqlite"
+    if not record.get("pushed_version") or not store.is_file():
+        return None
+    connection = proto.ConnectionConfig()
+    connection.sqlite.filename_uri = str(store)
+    connection.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
+    return lineage.trace(connection, record["pushed_version"])
+
+
+def facts_of(record: Record) -> tuple[Facts, Plots]:
     """Returns facts and plots of a run: what ReportGen wrote, else what there is to read."""
     uris = {
         (stage, output): uri

@@ -1,5 +1,9 @@
 """What each stage does, in the order of the flow: the captions of the pipeline's picture."""
 
+from typing import Any
+
+from report.runs import Record
+
 STAGES = {
     "CifarExampleGen": "batches → examples",
     "ImportSchemaGen": "the curated schema",
@@ -15,7 +19,7 @@ STAGES = {
 }
 
 
-def stage_list(run: dict | None) -> list[dict]:
+def stage_list(run: Record | None) -> list[dict[str, Any]]:
     """Returns `name`, `what`, `status` and `seconds` of each stage, in the order it ran.
 
     Status is `done`, `cached`, `failed`, `not run`, or empty where nobody knows yet.

@@ -24,6 +24,9 @@ def training_facts(model_run_dir: str, batch_size: int) -> dict[str, Any]:
     scalars = read_scalars(model_run_dir)
     summary = run.read_summary(model_run_dir)
     curves = {name: thin(scalars.get(tag, [])) for name, tag in CURVES.items()}
+    for name in ("loss_averaged", "cross_entropy_averaged"):
+        # An average that was summarized before its first update is 0.
+        curves[name] = [point for point in curves[name] if point[1] != 0]
     curves["images_per_second"] = thin(
         [(step, value * batch_size) for step, value in scalars.get(STEPS_PER_SECOND, [])]
     )

@@ -1,0 +1,168 @@
+"""`cifar report`, `status`, `runs`, `lineage`, `board`. Heavy modules wait until one runs."""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline_def.config import PipelineConfig
+
+DEFAULTS = PipelineConfig()
+
+output_option = click.option(
+    "--output",
+    default="output",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The output folder of the runs.",
+)
+json_option = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
+model_option = click.option(
+    "--model", default=DEFAULTS.model_name, show_default=True, help="Name of the model."
+)
+
+
+@click.command()
+@click.argument("run", default="latest", metavar="[RUN]")
+@click.option(
+    "--compare", nargs=2, metavar="RUN RUN", help="Put two runs beside each other instead."
+)
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where to write the page.  [default: report.html or compare.html in DIR]",
+)
+@output_option
+def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: Path) -> None:
+    r"""Write the report of a RUN as one self-contained HTML page.
+
+    RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
+    in it. A run that failed is shown as far as it came.
+
+    \b
+        cifar report
+        cifar report --compare 2026-11-22T21 latest
+    """
+    from report import run_report, runs
+
+    if compare:
+        page = to or output / "compare.html"
+        first, second = (runs.find_run(output, name) for name in compare)
+        run_report.write_comparison(first, second, page)
+    else:
+        page = to or output / run_report.PAGE_FILE
+        run_report.write_report(runs.find_run(output, run), page)
+    click.echo(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
+@click.command()
+@output_option
+@model_option
+@click.option(
+    "--server",
+    default="localhost:8501",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="REST interface of a model server.",
+)
+@json_option
+def status(output: Path, model: str, server: str, json_output: bool) -> None:
+    r"""Show what ran, what came from the cache, what is pushed and what is served.
+
+    \b
+        cifar status
+        cifar status --output /data/runs --json
+    """
+    from report import status as report_status
+
+    found = report_status.read_status(output, model, server)
+    click.echo(
+        json.dumps(found, indent=2) if json_output else "\n".join(report_status.as_lines(found))
+    )
+
+
+@click.command("runs")
+@output_option
+@json_option
+def list_runs(output: Path, json_output: bool) -> None:
+    r"""List the runs of an output folder, oldest first.
+
+    \b
+        cifar runs
+        cifar runs --json
+    """
+    from report import runs, status
+
+    found = [runs.summary(run) for run in runs.read_runs(output)]
+    if json_output:
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        click.echo("\n".join(map(status.run_line, found)))
+    else:
+        click.echo(f"There are no runs in {output}; `cifar run` makes one.")
+
+
+@click.command()
+@click.argument("version", default="latest", metavar="[VERSION]")
+@output_option
+@click.option(
+    "--metadata-url",
+    default="",
+    metavar="URL",
+    help="Where metadata are, if not in DIR: mysql://USER:PASSWORD@HOST:PORT/DATABASE.",
+)
+@click.option("--dot", is_flag=True, help="Print a graph for Graphviz.")
+@json_option
+def lineage(
+    version: str, output: Path, metadata_url: str, dot: bool, json_output: bool
+) -> None:
+    r"""Show where a pushed VERSION comes from, back to the batch files and the code.
+
+    \b
+        cifar lineage
+        cifar lineage 1795386836 --json
+        cifar lineage --dot | dot -Tsvg > lineage.svg
+    """
+    from pipeline_def import metadata
+    from report import lineage as report_lineage
+
+    if not metadata_url and not (output / "metadata.sqlite").is_file():
+        raise FileNotFoundError(
+            f"{output} holds no metadata.sqlite. `cifar run` makes one; --output or "
+            "--metadata-url says where to look."
+        )
+    config = dataclasses.replace(DEFAULTS, output_dir=str(output), metadata_url=metadata_url)
+    found = report_lineage.trace(metadata.connection_to(config), version)
+    if json_output:
+        click.echo(json.dumps(found.as_dict(), indent=2))
+    elif dot:
+        click.echo(report_lineage.as_dot(found))
+    else:
+        click.echo("\n".join(report_lineage.as_text(found)))
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@output_option
+@click.pass_context
+def board(context: click.Context, output: Path) -> None:
+    r"""Start TensorBoard on the checkpoints of all runs, also of one that is running.
+
+    Flags of TensorBoard go through as they are:
+
+    \b
+        cifar board --port 6007
+    """
+    folder = output / "checkpoints"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} does not exist: nothing was trained there. `cifar run` trains; "
+            "--output says where to look."
+        )
+    tensorboard = Path(sys.executable).with_name("tensorboard")
+    arguments = [str(tensorboard), "--logdir", str(folder), *context.args]
+    os.execv(tensorboard, arguments)
