@@ -8,30 +8,80 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import rich.console
 import rich.progress
+import rich.progress_bar
+import rich.text
 
-from components.progress import duration
+from components.progress import SECONDS_BETWEEN_LINES, duration
 
 NAME_WIDTH = 18
+BAR_WIDTH = 16
+
+
+class StageBar(rich.progress.ProgressColumn):
+    """The share of the steps done; without steps, of the time the stage took last time."""
+
+    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
+        """Returns the bar of a stage, or nothing where nobody knows how long it takes."""
+        total, completed = task.total, task.completed
+        if total is None:
+            total, completed = task.fields["last_seconds"], task.elapsed or 0
+        if not total:
+            return ""
+        return rich.progress_bar.ProgressBar(
+            total,
+            min(completed, total),
+            width=BAR_WIDTH,
+            complete_style="default",
+            finished_style="default",
+        )
+
+
+class Remaining(rich.progress.ProgressColumn):
+    """How long the stage has run, and how long it still may."""
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        """Returns `12.3 s, 1 min 05 s left`, or without the second half."""
+        elapsed = task.elapsed or 0
+        told = duration(elapsed)
+        if task.total is not None and task.time_remaining is not None:
+            told += f", {duration(task.time_remaining)} left"
+        elif task.total is None and task.fields["last_seconds"] > elapsed:
+            told += f", {duration(task.fields['last_seconds'] - elapsed)} left if as last time"
+        return rich.text.Text(told)
 
 
 class RunConsole(logging.Handler):
     """Shows stages as they run, fed by the records of the `cifar` loggers.
 
     The last record a stage logs is what its line says. Records with `step` and `steps`
-    (training) move the bar on a terminal and are lines of their own elsewhere.
+    (training) move the bar on a terminal, and elsewhere are lines now and then.
     """
 
-    def __init__(self, console: rich.console.Console) -> None:
-        """Writes to `console`."""
+    def __init__(
+        self,
+        console: rich.console.Console,
+        is_live: bool,
+        last_seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        """Makes a console.
+
+        Args:
+            console: Where to write.
+            is_live: Whether a line may be redrawn; else every line stays as it is.
+            last_seconds: How long each stage took last time, where that is known.
+        """
         super().__init__(logging.INFO)
         self._console = console
+        self._is_live = is_live
+        self._last_seconds = last_seconds or {}
         self._progress: rich.progress.Progress | None = None
         self._detail = ""
+        self._last_line = -SECONDS_BETWEEN_LINES
 
     def say(self, line: str = "", style: str | None = None) -> None:
         """Prints one line as it is: no markup, not folded."""
@@ -48,12 +98,12 @@ class RunConsole(logging.Handler):
             nonlocal cached
             cached = was_cached
 
-        with self._live(name):
-            try:
+        try:
+            with self._live(name):
                 yield finished
-            except BaseException:
-                self._end(name, "failed", "", "red")
-                raise
+        except BaseException:
+            self._end(name, "failed", "", "red")
+            raise
         elapsed = "cached" if cached else duration(time.monotonic() - started)
         self._end(name, elapsed, "" if cached else self._detail)
 
@@ -62,21 +112,24 @@ class RunConsole(logging.Handler):
 
     @contextlib.contextmanager
     def _live(self, name: str) -> Iterator[None]:
-        """Shows a spinner on a terminal, which training turns into a bar."""
-        if not self._console.is_terminal:
+        """Shows one line that moves while a stage runs."""
+        if not self._is_live:
             yield
             return
         with rich.progress.Progress(
-            rich.progress.SpinnerColumn(),
+            rich.progress.SpinnerColumn(style="default"),
             rich.progress.TextColumn(f"{name:<{NAME_WIDTH}}"),
-            rich.progress.BarColumn(bar_width=24),
-            rich.progress.TextColumn("{task.fields[detail]}"),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TimeRemainingColumn(),
+            StageBar(),
+            rich.progress.TextColumn("{task.fields[detail]}", markup=False),
+            Remaining(),
             console=self._console,
             transient=True,
+            redirect_stderr=False,  # it goes to the log file
         ) as self._progress:
-            self._task = self._progress.add_task(name, total=None, detail="")
+            last_seconds = self._last_seconds.get(name, 0.0)
+            self._task = self._progress.add_task(
+                name, total=None, detail="", last_seconds=last_seconds
+            )
             try:
                 yield
             finally:
@@ -85,26 +138,33 @@ class RunConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a record of a `cifar` logger."""
         try:
-            step = getattr(record, "step", None)
-            if step is None:
+            if hasattr(record, "step"):
+                self._show_step(record)
+            else:
                 self._detail = record.getMessage()
                 if self._progress:
                     self._progress.update(self._task, detail=self._detail)
-            elif self._progress:
-                self._progress.update(
-                    self._task,
-                    completed=step,
-                    total=record.steps,  # type: ignore[attr-defined]
-                    detail=record.getMessage(),
-                )
-            else:
-                self.say(f"    {record.getMessage()}")
         except Exception:
             self.handleError(record)
 
+    def _show_step(self, record: logging.LogRecord) -> None:
+        """Moves the bar, or prints a line unless one was printed just now."""
+        step, steps = record.step, record.steps  # type: ignore[attr-defined]
+        if self._progress:
+            detail = (
+                f"{step:,}/{steps:,}  loss {record.loss:.3f}  "  # type: ignore[attr-defined]
+                f"{record.examples_per_second:,.0f} images/s"  # type: ignore[attr-defined]
+            )
+            self._progress.update(self._task, completed=step, total=steps, detail=detail)
+        elif step == steps or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self.say(f"    {record.getMessage()}")
+
 
 @contextlib.contextmanager
-def quiet(log_file: Path, verbose: bool) -> Iterator[RunConsole]:
+def quiet(
+    log_file: Path, verbose: bool, last_seconds: Mapping[str, float] | None = None
+) -> Iterator[RunConsole]:
     """Sends all logs and standard error to `log_file`; yields the run's own console.
 
     TensorFlow and its libraries write to standard error from C++ and from Python, through
@@ -113,9 +173,12 @@ def quiet(log_file: Path, verbose: bool) -> Iterator[RunConsole]:
     Args:
         log_file: Appended to.
         verbose: Leaves standard error alone, and logs to it too.
+        last_seconds: How long each stage took last time.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    console = RunConsole(rich.console.Console(file=sys.stdout))
+    terminal_or_pipe = rich.console.Console(file=sys.stdout)
+    is_live = terminal_or_pipe.is_terminal and not terminal_or_pipe.is_dumb_terminal
+    console = RunConsole(terminal_or_pipe, is_live and not verbose, last_seconds)
     handlers: list[logging.Handler] = [logging.FileHandler(log_file)]
     if verbose:
         handlers.append(logging.StreamHandler(sys.stderr))

@@ -19,7 +19,7 @@ from components import dataset, model_registry
 from components.progress import duration
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
-from report import run_report
+from report import run_report, runs
 from report.run_report import PAGE_FILE
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,8 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
                 config, data_dir=str(data.directory), data_fingerprint=data.fingerprint
             )
             record |= {"data_source": data.source, "config": config.as_record()}
-            with quiet(run_dir / "run.log", verbose) as console:
+            last_seconds = runs.last_seconds(output)
+            with quiet(run_dir / "run.log", verbose, last_seconds) as console:
                 try:
                     run_stages(config, data, record, console)
                 except BaseException:

@@ -64,3 +64,16 @@ def summary(run: Record) -> Record:
         "cached_stages": sum(stage["cached"] for stage in run["stages"].values()),
         "stages": len(run["stages"]),
     }
+
+
+def last_seconds(output: Path) -> dict[str, float]:
+    """Returns how long each stage took when it last ran and was not found in the cache.
+
+    Without the Trainer, whose time is a matter of its settings, and which counts its steps.
+    """
+    return {
+        name: stage["seconds"]
+        for run in read_runs(output)
+        for name, stage in run["stages"].items()
+        if not stage["cached"] and name != "Trainer"
+    }
