@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -48,6 +49,9 @@ def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: P
         cifar report
         cifar report --compare 2026-11-22T21 latest
     """
+    # A run that failed is read with TensorFlow, which tells much that is no news here.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore", FutureWarning)
     from report import run_report, runs
 
     if compare:

@@ -14,7 +14,6 @@ from report import pictures
 from trainer_module import features, inputs
 
 SAMPLES_PER_CLASS = 8
-CHANNEL_NAMES = ("red", "green", "blue")
 _PARSE_BATCH = 1_000
 _ANOMALIES_FILE = "SchemaDiff.pb"  # what TFX's ExampleValidator writes for each split
 

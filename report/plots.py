@@ -12,16 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from report.data import CHANNEL_NAMES
 from trainer_module import features
 
 # Matplotlib draws in colours of its own kind; each stands for one of page.css.
 INK = "#010101"
 LINE = "#010102"
+PAPER = "#010107"
 SERIES = ("#010103", "#010104", "#010105", "#010106")
 _PAGE_COLOURS = {
     INK: "currentColor",
     LINE: "var(--line)",
+    PAPER: "var(--paper)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
 }
 _STYLE = {
@@ -54,6 +55,7 @@ _FOR_A_PAGE = {
     r'(<svg)[^>]*( viewBox="[^"]*")[^>]*': r"\1\2",  # as wide as its place in the page
     r"\s*\n\s*": " ",
 }
+CHANNEL_NAMES = ("red", "green", "blue")
 Run = tuple[str, dict[str, Any]]  # a name and training facts
 WIDTH, HEIGHT = 5.0, 3.0  # inches, 72 units of the SVG each
 
@@ -216,11 +218,11 @@ def draw_gate(facts: dict[str, Any]) -> str:
     figure, axes = _figure(height=1 + 0.4 * len(bars))
     for name, value, colour in bars:
         bar = axes.barh(name, value * 100, 0.55, color=colour)
-        axes.bar_label(bar, [f"{value:.2%}"], padding=4)
+        axes.bar_label(bar, [f"{value:.2%}"], label_type="center", color=PAPER)
     for (limit, name), style in zip(limits, ("--", ":"), strict=False):
         axes.axvline(max(limit, 0) * 100, color=SERIES[3], linestyle=style, label=name)
     axes.invert_yaxis()
-    axes.set_xlim(0, 112)
+    axes.set_xlim(0, 100)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("% right on eval")
     axes.grid(visible=False, axis="y")

@@ -1,0 +1,28 @@
+from report import comparison
+
+
+def run(**fields) -> dict:
+    return {"config": {}, "stages": {}, **fields}
+
+
+def test_only_settings_that_differ_are_listed():
+    first = run(config={"seed": 0, "train_steps": 60, "output_dir": "/a"})
+    second = run(config={"seed": 0, "train_steps": 90, "output_dir": "/b"})
+    assert comparison.compare_settings(first, second) == [("train_steps", 60, 90)]
+
+
+def test_the_difference_is_that_of_the_second_run():
+    rows = comparison.compare_metrics(run(accuracy=0.5), run(accuracy=0.625))
+    assert rows[0] == ("accuracy on eval", "50.00%", "62.50%", "+12.50%")
+
+
+def test_a_number_that_a_failed_run_lacks_is_a_dash():
+    rows = comparison.compare_metrics(run(accuracy=0.5), run())
+    assert rows[0] == ("accuracy on eval", "50.00%", "–", "–")
+
+
+def test_a_stage_was_timed_or_cached_or_did_not_run():
+    first = run(stages={"Trainer": {"seconds": 7.14, "cached": False}})
+    second = run(stages={"Trainer": {"seconds": 0.1, "cached": True}})
+    assert comparison.compare_stages(first, second) == [("Trainer", "7.1 s", "cached")]
+    assert comparison.compare_stages(first, run()) == [("Trainer", "7.1 s", "not run")]
