@@ -96,6 +96,8 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     output = json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
     for name, one in output.artifacts.items():
         one.artifacts[0].uri = uris[name]
+    for name, page in ui_artifacts.PAGES.get(options.node, {}).items():
+        output.artifacts[name].artifacts[0].uri += f"/{page}"
     if options.node in ui_artifacts.UI_OUTPUTS:
         evaluation_dir = execution.outputs.artifacts["evaluation"].artifacts[0].uri
         for name, metadata in ui_artifacts.read_ui_metadata(evaluation_dir).items():

@@ -1,7 +1,8 @@
-"""What the Kubeflow UI shows of a run: metrics and the confusion matrix.
+"""What the Kubeflow UI shows of a run: metrics, the confusion matrix and the report.
 
 The UI draws artifacts of Kubeflow's own types and none of TFX's. So the Evaluator gets two
-outputs more, which TFX never sees: the entrypoint fills them in from the evaluation.
+outputs more, which TFX never sees: the entrypoint fills them in from the evaluation. And the
+report is declared as a page, which for the UI is one file and no folder.
 """
 
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components import evaluation
+from report.run_report import PAGE_FILE
 from trainer_module import features
 
 UI_OUTPUTS = {
@@ -18,11 +20,13 @@ UI_OUTPUTS = {
         "confusion_matrix": "system.ClassificationMetrics",
     }
 }
+PAGES = {"ReportGen": {"report": PAGE_FILE}}  # node → output → the file that is the page
 
 
 def declare(node: str, component: dict[str, Any]) -> None:
-    """Adds to a component the outputs that only the UI reads."""
-    for name, title in UI_OUTPUTS.get(node, {}).items():
+    """Gives a component's outputs the types the UI draws."""
+    titles = UI_OUTPUTS.get(node, {}) | dict.fromkeys(PAGES.get(node, {}), "system.HTML")
+    for name, title in titles.items():
         component["outputDefinitions"]["artifacts"][name] = {
             "artifactType": {"schemaTitle": title, "schemaVersion": "0.0.1"}
         }

@@ -1,0 +1,277 @@
+"""What the compiler adds to TFX's output, and what it refuses."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from kubeflow.cluster import Cluster, Resources, Secret, read_cluster
+from kubeflow.compile import compile_pipeline
+from kubeflow.parameters import RunParameters, config_of, default_fingerprint
+from pipeline_def.cli import main
+from pipeline_def.code_version import ROOT
+
+IMAGE = "registry.test/cifar:1"
+
+
+def container_of(documents, node):
+    return documents[0]["deploymentSpec"]["executors"][f"{node}_executor"]["container"]
+
+
+def task_of(documents, node):
+    return documents[0]["root"]["dag"]["tasks"][node]
+
+
+def platform_of(documents, node):
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return executors[f"{node}_executor"]
+
+
+def run_parameters_of(documents, node):
+    return {
+        source["componentInputParameter"]
+        for source in task_of(documents, node)["inputs"]["parameters"].values()
+        if "componentInputParameter" in source
+    }
+
+
+def test_a_run_that_is_told_nothing_has_every_value(documents):
+    definitions = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert {name: each["defaultValue"] for name, each in definitions.items()} == {
+        "preset": "smoke",
+        "data": "sample",
+        "data_fingerprint": "",
+        "train_steps": 0,
+        "push_destination": "/mnt/cifar10/serving",
+    }
+
+
+def test_a_node_gets_the_parameters_it_depends_on_and_no_others(documents):
+    assert run_parameters_of(documents, "CifarExampleGen") == {"data", "data_fingerprint"}
+    assert run_parameters_of(documents, "StatisticsGen") == set()
+    assert run_parameters_of(documents, "Evaluator") == {"preset"}
+    assert run_parameters_of(documents, "Trainer") == {
+        *("preset", "data", "data_fingerprint", "train_steps"),
+    }
+    assert run_parameters_of(documents, "Pusher") == {
+        *("preset", "data", "data_fingerprint", "train_steps", "push_destination"),
+    }
+
+
+def test_no_value_of_this_machine_is_in_the_file(pipeline_yaml):
+    assert str(ROOT) not in pipeline_yaml
+
+
+def test_the_baseline_is_looked_up_and_the_model_pushed_in_every_run(documents):
+    cached = {
+        node: "cachingOptions" in task
+        for node, task in documents[0]["root"]["dag"]["tasks"].items()
+    }
+    assert {node for node, is_cached in cached.items() if not is_cached} == {
+        "BaselineModel",
+        "Pusher",
+    }
+
+
+def test_the_code_of_a_node_is_part_of_its_cache_key(documents):
+    versions = [
+        task_of(documents, node)["inputs"]["parameters"]["code_version"]["runtimeValue"]
+        for node in ("CifarExampleGen", "Transform", "Trainer")
+    ]
+    assert len({version["constant"] for version in versions}) == 3
+
+
+def test_only_nodes_that_use_the_volume_mount_it(documents):
+    mounts = {
+        node
+        for node in documents[0]["root"]["dag"]["tasks"]
+        if platform_of(documents, node).get("pvcMount")
+    }
+    assert mounts == {
+        *("CifarExampleGen", "Trainer", "BaselineModel", "Pusher"),
+        "ReportGen",  # its page names the folders
+    }
+
+
+def test_the_ui_gets_outputs_of_its_own_types(documents):
+    titles = {
+        (node, name): output["artifactType"].get("schemaTitle")
+        for node, component in documents[0]["components"].items()
+        for name, output in component["outputDefinitions"]["artifacts"].items()
+    }
+    assert {where: title for where, title in titles.items() if title} == {
+        ("Evaluator", "metrics"): "system.Metrics",
+        ("Evaluator", "confusion_matrix"): "system.ClassificationMetrics",
+        ("ReportGen", "report"): "system.HTML",
+    }
+
+
+def test_everything_of_a_cluster_reaches_the_documents():
+    cluster = Cluster(
+        volume_claim="models",
+        mount_path="/models",
+        trainer_resources=Resources(cpu=8, memory_gib=16, gpu=1),
+        retries=4,
+        retry_backoff_seconds=5,
+        timeout_seconds=7200,
+        env={"HTTPS_PROXY": "http://proxy.test:3128"},
+        secrets=(Secret("database", "password", "DB_PASSWORD"),),
+        node_selector={"pool": "gpu"},
+        tolerations=({"key": "nvidia.com/gpu", "operator": "Exists"},),
+        image_pull_secrets=("registry",),
+    )
+    defaults = RunParameters(data="/models/data", push_destination="/models/serving")
+    documents = compile_pipeline(IMAGE, cluster, defaults, pipeline_root="s3://bucket/root")
+    trainer = container_of(documents, "Trainer")
+    assert trainer["image"] == IMAGE
+    assert trainer["resources"] == {
+        "cpuLimit": 8.0,
+        "memoryLimit": 16.0,
+        "accelerator": {"type": "nvidia.com/gpu", "count": "1"},
+    }
+    assert container_of(documents, "Pusher")["resources"]["cpuLimit"] == 2.0
+    assert {"name": "HTTPS_PROXY", "value": "http://proxy.test:3128"} in trainer["env"]
+    assert trainer["args"][-2:] == ["--setting", "output_dir=/models"]
+    assert task_of(documents, "Trainer")["retryPolicy"]["maxRetryCount"] == 4
+    assert task_of(documents, "Trainer")["retryPolicy"]["backoffDuration"] == "5s"
+    assert documents[0]["defaultPipelineRoot"] == "s3://bucket/root"
+    assert platform_of(documents, "Trainer") == {
+        "pvcMount": [{"constant": "models", "mountPath": "/models"}],
+        "secretAsEnv": [
+            {
+                "secretName": "database",
+                "keyToEnv": [{"secretKey": "password", "envVar": "DB_PASSWORD"}],
+            }
+        ],
+        "nodeSelector": {"labels": {"pool": "gpu"}},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        "imagePullSecret": [{"secretName": "registry"}],
+        "activeDeadlineSeconds": "7200",
+    }
+
+
+def test_a_setting_reaches_the_nodes_it_changes_in_every_preset():
+    # 0.70 is what preset quick asks for anyway, and not what reference does.
+    documents = compile_pipeline(
+        IMAGE, Cluster(), RunParameters(preset="quick"), ["min_accuracy=0.70", "seed=7"]
+    )
+    assert "min_accuracy=0.70" in container_of(documents, "Evaluator")["args"]
+    assert "seed=7" in container_of(documents, "Trainer")["args"]
+    assert "seed=7" not in container_of(documents, "Evaluator")["args"]
+
+
+def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
+    parameters = RunParameters(
+        preset="smoke", train_steps=5, data="/mnt/batches", push_destination="/srv"
+    )
+    config = config_of(parameters, ["batch_size=8"])
+    assert (config.preset, config.train_steps, config.batch_size) == ("smoke", 5, 8)
+    assert (config.data_dir, config.serving_dir) == ("/mnt/batches", "/srv")
+    assert config.data_fingerprint == default_fingerprint(is_sample=False)
+    assert config_of(RunParameters(preset="smoke"), []).train_steps == 60
+
+
+WRONG_PARAMETERS = {
+    "preset": ("tiny", "preset is one of"),
+    "train_steps": (-1, "train_steps is above 0"),
+    "data": ("s3://bucket/batches", "no object-store"),
+    "push_destination": ("serving", "a folder that is mounted"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PARAMETERS)
+def test_a_wrong_parameter_is_named(name):
+    value, expected = WRONG_PARAMETERS[name]
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        RunParameters(**{name: value})
+
+
+def test_the_example_of_a_cluster_file_is_complete():
+    cluster = read_cluster(ROOT / "kubeflow/cluster.yaml")
+    text = (ROOT / "kubeflow/cluster.yaml").read_text()
+    assert cluster == Cluster()
+    assert all(f"{name}:" in text for name in Cluster.__dataclass_fields__)
+
+
+WRONG_CLUSTERS = {
+    "colour: red": "no field colour",
+    "retries: many": "retries is a int, got 'many'",
+    "resources: {cpu: true}": "cpu is a float",
+    "secrets: [{name: a}]": "lacks key, env",
+    "tolerations: {}": "tolerations is a list",
+    "- retries": "is a mapping of",
+    "retries: [": "is no YAML",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_CLUSTERS)
+def test_a_wrong_cluster_file_is_named(tmp_path, text):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"cluster\.yaml") as error:
+        read_cluster(path)
+    assert WRONG_CLUSTERS[text] in str(error.value)
+
+
+def test_the_command_writes_what_can_be_uploaded(tmp_path):
+    output = tmp_path / "new/pipeline.yaml"
+    arguments = ["kubeflow", "compile", "--image", IMAGE, "--preset", "smoke"]
+    result = CliRunner().invoke(main, [*arguments, "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert "steps of registry.test/cifar:1" in result.output
+    spec, platform = yaml.safe_load_all(output.read_text())
+    assert spec["schemaVersion"] == "2.1.0"
+    assert list(platform) == ["platforms"]
+
+
+def test_an_image_without_a_version_is_refused(tmp_path):
+    result = CliRunner().invoke(
+        main, ["kubeflow", "compile", "--image", "cifar", "--output", str(tmp_path / "p.yaml")]
+    )
+    assert result.exit_code == 1
+    assert "Give it a version or a digest" in result.output
+    assert not (tmp_path / "p.yaml").exists()
+
+
+@pytest.mark.slow
+def test_the_newest_official_protos_take_the_file_too(tmp_path, pipeline_yaml):
+    """With kfp-pipeline-spec and kfp-kubernetes of 2.17, which need a newer protobuf."""
+    packages = ["kfp-pipeline-spec==2.17.3", "kfp-kubernetes==2.17.3", "protobuf>=6.31,<7"]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*install, "--target", str(tmp_path / "new"), *packages], check=True)
+    (tmp_path / "pipeline.yaml").write_text(pipeline_yaml)
+    (tmp_path / "parse.py").write_text(PARSE_WITH_NEWEST)
+    done = subprocess.run(
+        [sys.executable, "-S", "parse.py", "pipeline.yaml", "new"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": f"{tmp_path / 'new'}:{Path(yaml.__file__).parents[1]}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "11 executors\n"
+
+
+# The package kfp.kubernetes imports the whole SDK; its one module of protos does not.
+PARSE_WITH_NEWEST = """
+import importlib.util, sys, yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+protos = sys.argv[2] + "/kfp/kubernetes/kubernetes_executor_config_pb2.py"
+module = importlib.util.spec_from_file_location("kubernetes_executor_config_pb2", protos)
+kubernetes_executor_config_pb2 = importlib.util.module_from_spec(module)
+module.loader.exec_module(kubernetes_executor_config_pb2)
+spec, platform = yaml.safe_load_all(open(sys.argv[1]))
+json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+deployment = pipeline_spec_pb2.PipelineDeploymentConfig()
+json_format.ParseDict(spec["deploymentSpec"], deployment)
+json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+for executor in executors.values():
+    json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+print(len(deployment.executors), "executors")
+"""
