@@ -14,7 +14,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from ml_metadata.proto import metadata_store_pb2
 
+from benchmarks.process import TreeSampler
 from pipeline_def.code_version import ROOT
 from tests.kubeflow.object_store import ObjectStore
 
@@ -309,13 +309,15 @@ class Backend:
                 stderr=log,
                 env=environment,
             )
+        sampler = TreeSampler(process.pid)
+        sampler.start()
         if kill is not None:
             while process.poll() is None and not kill():
                 time.sleep(0.02)
-            process.send_signal(signal.SIGKILL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        return process.returncode, usage.ru_maxrss / 1024, log_file.read_text(errors="replace")
+            process.kill()
+        code = process.wait()
+        sampler.stop()
+        return code, sampler.peak_bytes / 2**20, log_file.read_text(errors="replace")
 
 
 def parse(text: str) -> tuple[Any, Any, dict[str, Any]]:
