@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -136,6 +137,22 @@ def test_the_job_runs_a_command_there_is():
     result = CliRunner().invoke(main, [*command[1:3], "--help"])
     assert result.exit_code == 0
     assert command[3] in result.output
+
+
+def test_the_readme_s_commands_are_ones_there_are():
+    from pipeline_def.cli import main
+
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "kubeflow/README.md").read_text(), re.S)
+    lines = block.replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("cifar ")]
+    assert [command[1:3] for command in commands] == [
+        ["kubeflow", "compile"],
+        *[["kubeflow", "submit"]] * 3,
+    ]
+    for _, group, name, *arguments in commands:
+        command = main.commands[group].commands[name]
+        known = {option for each in command.params for option in each.opts}
+        assert {each for each in arguments if each.startswith("-")} <= known
 
 
 @pytest.mark.slow
