@@ -1,0 +1,160 @@
+"""Our training beside the classic way and the machine's limit, in one run.
+
+Everything is measured in a process of its own, in turns and several times; medians count.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pipeline import GIB, Target, target_line
+from benchmarks.process import measure
+from components import dataset
+from components.progress import Progress
+from pipeline_def.config import PipelineConfig
+
+ROUNDS = 3
+CLASSIC_STEPS = 160  # thirty of them warm up
+DTYPES = ("float32", "bfloat16")
+
+
+def main(json_output: bool, data: str = "auto") -> int:
+    """Measures, prints a table or one JSON object, and returns the exit code.
+
+    Args:
+        json_output: Whether standard output gets JSON.
+        data: What `cifar run --data` takes.
+
+    Returns:
+        0 when every target is met, else 1.
+
+    Raises:
+        RuntimeError: A part failed.
+    """
+    progress = Progress()
+    found = dataset.locate(data, Path(PipelineConfig().data_dir), progress)
+    with tempfile.TemporaryDirectory(prefix="cifar-bench-") as folder:
+        rounds = measure_all(str(found.directory), Path(folder), progress)
+    medians = medians_of(rounds)
+    report = {
+        "benchmark": "training",
+        "data_source": found.source,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "rounds": rounds,
+        "medians": medians,
+    }
+    targets = judge(medians)
+    report["targets"] = [
+        dataclasses.asdict(target) | {"is_met": target.is_met} for target in targets
+    ]
+    print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
+    return 0 if all(target.is_met for target in targets) else 1
+
+
+def measure_all(data_dir: str, folder: Path, progress: Progress) -> list[dict[str, Any]]:
+    """Returns what each round measured, by part."""
+    examples = str(folder / "examples")
+    progress.say("Writing the examples and the transform graph …")
+    run_part("prepare", folder, data_dir, examples)
+    rounds = []
+    for number in range(1, ROUNDS + 1):
+        progress.say(f"Round {number} of {ROUNDS}, two to four minutes …")
+        outputs = folder / f"round-{number}"
+        outputs.mkdir()
+        measured = {
+            "limit": run_part("limit", folder),
+            "input": run_part("input", folder, examples),
+            "classic": measure_classic(data_dir, outputs),
+        }
+        for dtype in DTYPES:
+            measured[f"ours_{dtype}"] = run_part(
+                "ours",
+                folder,
+                examples,
+                str(outputs / dtype),
+                dtype,
+            )
+        rounds.append(measured)
+    return rounds
+
+
+def run_part(part: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    """Returns what a part measured, and the peak of its memory."""
+    result_file = folder / f"{part}.json"
+    command = [sys.executable, "-m", "benchmarks.training_parts", part]
+    command += [str(result_file), *arguments]
+    peak_bytes = measure(command).peak_bytes
+    return {**json.loads(result_file.read_text()), "peak_bytes": peak_bytes}
+
+
+def measure_classic(data_dir: str, outputs: Path) -> dict[str, Any]:
+    """Returns what the classic way measured, and the peak of its memory."""
+    result_file = outputs / "classic.json"
+    command = [sys.executable, "-m", "benchmarks.classic", data_dir, str(outputs / "classic")]
+    peak_bytes = measure([*command, str(result_file), str(CLASSIC_STEPS)]).peak_bytes
+    return {**json.loads(result_file.read_text()), "peak_bytes": peak_bytes}
+
+
+def medians_of(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """Returns each speed in images a second, and the highest memory of ours."""
+
+    def median(part: str, *path: str) -> float:
+        values = []
+        for measured in rounds:
+            value = measured[part]
+            for name in path:
+                value = value[name]
+            values.append(value)
+        return statistics.median(values)
+
+    speeds = {
+        part: median(part, "examples_per_second")
+        for part in ("classic", "input", *(f"ours_{dtype}" for dtype in DTYPES))
+    }
+    for dtype in DTYPES:
+        speeds[f"limit_{dtype}"] = median("limit", dtype, "examples_per_second")
+    peak_bytes = max(
+        measured[f"ours_{dtype}"]["peak_bytes"] for measured in rounds for dtype in DTYPES
+    )
+    return {**speeds, "ours_peak_bytes": peak_bytes}
+
+
+def judge(medians: Mapping[str, float]) -> list[Target]:
+    """Returns each target with what was measured of it."""
+    ours = medians["ours_bfloat16"]
+    return [
+        Target("against the classic way", ours / medians["classic"], 2.2, "× faster", True),
+        Target("of the bfloat16 limit", 100 * ours / medians["limit_bfloat16"], 60, "%", True),
+        Target("input against a step", medians["input"] / ours, 4, "× faster", True),
+        Target("peak memory", medians["ours_peak_bytes"] / GIB, 2, "GiB"),
+    ]
+
+
+def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
+    """Returns what a person reads."""
+    medians = report["medians"]
+    rows = {
+        "classic way, float32": "classic",
+        "ours, float32": "ours_float32",
+        "ours, bfloat16": "ours_bfloat16",
+        "limit, float32": "limit_float32",
+        "limit, bfloat16": "limit_bfloat16",
+        "our input alone": "input",
+    }
+    return [
+        f"{report['cores']} cores, Python {report['python']}, data: {report['data_source']}, "
+        f"medians of {len(report['rounds'])} rounds",
+        "",
+        *(f"{name:<24}{medians[key]:>10,.0f} images/s" for name, key in rows.items()),
+        "",
+        f"{'target':<36}{'measured':>15}  {'wanted':<20}",
+        *(target_line(target) for target in targets),
+    ]

@@ -1,0 +1,220 @@
+"""The parts of `cifar bench training`, each in a process of its own.
+
+`python -m benchmarks.training_parts PART RESULT_FILE ARGUMENT…` does one and writes what it
+measured as JSON.
+"""
+
+import dataclasses
+import json
+import logging
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compat import v1
+
+from pipeline_def.config import REFERENCE
+from trainer_module import features, inputs
+
+TRANSFORM_DIR = "transform"
+BATCH_SIZE = REFERENCE.batch_size
+STEPS = 400
+LOG_EVERY_STEPS = 100  # the first hundred are the warm-up
+CHECKPOINT_EVERY_STEPS = 200
+INPUT_BATCHES = 1_000
+PRODUCT_ROUNDS = 12
+GEMM_SIZE = 2_048
+
+# Each product of a training step: input, kernel, output, and how often it is computed — for
+# the output, the weights' gradient and the input's, which the first layer does without.
+CONVOLUTIONS = {
+    "conv1": ((BATCH_SIZE, 24, 24, 3), (5, 5, 3, 64), 2),
+    "conv2": ((BATCH_SIZE, 12, 12, 64), (5, 5, 64, 64), 3),
+}
+DENSE = {"local3": (6 * 6 * 64, 384), "local4": (384, 192), "softmax_linear": (192, 10)}
+
+
+def prepare(data_dir: str, folder: str) -> dict[str, Any]:
+    """Writes examples as CifarExampleGen does, and the transform graph as Transform does."""
+    from tensorflow_transform import impl_helper
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
+
+    from components.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
+    from components.example_gen import write_shard
+    from trainer_module import preprocessing
+
+    splits = {features.TRAIN_SPLIT: TRAIN_FILES, features.EVAL_SPLIT: EVAL_FILES}
+    counts = {}
+    for split, names in splits.items():
+        shards = [
+            (f"{data_dir}/{name}", f"{folder}/{split}/{index:05d}-of-{len(names):05d}")
+            for index, name in enumerate(names)
+        ]
+        counts[split] = sum(write_shard(source, target, CIFAR10) for source, target in shards)
+    spec = {
+        features.IMAGE: tf.io.FixedLenFeature([], tf.string),
+        features.LABEL: tf.io.FixedLenFeature([], tf.int64),
+    }
+    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
+    metadata_io.write_metadata(metadata, f"{folder}/{TRANSFORM_DIR}/metadata")
+    types = {name: tf.TensorSpec([None], feature.dtype) for name, feature in spec.items()}
+    graph_dir = f"{folder}/{TRANSFORM_DIR}"
+    impl_helper.analyze_in_place(preprocessing.preprocessing_fn, True, spec, types, graph_dir)
+    return counts
+
+
+def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
+    """Trains through run_fn; returns the mean speed after the warm-up, checkpoints included."""
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from trainer_module import run
+
+    config = dataclasses.replace(
+        REFERENCE,
+        train_steps=STEPS,
+        compute_dtype=compute_dtype,
+        log_every_steps=LOG_EVERY_STEPS,
+        summary_every_steps=LOG_EVERY_STEPS,
+        checkpoint_every_steps=CHECKPOINT_EVERY_STEPS,
+        eval_every_steps=STEPS,
+    )
+    times = LineTimes()
+    logger = logging.getLogger("cifar.train")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(times)
+    fn_args = FnArgs(
+        train_files=[f"{folder}/{features.TRAIN_SPLIT}/*"],
+        eval_files=[f"{folder}/{features.EVAL_SPLIT}/*"],
+        transform_graph_path=f"{folder}/{TRANSFORM_DIR}",
+        serving_model_dir=f"{output_dir}/model/Format-Serving",
+        model_run_dir=f"{output_dir}/model_run",
+        custom_config={
+            "config": config.trainer_fields(),
+            "checkpoint_dir": f"{output_dir}/checkpoints",
+        },
+    )
+    run.run_fn(fn_args)
+    (first, begin), *_, (last, end) = times.lines
+    summary = run.read_summary(fn_args.model_run_dir)
+    return {
+        "examples_per_second": BATCH_SIZE * (last - first) / (end - begin),
+        "median_step_examples_per_second": summary["examples_per_second"],
+        "loss": summary["loss"],
+    }
+
+
+class LineTimes(logging.Handler):
+    """Keeps the step and the time of every progress line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, float]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Notes the time, unless the line tells of something else."""
+        if hasattr(record, "step"):
+            self.lines.append((record.step, time.perf_counter()))
+
+
+def input_alone(folder: str) -> dict[str, Any]:
+    """Returns how fast the input pipeline is when nothing waits for it."""
+    files = inputs.find_files([f"{folder}/{features.TRAIN_SPLIT}/*"])
+    count = inputs.count_examples(files)
+    batches = iter(inputs.train_dataset(files, count, REFERENCE, 0))
+    for _ in range(20):
+        next(batches)
+    begin = time.perf_counter()
+    for _ in range(INPUT_BATCHES):
+        next(batches)
+    return {"examples_per_second": BATCH_SIZE * INPUT_BATCHES / (time.perf_counter() - begin)}
+
+
+def limit() -> dict[str, Any]:
+    """Returns what this machine could train if a step were nothing but its products."""
+    return {dtype: limit_of(tf.as_dtype(dtype)) for dtype in ("float32", "bfloat16")}
+
+
+def limit_of(dtype: tf.DType) -> dict[str, float]:
+    """Returns the products' rates, in operations a second, and the limit they set."""
+    convolution_seconds = convolution_operations = 0.0
+    for images, kernel, count in CONVOLUTIONS.values():
+        outputs = (*images[:3], kernel[3])
+        operations = 2.0 * np.prod(outputs) * np.prod(kernel[:3])
+        for product in (forward, kernel_gradient, input_gradient)[:count]:
+            convolution_seconds += seconds_of(product, (images, kernel, outputs), dtype)
+            convolution_operations += operations
+    dense_operations = 3 * sum(
+        2.0 * BATCH_SIZE * rows * columns for rows, columns in DENSE.values()
+    )
+    square = (GEMM_SIZE, GEMM_SIZE)
+    gemm_rate = 2.0 * GEMM_SIZE**3 / seconds_of(tf.matmul, (square, square), dtype)
+    step_seconds = convolution_seconds + dense_operations / gemm_rate
+    return {
+        "convolution_gflops": convolution_operations / convolution_seconds / 1e9,
+        "gemm_gflops": gemm_rate / 1e9,
+        "examples_per_second": BATCH_SIZE / step_seconds,
+    }
+
+
+def forward(images: tf.Tensor, kernel: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Returns a layer's products."""
+    return tf.nn.conv2d(images, kernel, 1, "SAME")
+
+
+def kernel_gradient(images: tf.Tensor, kernel: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Returns the gradient of a layer's weights."""
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=images,
+        filter_sizes=kernel.shape,
+        out_backprop=outputs,
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    )
+
+
+def input_gradient(images: tf.Tensor, kernel: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """Returns the gradient of a layer's input."""
+    return tf.raw_ops.Conv2DBackpropInput(
+        input_sizes=images.shape,
+        filter=kernel,
+        out_backprop=outputs,
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    )
+
+
+def seconds_of(
+    product: Callable[..., tf.Tensor], shapes: Sequence[Sequence[int]], dtype: tf.DType
+) -> float:
+    """Returns the median seconds of one product of random values, alone in a session."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        operands = []
+        for number, shape in enumerate(shapes):
+            values = tf.cast(tf.random.normal(shape, seed=number), dtype)
+            variable = v1.get_variable(f"operand{number}", initializer=values)
+            operands.append(tf.identity(variable))
+        result = tf.reshape(product(*operands), [-1])[:1]  # one value, or fetching would cost
+        session.run(v1.global_variables_initializer())
+        seconds = []
+        for _ in range(3 + PRODUCT_ROUNDS):
+            begin = time.perf_counter()
+            session.run(result)
+            seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[3:])
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "prepare": prepare,
+    "ours": ours,
+    "input": input_alone,
+    "limit": limit,
+}
+
+if __name__ == "__main__":
+    part, result_file, *arguments = sys.argv[1:]
+    Path(result_file).write_text(json.dumps(PARTS[part](*arguments)))

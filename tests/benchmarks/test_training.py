@@ -1,0 +1,31 @@
+from benchmarks import training
+
+
+def measured(ours: float, limit: float) -> dict:
+    speed = {"examples_per_second": ours, "peak_bytes": 2**30}
+    limits = {dtype: {"examples_per_second": limit} for dtype in training.DTYPES}
+    return {
+        "classic": {"examples_per_second": 1_000.0},
+        "input": {"examples_per_second": 100_000.0},
+        "limit": limits,
+        **{f"ours_{dtype}": speed for dtype in training.DTYPES},
+    }
+
+
+def test_the_median_round_counts():
+    rounds = [measured(2_500, 4_000), measured(100, 3_000), measured(9_000, 5_000)]
+    medians = training.medians_of(rounds)
+    assert medians["ours_bfloat16"] == 2_500
+    assert medians["limit_float32"] == 4_000
+
+
+def test_targets_compare_with_the_classic_way_and_with_the_limit():
+    targets = training.judge(training.medians_of([measured(2_500, 4_000)]))
+    assert [(target.measured, target.is_met) for target in targets] == [
+        (2.5, True),  # times the classic way
+        (62.5, True),  # percent of the limit
+        (40, True),  # times the speed of a step
+        (1, True),  # GiB
+    ]
+    slow = training.judge(training.medians_of([measured(2_100, 4_000)]))
+    assert [target.is_met for target in slow] == [False, False, True, True]
