@@ -78,10 +78,10 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     parameters = execution.inputs.parameter_values
 
     config = config_of(take_run_parameters(parameters), options.settings)
+    if "data_fingerprint" in inputs_spec.parameters:
+        config = dataclasses.replace(config, data_dir=str(find_batches(config)))
     node = find_node(options.node, config)
     check_code(node, parameters)
-    if "data_fingerprint" in inputs_spec.parameters:
-        check_data(config)
     for name in inputs_spec.parameters:
         if name not in parameters:
             json_format.ParseDict(node.exec_properties[name], parameters[name])
@@ -146,15 +146,20 @@ def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def check_data(config: PipelineConfig) -> None:
-    """Raises ValueError if the batches are not those the run was told of."""
-    found = dataset.locate(config.data, Path(config.data_dir)).fingerprint
-    if found != config.data_fingerprint:
+def find_batches(config: PipelineConfig) -> Path:
+    """Returns the folder of the batches the run was told of.
+
+    Raises:
+        FileNotFoundError, ValueError: The batches are not there, malformed or others.
+    """
+    found = dataset.locate(config.data, Path(config.data_dir))
+    if found.fingerprint != config.data_fingerprint:
         raise ValueError(
-            f"the batches in {config.data_dir} have the fingerprint {found}, the run expects "
-            f"{config.data_fingerprint}. Set the parameter data_fingerprint to the first to "
-            "train on them, or mend the batches (`cifar data verify`)."
+            f"the batches in {found.directory} have the fingerprint {found.fingerprint}, the "
+            f"run expects {config.data_fingerprint}. Set the parameter data_fingerprint to the "
+            "first to train on them, or mend the batches (`cifar data verify`)."
         )
+    return found.directory
 
 
 def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:

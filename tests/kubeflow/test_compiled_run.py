@@ -1,6 +1,8 @@
 """The compiled YAML, run step by step as Kubeflow's driver and launcher would."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,21 +171,23 @@ def test_an_unwritable_output_fails_the_step_and_is_named(backend, pipeline_yaml
     assert "s3://mlpipeline" in last_line and "Read-only file system" in last_line
 
 
-def test_batches_other_than_the_declared_fail_the_first_step(backend, pipeline_yaml):
-    with pytest.raises(StepFailedError) as failure:
-        backend.run(
-            pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"),
-            only="CifarExampleGen",
-            data_fingerprint="0" * 64,
-        )
+def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, pipeline_yaml):
+    batches = backend.volume / "data/cifar-10-batches-bin"  # as the archive unpacks
+    shutil.copytree(ROOT / "data/sample", batches)
+    told = {"only": "CifarExampleGen", "cache": False, "data": "/mnt/cifar10/data"}
+    with pytest.raises(StepFailedError) as failure:  # they are not the official ones
+        backend.run(pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"), **told)
     last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
-    assert "have the fingerprint" in last_line and "data_fingerprint" in last_line
+    fingerprint = re.search(r"have the fingerprint (\w{64})", last_line)[1]
+    steps = backend.run(pipeline_yaml, data_fingerprint=fingerprint, **told)
+    key = steps["CifarExampleGen"].outputs["examples"].uri.split("/", 3)[3]
+    assert len(backend.store.keys(f"{key}/Split-train/")) == 5
 
 
 @pytest.mark.slow
 def test_every_step_runs_on_either_launcher(backend, pipeline_yaml, first_run):
     before = len(versions(backend))
-    steps = backend.run(pipeline_yaml, OLD, cache=False, data_fingerprint="")
+    steps = backend.run(pipeline_yaml, OLD, cache=False)
     assert {step.state for step in steps.values()} == {"SUCCEEDED"}
     assert len(versions(backend)) == before + 1
 
