@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS
 
 
@@ -19,7 +20,13 @@ def kubeflow() -> None:
     """Compile the pipeline for Kubeflow Pipelines 2.x, submit it, watch it."""
 
 
-@kubeflow.command("compile")
+@kubeflow.command(
+    "compile",
+    epilog=examples(
+        "cifar kubeflow compile --image REGISTRY/cifar:1",
+        "cifar kubeflow compile --image REGISTRY/cifar:1 --cluster kubeflow/cluster.yaml",
+    ),
+)
 @click.option("--image", required=True, help="What the steps run in: kubeflow/Dockerfile.")
 @click.option(
     "--preset",
@@ -142,7 +149,12 @@ def watch_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@kubeflow.command()
+@kubeflow.command(
+    epilog=examples(
+        "cifar kubeflow submit pipeline.yaml --watch",
+        "cifar kubeflow submit pipeline.yaml -p preset=reference --schedule '0 0 3 * * *'",
+    )
+)
 @click.argument("pipeline", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "-p",
@@ -200,7 +212,7 @@ def submit(
         watch_to_the_end(client, made["run_id"], poll_seconds, timeout_minutes)
 
 
-@kubeflow.command("watch")
+@kubeflow.command("watch", epilog=examples("cifar kubeflow watch RUN_ID"))
 @click.argument("run_id")
 @watch_options
 @server_options
@@ -211,7 +223,7 @@ def watch_command(
     watch_to_the_end(connect(), run_id, poll_seconds, timeout_minutes)
 
 
-@kubeflow.command()
+@kubeflow.command(epilog=examples("cifar kubeflow terminate RUN_ID"))
 @click.argument("run_id")
 @server_options
 def terminate(connect: Callable[[], Any], run_id: str) -> None:

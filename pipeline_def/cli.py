@@ -10,12 +10,18 @@ from typing import Any
 import click
 
 from kubeflow.commands import kubeflow
+from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
 from report.commands import board, lineage, list_runs, report, status
 from serving.commands import doctor, predict, serve
 
 DATA_DIR = PipelineConfig().data_dir
 NOT_BLESSED_EXIT_CODE = 3
+COMPLETION = """\b
+Completion of commands and options with the Tab key, in ~/.bashrc or ~/.zshrc:
+  eval "$(_CIFAR_COMPLETE=bash_source cifar)"
+  eval "$(_CIFAR_COMPLETE=zsh_source cifar)"
+"""
 BENCHMARKS = [  # of these, the ones that are there
     name
     for name in ("pipeline", "training", "serving", "kubeflow", "report")
@@ -38,7 +44,11 @@ class OneLineErrors(click.Group):
             raise click.ClickException(str(error) or repr(error)) from error
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OneLineErrors,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=COMPLETION,
+)
 @click.version_option("0.1.0", prog_name="cifar")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
@@ -61,7 +71,9 @@ def data() -> None:
     """Fetch and verify the six batch files."""
 
 
-@data.command()
+@data.command(
+    epilog=examples("cifar data fetch", "cifar data fetch --from cifar-10-binary.tar.gz")
+)
 @click.option(
     "--from",
     "source",
@@ -82,7 +94,7 @@ def fetch(source: str, data_dir: str) -> None:
     dataset.fetch(Path(data_dir), source, release=dataset.OFFICIAL)
 
 
-@data.command()
+@data.command(epilog=examples("cifar data verify", "cifar data verify data/sample"))
 @click.argument("directory", default=DATA_DIR, metavar="[DIR]")
 def verify(directory: str) -> None:
     """Check each batch file in DIR; exit code 1 if one is wrong.
@@ -107,7 +119,13 @@ def verify(directory: str) -> None:
     click.echo(f"The six files in {path} match {expected}.")
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        "cifar run",
+        "cifar run --preset smoke --data sample",
+        "cifar run --set train_steps=20_000 --set learning_rate=0.1",
+    )
+)
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
@@ -154,7 +172,7 @@ def run(
     sys.exit(0 if record["status"] == "pushed" else NOT_BLESSED_EXIT_CODE)
 
 
-@main.command()
+@main.command(epilog=examples("cifar bench pipeline", "cifar bench report --json"))
 @click.argument("name", type=click.Choice(BENCHMARKS))
 @click.option(
     "--data",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from pipeline_def.command_help import examples
 from pipeline_def.config import PipelineConfig
 
 DEFAULTS = PipelineConfig()
@@ -27,7 +28,9 @@ model_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples("cifar report", "cifar report --compare 2026-11-22T21-51-45 latest")
+)
 @click.argument("run", default="latest", metavar="[RUN]")
 @click.option(
     "--compare", nargs=2, metavar="RUN RUN", help="Put two runs beside each other instead."
@@ -40,14 +43,10 @@ model_option = click.option(
 )
 @output_option
 def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: Path) -> None:
-    r"""Write the report of a RUN as one self-contained HTML page.
+    """Write the report of a RUN as one self-contained HTML page.
 
     RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
     in it. A run that failed is shown as far as it came.
-
-    \b
-        cifar report
-        cifar report --compare 2026-11-22T21 latest
     """
     # A run that failed is read with TensorFlow, which tells much that is no news here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -64,7 +63,7 @@ def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: P
     click.echo(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
-@click.command()
+@click.command(epilog=examples("cifar status", "cifar status --output /data/runs --json"))
 @output_option
 @model_option
 @click.option(
@@ -76,12 +75,7 @@ def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: P
 )
 @json_option
 def status(output: Path, model: str, server: str, json_output: bool) -> None:
-    r"""Show what ran, what came from the cache, what is pushed and what is served.
-
-    \b
-        cifar status
-        cifar status --output /data/runs --json
-    """
+    """Show what ran, what came from the cache, what is pushed and what is served."""
     from report import status as report_status
 
     found = report_status.read_status(output, model, server)
@@ -90,16 +84,11 @@ def status(output: Path, model: str, server: str, json_output: bool) -> None:
     )
 
 
-@click.command("runs")
+@click.command("runs", epilog=examples("cifar runs", "cifar runs --json"))
 @output_option
 @json_option
 def list_runs(output: Path, json_output: bool) -> None:
-    r"""List the runs of an output folder, oldest first.
-
-    \b
-        cifar runs
-        cifar runs --json
-    """
+    """List the runs of an output folder, oldest first."""
     from report import runs, status
 
     found = [runs.summary(run) for run in runs.read_runs(output)]
@@ -111,7 +100,13 @@ def list_runs(output: Path, json_output: bool) -> None:
         click.echo(f"There are no runs in {output}; `cifar run` makes one.")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar lineage",
+        "cifar lineage 1795386836 --json",
+        "cifar lineage --dot | dot -Tsvg > lineage.svg",
+    )
+)
 @click.argument("version", default="latest", metavar="[VERSION]")
 @output_option
 @click.option(
@@ -125,13 +120,7 @@ def list_runs(output: Path, json_output: bool) -> None:
 def lineage(
     version: str, output: Path, metadata_url: str, dot: bool, json_output: bool
 ) -> None:
-    r"""Show where a pushed VERSION comes from, back to the batch files and the code.
-
-    \b
-        cifar lineage
-        cifar lineage 1795386836 --json
-        cifar lineage --dot | dot -Tsvg > lineage.svg
-    """
+    """Show where a pushed VERSION comes from, back to the batch files and the code."""
     from pipeline_def import metadata
     from report import lineage as report_lineage
 
@@ -150,16 +139,16 @@ def lineage(
         click.echo("\n".join(report_lineage.as_text(found)))
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog=examples("cifar board", "cifar board --output /data/runs --port 6007"),
+)
 @output_option
 @click.pass_context
 def board(context: click.Context, output: Path) -> None:
-    r"""Start TensorBoard on the checkpoints of all runs, also of one that is running.
+    """Start TensorBoard on the checkpoints of all runs, also of one that is running.
 
-    Flags of TensorBoard go through as they are:
-
-    \b
-        cifar board --port 6007
+    Flags of TensorBoard go through as they are.
     """
     folder = output / "checkpoints"
     if not folder.is_dir():

@@ -7,23 +7,25 @@ from pathlib import Path
 
 import click
 
+from pipeline_def.command_help import examples
+
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-@click.command(context_settings=PASSED_ON)
+@click.command(
+    context_settings=PASSED_ON,
+    epilog=examples("cifar serve", "cifar serve --rest_api_port=9000 --enable_batching"),
+)
 @click.option(
     "--output", default="output", show_default=True, metavar="DIR", help="Of the run."
 )
 @click.option("--model", default="cifar10", show_default=True, help="Name of the model.")
 @click.pass_context
 def serve(context: click.Context, output: str, model: str) -> None:
-    r"""Serve the pushed model over TensorFlow Serving's gRPC and REST protocol.
+    """Serve the pushed model over TensorFlow Serving's gRPC and REST protocol.
 
     New versions are picked up as they are pushed. Listens on 127.0.0.1, gRPC on port 8500,
-    REST on 8501. Flags of tensorflow_model_server go through as they are:
-
-    \b
-        cifar serve --rest_api_port=9000 --enable_batching
+    REST on 8501. Flags of tensorflow_model_server go through as they are.
     """
     folder = Path(output) / "serving" / model
     given = [flag.split("=")[0] for flag in context.args]
@@ -43,7 +45,13 @@ def serve(context: click.Context, output: str, model: str) -> None:
     sys.exit(main(flags))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "cifar predict cat.png holiday/     # files, and every image in a folder",
+        "curl -s URL | cifar predict -      # an image from standard input",
+        "cifar predict --sample 10 --png ten.png",
+    )
+)
 @click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER|-]…")
 @click.option("--server", metavar="ADDRESS", help="Default: this machine, port 8501 or 8500.")
 @click.option("--grpc", "by_grpc", is_flag=True, help="Ask over gRPC instead of REST.")
@@ -66,13 +74,7 @@ def predict(
     png: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Ask a model server what is in images: PNG, JPEG, BMP or GIF of any size.
-
-    \b
-        cifar predict cat.png holiday/        files, and every image in a folder
-        curl -s URL | cifar predict -         an image from standard input
-        cifar predict --sample 10 --png ten.png
-    """
+    """Ask a model server what is in images: PNG, JPEG, BMP or GIF of any size."""
     if bool(images) == bool(sample):
         raise click.UsageError("Give images, or --sample N: one of the two.")
     if png and not sample:
@@ -90,7 +92,7 @@ def predict(
         sample_predictions.write_picture(answers, png)
 
 
-@click.command()
+@click.command(epilog=examples("cifar doctor", "cifar doctor output/serving/cifar10"))
 @click.argument(
     "model_dir",
     type=click.Path(path_type=Path),
@@ -99,12 +101,9 @@ def predict(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(model_dir: Path, as_json: bool) -> None:
-    r"""Examine a model folder as a server would, and print how to ask it.
+    """Examine a model folder as a server would, and print how to ask it.
 
     MODEL_DIR is a version, or the folder of all versions; exit code 1 if a check fails.
-
-    \b
-        cifar doctor output/serving/cifar10
     """
     import json
 
