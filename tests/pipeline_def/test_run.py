@@ -246,6 +246,7 @@ def test_a_loss_that_is_no_number_stops_the_run(project, first_record):
     assert "learning_rate" in result.stderr
     record = project.record()
     assert record["status"] == "failed"
+    assert record["failed_stage"] == "Trainer"
     assert record["error"] in result.stderr
     assert project.versions() == before
 

@@ -1,0 +1,118 @@
+"""The page of a real run in a real browser."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from components.progress import duration
+from pipeline_def.code_version import ROOT
+from tests.report.browser import chromium, needs_chromium, opened
+
+WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1440}
+SCREENSHOTS = ROOT / "test-results" / "report"
+MAX_BYTES = 2_000_000
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(params=["pushed", "refused"])
+def finished(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(finished):
+    html = finished.page.read_text()
+    assert len(html.encode()) < MAX_BYTES
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html)
+    assert loaded
+    assert all(link.startswith(("data:", "#")) for link in loaded)
+
+
+def test_every_image_is_there_with_the_network_off(browser, finished):
+    with opened(browser, finished.page) as page:
+        images = page.evaluate("[...document.images].map(i => [i.naturalWidth, i.alt])")
+    assert len(images) > 30  # ten strips of samples, the surest mistakes, the filters
+    assert all(width > 0 and words for width, words in images)
+
+
+def test_the_key_numbers_are_those_of_the_record(browser, finished):
+    record = finished.record
+    with opened(browser, finished.page) as page:
+        assert page.inner_text("#accuracy") == f"{record['accuracy']:.2%}"
+        header = page.inner_text("header")
+        assert record["run_id"] in header
+        assert f"{record['train_steps']:,}" in header
+        assert duration(record["seconds"]) in header
+        assert record["gate"]["verdict"] in page.inner_text("#gate")
+        assert record["serving_check"]["verdict"] in page.inner_text("#gate")
+        for name, stage in record["stages"].items():
+            card = page.inner_text(f".flow li:has-text('{name}')")
+            assert ("cached" in card) == stage["cached"]
+            assert duration(stage["seconds"]) in card
+        for name, accuracy in record["class_accuracy"].items():
+            row = page.inner_text(f"#classes tr:has(th:text-is('{name}')) >> nth=0")
+            assert f"{accuracy:.2%}" in row
+
+
+def test_the_confusion_matrix_adds_up_to_the_accuracy(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        cells = page.locator(".matrix tbody td").all_inner_texts()
+        right = page.locator(".matrix tbody td.right").all_inner_texts()
+    assert sum(map(int, cells)) == pushed.record["eval_examples"]
+    share = sum(map(int, right)) / pushed.record["eval_examples"]
+    assert share == pytest.approx(pushed.record["accuracy"], abs=1e-6)
+
+
+def test_the_title_says_what_became_of_the_model(browser, pushed, refused):
+    with opened(browser, pushed.page) as page:
+        assert page.inner_text("h1") == f"Pushed as version {pushed.record['pushed_version']}"
+    with opened(browser, refused.page) as page:
+        assert page.inner_text("h1") == "Not blessed, not pushed"
+        assert "at least 99.00% is asked for" in page.inner_text("#gate")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_width_scrolls_sideways(browser, pushed, scheme):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for name, width in WIDTHS.items():
+        with opened(browser, pushed.page, width, color_scheme=scheme) as page:
+            page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(browser, finished, scheme):
+    with opened(browser, finished.page, color_scheme=scheme) as page:
+        found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_the_keyboard_reaches_content_and_navigation(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.hash") == "#pipeline"
+
+
+def test_a_button_copies_a_request(browser, pushed):
+    permissions = ["clipboard-read", "clipboard-write"]
+    with opened(browser, pushed.page, permissions=permissions) as page:
+        page.get_by_role("button", name="Copy: Is it ready?").click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == "curl -s http://localhost:8501/v1/models/cifar10"
+
+
+def test_the_page_prints_without_its_navigation(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        page.emulate_media(media="print")
+        assert not page.is_visible("nav")
+        assert page.is_visible("#accuracy")
+        assert page.pdf()[:4] == b"%PDF"
