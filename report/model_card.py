@@ -35,7 +35,7 @@ def model_card(facts: dict[str, Any]) -> dict[str, list[str]]:
             "are lost.",
             "CIFAR-10 was collected from the web in 2009 and says nothing about how classes "
             "are spread elsewhere; other cameras, crops or styles lower the accuracy.",
-            "About 3 % of the eval images have near-duplicates in train (Barz and Denzler, Do "
+            "About 3% of the eval images have near-duplicates in train (Barz and Denzler, Do "
             "we train on test data?, 2020), so that the accuracy is a little flattering.",
         ],
     }

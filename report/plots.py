@@ -103,7 +103,7 @@ def draw_pixels(pixels: dict[str, Any]) -> str:
         axes.plot([value * 100 for value in share], label=name, color=colour, linewidth=1.3)
     axes.set_xlabel("pixel value")
     axes.set_ylabel("% of pixels")
-    axes.set_ylim(bottom=0)
+    _start_at_zero(axes)
     _legend_above(axes)
     means = ", ".join(
         f"{name} {mean:.1f}" for name, mean in zip(CHANNEL_NAMES, pixels["mean"], strict=True)
@@ -143,7 +143,7 @@ def _draw_loss(runs: Sequence[Run]) -> str:
         _plot(axes, curves["eval_loss"], SERIES[1] if not name else colour, label, ":", "o")
     _label_steps(axes)
     axes.set_ylabel("loss")
-    axes.set_ylim(bottom=0)
+    _start_at_zero(axes)
     _legend_above(axes)
     return _svg(figure, _ends_at("Training loss", runs, "loss_averaged", "{:.3f}"))
 
@@ -158,7 +158,7 @@ def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
     _label_steps(axes)
     axes.set_ylabel("% right on eval")
     axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    _start_at_zero(axes)
     _legend_above(axes)
     return _svg(figure, _ends_at("Accuracy on eval", runs, "eval_accuracy", "{:.2%}"))
 
@@ -169,7 +169,7 @@ def _draw_curve(runs: Sequence[Run], curve: str, label: str, number: str) -> str
         _plot(axes, training["curves"][curve], colour, name)
     _label_steps(axes)
     axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
+    _start_at_zero(axes)
     if len(runs) > 1:
         _legend_above(axes)
     return _svg(figure, _ends_at(label, runs, curve, number))
@@ -286,6 +286,10 @@ def _label_steps(axes: Axes) -> None:
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def _start_at_zero(axes: Axes) -> None:
+    axes.set_ylim(0, axes.dataLim.y1 * 1.06 or 1)
 
 
 def _name_classes(axes: Axes) -> None:
