@@ -1,5 +1,6 @@
 """How long a command takes, and how much memory."""
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -18,7 +19,7 @@ class Measurement:
     """One command, from the start of its process to its exit."""
 
     seconds: float
-    peak_bytes: int  # resident, of the process and all below it at one moment
+    peak_bytes: int  # of the process and all below it at one moment; shared pages count once
 
 
 def measure(command: Sequence[str]) -> Measurement:
@@ -51,7 +52,7 @@ def measure(command: Sequence[str]) -> Measurement:
 
 
 class TreeSampler(threading.Thread):
-    """Watches the resident memory of a process and all below it.
+    """Watches the memory of a process and all below it.
 
     Attributes:
         peak_bytes: The highest sum seen.
@@ -75,12 +76,20 @@ class TreeSampler(threading.Thread):
 
 
 def tree_bytes(pid: int) -> int:
-    """Returns the resident memory of a process and all below it; what has ended counts 0."""
-    total = 0
+    """Returns the memory of a process and all below it; what has ended counts 0.
+
+    Libraries that several of them map are in memory once, so where there are several each
+    counts its share of such pages (PSS). That of one alone is what it has resident.
+    """
     try:
         root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            total += process.memory_info().rss
+        children = root.children(recursive=True)
+        if not children:
+            return int(root.memory_info().rss)
     except psutil.NoSuchProcess:
-        pass
+        return 0
+    total = 0
+    for process in (root, *children):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
     return total

@@ -38,6 +38,11 @@ def test_memory_of_two_grandchildren_adds_up():
     assert 200 < peak_megabytes(HOLD_100_MB_TWICE) < 300
 
 
+def test_memory_that_two_processes_share_counts_once():
+    held = "import os, time; held = b'x' * 100_000_000; os.fork(); time.sleep(0.5)"
+    assert 100 < peak_megabytes(held) < 150
+
+
 def test_seconds_are_those_from_start_to_exit():
     assert 0.3 < measure([sys.executable, "-c", "import time; time.sleep(0.3)"]).seconds < 1.5
 
