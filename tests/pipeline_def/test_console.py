@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.terminal import run_in_terminal
 
 # Three stages: one that trains, one from the cache, one that fails. Between them what third
@@ -35,7 +37,6 @@ STAGE_LINES = [
     r"  Transform +cached",
     r"  Evaluator +failed",
 ]
-COLOUR = re.compile(r"\x1b\[[\d;]*m")
 CONTROL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
 
@@ -43,35 +44,45 @@ def program(log_file, *arguments: str) -> list[str]:
     return [sys.executable, "-c", PROGRAM, str(log_file), *arguments]
 
 
-def in_a_pipe(log_file, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(program(log_file, *arguments), capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def log_file(tmp_path_factory):
+    return tmp_path_factory.mktemp("console") / "run.log"
 
 
-def test_a_pipe_gets_plain_lines(tmp_path):
-    result = in_a_pipe(tmp_path / "run.log")
-    assert "\x1b" not in result.stdout
-    lines = result.stdout.splitlines()
+@pytest.fixture(scope="module")
+def piped(log_file) -> subprocess.CompletedProcess:
+    return subprocess.run(program(log_file), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> str:
+    """All that a terminal was sent."""
+    return run_in_terminal(program(tmp_path_factory.mktemp("terminal") / "run.log"))[1]
+
+
+def test_a_pipe_gets_plain_lines(piped):
+    assert "\x1b" not in piped.stdout
+    lines = piped.stdout.splitlines()
     # Three steps came within a second: the first is told, and the last one always.
     assert lines[:2] == ["    step 10 of 30  loss 2.500", "    step 30 of 30  loss 2.500"]
     for line, expected in zip(lines[2:], STAGE_LINES, strict=True):
         assert re.fullmatch(expected, line)
 
 
-def test_third_parties_write_to_the_log_alone(tmp_path):
-    result = in_a_pipe(tmp_path / "run.log")
-    assert "third-party" not in result.stdout + result.stderr
-    log = (tmp_path / "run.log").read_text()
+def test_third_parties_write_to_the_log_alone(piped, log_file):
+    assert "third-party" not in piped.stdout + piped.stderr
+    log = log_file.read_text()
     assert all(f"third-party {what}" in log for what in ("warning", "log", "noise"))
     assert "step 20 of 30" in log
 
 
 def test_verbose_shows_what_third_parties_say(tmp_path):
-    result = in_a_pipe(tmp_path / "run.log", "--verbose")
+    command = program(tmp_path / "run.log", "--verbose")
+    result = subprocess.run(command, capture_output=True, text=True)
     assert all(f"third-party {what}" in result.stderr for what in ("warning", "log", "noise"))
 
 
-def test_a_terminal_shows_a_bar_with_rate_and_time_left(tmp_path):
-    _, shown = run_in_terminal(program(tmp_path / "run.log"))
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(shown):
     text = CONTROL.sub("", shown)
     assert re.search(r"Trainer +━+.*20/30  loss 2\.500  1,23\d images/s .* s, .* s left", text)
     assert "third-party" not in text
@@ -79,13 +90,11 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(tmp_path):
         assert re.search(expected, text)
 
 
-def test_a_stage_without_steps_is_measured_by_its_last_time(tmp_path):
-    _, shown = run_in_terminal(program(tmp_path / "run.log"))
+def test_a_stage_without_steps_is_measured_by_its_last_time(shown):
     assert re.search(r"Evaluator .*s, \d\.\d s left if as last time", CONTROL.sub("", shown))
 
 
-def test_colour_is_for_what_failed_and_no_color_is_honoured(tmp_path):
-    _, shown = run_in_terminal(program(tmp_path / "run.log"))
+def test_colour_is_for_what_failed_and_no_color_is_honoured(shown, tmp_path):
     red = [line for line in shown.splitlines() if "\x1b[31m" in line]
     assert len(red) == 1
     assert "Evaluator" in red[0]

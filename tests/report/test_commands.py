@@ -1,13 +1,17 @@
 """The commands that look at runs, on two real runs and one that failed."""
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import click
 import pytest
+import requests
 
 from pipeline_def.cli import main
 from tests.report.browser import chromium, needs_chromium, opened
@@ -142,3 +146,26 @@ def test_the_shell_completes_commands():
         command, capture_output=True, text=True, env={**os.environ, **environment}
     )
     assert result.stdout == "plain,lineage\n"
+
+
+def test_board_shows_the_training_of_every_run(output, pushed):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = cifar("board", "--output", str(output), "--port", str(port))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    trained = {path.parent.name for path in output.glob("checkpoints/*/events.out.*")}
+    try:
+        deadline = time.monotonic() + 60
+        shown: set[str] = set()
+        while not trained <= shown:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.2)
+            with contextlib.suppress(requests.ConnectionError):
+                shown = set(
+                    requests.get(f"http://localhost:{port}/data/runs", timeout=5).json()
+                )
+    finally:
+        process.terminate()
+        process.wait()
+    assert trained
