@@ -40,7 +40,17 @@ def find_files(patterns: Sequence[str]) -> list[str]:
 def read_serialized(files: Sequence[str]) -> tf.data.Dataset:
     """Returns the serialized tf.Examples of TFRecord files, in order; `.gz` is unpacked."""
     compression = "GZIP" if files[0].endswith(".gz") else ""
-    return tf.data.TFRecordDataset(files, compression, buffer_size=1 << 20)
+    return without_autotune(tf.data.TFRecordDataset(files, compression, buffer_size=1 << 20))
+
+
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the dataset without the thread that tunes it: there is nothing to tune.
+
+    That thread sleeps ever longer, and closing a session waited for it: up to 18 s.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def count_examples(files: Sequence[str]) -> int:
@@ -94,7 +104,7 @@ def train_dataset(
             deterministic=True,
         ).prefetch(4)
 
-    return _read_all(files, num_examples).flat_map(batches_of)
+    return without_autotune(_read_all(files, num_examples).flat_map(batches_of))
 
 
 def share(
