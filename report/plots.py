@@ -289,7 +289,8 @@ def _label_steps(axes: Axes) -> None:
 
 
 def _start_at_zero(axes: Axes) -> None:
-    axes.set_ylim(0, axes.dataLim.y1 * 1.06 or 1)
+    top = axes.dataLim.y1  # -inf without a point
+    axes.set_ylim(0, top * 1.06 if top > 0 else 1)
 
 
 def _name_classes(axes: Axes) -> None:

@@ -1,0 +1,35 @@
+import re
+
+from report import plots
+
+ONE_STEP = {
+    "curves": {
+        "loss": [(0, 4.5)],
+        "loss_averaged": [],
+        "learning_rate": [(0, 0.1)],
+        "images_per_second": [],
+        "eval_accuracy": [(1, 0.095)],
+        "eval_loss": [(1, 2.301)],
+    }
+}
+
+
+def test_a_run_of_one_step_has_its_plots():
+    drawn = plots.draw_runs([("", ONE_STEP)])
+    assert list(drawn) == ["loss", "eval_accuracy", "learning_rate", "speed"]
+    assert (
+        'aria-label="Accuracy on eval over the steps. Ends at: 9.50%"' in drawn["eval_accuracy"]
+    )
+    assert "Ends at: not known" in drawn["speed"]
+
+
+def test_plots_take_the_colours_and_the_font_of_the_page():
+    for svg in plots.draw_runs([("first", ONE_STEP), ("second", ONE_STEP)]).values():
+        assert "currentColor" in svg
+        assert "var(--line)" in svg
+        assert not re.search(r"#0101|font-family|<style", svg)
+
+
+def test_what_a_plot_says_is_escaped():
+    drawn = plots.draw_runs([('<"run">', ONE_STEP)])
+    assert '<"run">' not in drawn["learning_rate"]
