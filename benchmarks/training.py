@@ -66,7 +66,7 @@ def measure_all(data_dir: str, folder: Path, progress: Progress) -> list[dict[st
     run_part("prepare", folder, data_dir, examples)
     rounds = []
     for number in range(1, ROUNDS + 1):
-        progress.say(f"Round {number} of {ROUNDS}, two to four minutes …")
+        progress.say(f"Round {number} of {ROUNDS}, four minutes or more …")
         outputs = folder / f"round-{number}"
         outputs.mkdir()
         measured = {

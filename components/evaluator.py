@@ -4,8 +4,10 @@ A baseline that is not there has no input channel in TFX; ours is an artifact wi
 model in it (see baseline_model.py), so that one pipeline definition serves every run.
 """
 
+import logging
 from typing import Any
 
+import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from google.protobuf import wrappers_pb2
 from tfx import types
@@ -16,7 +18,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from trainer_module import features
+from components import progress
+from trainer_module import features, inputs
+
+log = logging.getLogger("cifar.evaluator")
 
 ACCURACY = "sparse_categorical_accuracy"
 CROSS_ENTROPY = "sparse_categorical_crossentropy"
@@ -36,6 +41,10 @@ class Executor(stock_executor.Executor):
         key = standard_component_specs.BASELINE_MODEL_KEY
         if input_dict.get(key) and not holds_model(input_dict[key]):
             input_dict = {name: value for name, value in input_dict.items() if name != key}
+        examples = input_dict[standard_component_specs.EXAMPLES_KEY]
+        files = artifact_utils.get_split_uris(examples, features.EVAL_SPLIT)
+        total = inputs.count_examples(inputs.find_files([f"{uri}/*" for uri in files]))
+        progress.announce(log, total, "images")
         super().Do(input_dict, output_dict, exec_properties)
 
 
@@ -43,6 +52,24 @@ class Evaluator(StockEvaluator):
     """Judges the candidate on eval: by a value, and by the change against the baseline."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, **arguments: Any) -> None:
+        """Makes the node from the stock one's arguments; its extractors are ours."""
+        super().__init__(**arguments, module_path=__name__)
+
+
+def custom_extractors(**arguments: Any) -> list[Any]:
+    """Returns TFMA's extractors, and a last one that says how far they are."""
+    say_progress = beam.Map(_say_progress)
+    return [
+        *tfma.default_extractors(**arguments),
+        tfma.extractors.extractor.Extractor("SayProgress", say_progress),
+    ]
+
+
+def _say_progress(extracts: tfma.Extracts) -> tfma.Extracts:
+    progress.advance(log, len(extracts[tfma.LABELS_KEY]))
+    return extracts
 
 
 def holds_model(artifacts: list[types.Artifact]) -> bool:

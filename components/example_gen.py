@@ -25,7 +25,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components import cifar_format
+from components import cifar_format, progress
 from trainer_module import features
 
 log = logging.getLogger("cifar.example_gen")
@@ -77,6 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split, names in splits.items()
             for index, name in enumerate(names)
         ]
+        progress.announce(log, len(shards), "batches")
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -166,6 +167,7 @@ def write_shard(source: str, target: str, record_format: cifar_format.RecordForm
     with tf.io.TFRecordWriter(target) as writer:
         for example in examples:
             writer.write(example)
+    progress.advance(log, 1)
     return len(examples)
 
 

@@ -59,7 +59,8 @@ class RunConsole(logging.Handler):
     """Shows stages as they run, fed by the records of the `cifar` loggers.
 
     The last record a stage logs is what its line says. Records with `step` and `steps`
-    (training) move the bar on a terminal, and elsewhere are lines now and then.
+    (training) move the bar on a terminal, and elsewhere are lines now and then. Those of
+    `progress.announce` and `progress.advance` move the bar only.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class RunConsole(logging.Handler):
         self._progress: rich.progress.Progress | None = None
         self._detail = ""
         self._last_line = -SECONDS_BETWEEN_LINES
+        self._done, self._total, self._unit = 0, 0, ""
 
     def say(self, line: str = "", style: str | None = None) -> None:
         """Prints one line as it is: no markup, not folded."""
@@ -92,6 +94,7 @@ class RunConsole(logging.Handler):
         """Shows a stage while it runs, then its line; yields what to tell it was cached."""
         started = time.monotonic()
         self._detail = ""
+        self._done = 0
         cached = False
 
         def finished(was_cached: bool) -> None:
@@ -140,6 +143,10 @@ class RunConsole(logging.Handler):
         try:
             if hasattr(record, "step"):
                 self._show_step(record)
+            elif hasattr(record, "total"):
+                self._total, self._unit = record.total, record.unit  # type: ignore[attr-defined]
+            elif hasattr(record, "amount"):
+                self._show_amount(record.amount)
             else:
                 self._detail = record.getMessage()
                 if self._progress:
@@ -159,6 +166,20 @@ class RunConsole(logging.Handler):
         elif step == steps or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self.say(f"    {record.getMessage()}")
+
+    def _show_amount(self, amount: int) -> None:
+        """Moves the bar of a stage that said how much it has to do."""
+        if not self._progress:
+            return
+        self._done += amount
+        seconds = self._progress.tasks[0].elapsed or 1
+        detail = (
+            f"{self._done:,}/{self._total:,} {self._unit}  "
+            f"{self._done / seconds:,.0f} {self._unit}/s"
+        )
+        self._progress.update(
+            self._task, completed=self._done, total=self._total, detail=detail
+        )
 
 
 @contextlib.contextmanager

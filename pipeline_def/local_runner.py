@@ -73,7 +73,7 @@ def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
             record["seconds"] = round(time.monotonic() - started, 1)
             record["log"] = str(run_dir / "run.log")
             write_record(record, run_dir / "run.json", output / "run.json")
-        run_report.write_report(record, run_dir / PAGE_FILE, output / PAGE_FILE)
+            write_page(config, record, run_dir / PAGE_FILE, output / PAGE_FILE)
     return record
 
 
@@ -159,6 +159,21 @@ def write_record(record: dict[str, Any], *paths: Path) -> None:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=2) + "\n")
         partial.rename(path)
+
+
+def write_page(config: PipelineConfig, record: dict[str, Any], *paths: Path) -> None:
+    """Writes the report of a run that ended, well or not.
+
+    A page that cannot be drawn is said on standard error, and changes nothing else.
+    """
+    try:
+        run_report.write_report(record, *paths, metadata_url=config.metadata_url)
+    except Exception as error:
+        log.exception("The report could not be written")
+        print(
+            f"Warning: this run has no report ({error}); `cifar report` tries again.",
+            file=sys.stderr,
+        )
 
 
 def summary_lines(record: dict[str, Any]) -> list[str]:

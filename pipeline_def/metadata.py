@@ -7,6 +7,7 @@ from ml_metadata.proto import metadata_store_pb2 as proto
 
 from pipeline_def.config import PipelineConfig
 
+SQLITE_FILE = "metadata.sqlite"
 READWRITE_OPENCREATE = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
 
 
@@ -17,7 +18,7 @@ def connection_to(config: PipelineConfig) -> proto.ConnectionConfig:
         ValueError: `metadata_url` is no mysql://… with a host and a database.
     """
     if not config.metadata_url:
-        path = Path(config.output_dir) / "metadata.sqlite"
+        path = Path(config.output_dir) / SQLITE_FILE
         sqlite = proto.SqliteMetadataSourceConfig(
             filename_uri=str(path), connection_mode=READWRITE_OPENCREATE
         )

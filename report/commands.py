@@ -124,7 +124,7 @@ def lineage(
     from pipeline_def import metadata
     from report import lineage as report_lineage
 
-    if not metadata_url and not (output / "metadata.sqlite").is_file():
+    if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
         raise FileNotFoundError(
             f"{output} holds no metadata.sqlite. `cifar run` makes one; --output or "
             "--metadata-url says where to look."

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ml_metadata.proto import metadata_store_pb2 as proto
-
+from pipeline_def import metadata
+from pipeline_def.config import PipelineConfig
 from report import lineage, page
 from report.runs import Record
 
@@ -16,15 +16,16 @@ Facts = dict[str, Any]
 Plots = dict[str, str]
 
 
-def write_report(record: Record, *paths: Path) -> None:
+def write_report(record: Record, *paths: Path, metadata_url: str = "") -> None:
     """Writes the page of a run to each path.
 
     Args:
         record: What `run.json` holds.
         paths: Files in folders that are there.
+        metadata_url: Where the run's metadata are, with the password a record leaves out.
     """
     facts, plots = facts_of(record)
-    html = page.render(facts, plots, record, lineage_of(record))
+    html = page.render(facts, plots, record, lineage_of(record, metadata_url))
     for path in paths:
         _write_by_rename(path, html)
 
@@ -43,18 +44,19 @@ def _write_by_rename(path: Path, html: str) -> None:
     partial.rename(path)
 
 
-def lineage_of(record: Record) -> lineage.Lineage | None:
+def lineage_of(record: Record, metadata_url: str = "") -> lineage.Lineage | None:
     """Returns where the version a run pushed comes from; None if there is none to ask about.
 
-    A password is not in the record: metadata in MySQL are asked by `cifar lineage` only.
+    A record holds no password: without `metadata_url`, metadata in MySQL are not asked.
     """
-    store = Path(record["config"]["output_dir"]) / "metadata.sqlite"
-    if not record.get("pushed_version") or not store.is_file():
+    config = PipelineConfig(
+        output_dir=record["config"]["output_dir"], metadata_url=metadata_url
+    )
+    in_mysql = bool(record["config"]["metadata_url"])
+    sqlite_is_there = (Path(config.output_dir) / metadata.SQLITE_FILE).is_file()
+    if not record.get("pushed_version") or not (metadata_url if in_mysql else sqlite_is_there):
         return None
-    connection = proto.ConnectionConfig()
-    connection.sqlite.filename_uri = str(store)
-    connection.sqlite.connection_mode = proto.SqliteMetadataSourceConfig.READONLY
-    return lineage.trace(connection, record["pushed_version"])
+    return lineage.trace(metadata.connection_to(config), record["pushed_version"])
 
 
 def facts_of(record: Record) -> tuple[Facts, Plots]:

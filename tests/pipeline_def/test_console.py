@@ -8,11 +8,12 @@ import pytest
 
 from tests.terminal import run_in_terminal
 
-# Three stages: one that trains, one from the cache, one that fails. Between them what third
+# Stages: one that trains, one that counts, one from the cache, one that fails. Between them what third
 # parties do: warn, log, and write to standard error from below Python.
 PROGRAM = """
 import logging, os, sys, time, warnings
 from pathlib import Path
+from components import progress
 from pipeline_def.console import quiet
 
 train = logging.getLogger("cifar.train")
@@ -26,6 +27,12 @@ with quiet(Path(sys.argv[1]), "--verbose" in sys.argv, {"Evaluator": 8.0}) as co
             train.info(f"step {step} of 30  loss 2.500", extra=extra)
             time.sleep(0.3)
         train.info("step 30 evaluated")
+    with console.stage("CifarExampleGen"):
+        gen = logging.getLogger("cifar.example_gen")
+        progress.announce(gen, 6, "batches")
+        for _ in range(3):
+            progress.advance(gen, 2)
+            time.sleep(0.3)
     with console.stage("Transform") as finished:
         finished(True)
     with console.stage("Evaluator"):
@@ -34,6 +41,7 @@ with quiet(Path(sys.argv[1]), "--verbose" in sys.argv, {"Evaluator": 8.0}) as co
 """
 STAGE_LINES = [
     r"  Trainer +\d\.\d s   step 30 evaluated",
+    r"  CifarExampleGen +\d\.\d s",
     r"  Transform +cached",
     r"  Evaluator +failed",
 ]
@@ -88,6 +96,11 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(shown):
     assert "third-party" not in text
     for expected in STAGE_LINES:
         assert re.search(expected, text)
+
+
+def test_a_stage_that_says_what_it_has_to_do_moves_a_bar(shown):
+    text = CONTROL.sub("", shown)
+    assert re.search(r"CifarExampleGen +━+.*4/6 batches  \d+ batches/s .* s, .* s left", text)
 
 
 def test_a_stage_without_steps_is_measured_by_its_last_time(shown):

@@ -248,7 +248,20 @@ def test_a_loss_that_is_no_number_stops_the_run(project, first_record):
     assert record["status"] == "failed"
     assert record["failed_stage"] == "Trainer"
     assert record["error"] in result.stderr
+    assert "<h1>The run failed</h1>" in (project.output / "report.html").read_text()
     assert project.versions() == before
+
+
+def test_a_report_that_cannot_be_written_costs_nobody_the_run(project, first_record):
+    in_the_way = project.output / "report.partial"
+    in_the_way.mkdir()
+    try:
+        result = project.run()
+    finally:
+        in_the_way.rmdir()
+    assert result.returncode == 0
+    assert project.record()["status"] == "pushed"
+    assert result.stderr.startswith("Warning: this run has no report (")
 
 
 def one_error(result: subprocess.CompletedProcess) -> str:
