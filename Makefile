@@ -25,9 +25,11 @@ check: install  ## lint, format, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy components pipeline_def report serving trainer_module
 
+# jsonschema imports rfc3987-syntax where it is there, which adds seconds to every import of TFX.
 lock:  ## requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev --python-version 3.10 --generate-hashes \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q \
+	    --no-emit-package rfc3987-syntax --no-emit-package lark \
 	    -o requirements.lock
 
 clean:  ## outputs and caches; keeps .venv and the data
