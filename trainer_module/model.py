@@ -107,8 +107,8 @@ def local_response_normalization(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     band = (distance <= _LRN_RADIUS) * _LRN_ALPHA
 
     def sum_neighbours(values: tf.Tensor, factor: float) -> tf.Tensor:
-        kernel = tf.constant(factor * band[None, None], values.dtype)
-        return tf.nn.conv2d(values, kernel, strides=1, padding="VALID")
+        kernel = tf.constant(factor * band[None, None], tf.float32)
+        return _convolve(values, kernel)
 
     root = tf.math.rsqrt(1.0 + tf.cast(sum_neighbours(tf.square(x), 1.0), tf.float32))
     power = tf.cast(root * tf.sqrt(root), x.dtype)
@@ -212,7 +212,7 @@ def _convolution(
     with v1.variable_scope(name):
         kernel = _weights([5, 5, int(x.shape[-1]), _CHANNELS], stddev)
         biases = tf.cast(_biases(_CHANNELS, bias), x.dtype)
-        products = tf.nn.conv2d(x, tf.cast(kernel, x.dtype), strides=1, padding="SAME")
+        products = _convolve(x, kernel)
         activation = tf.nn.relu(tf.nn.bias_add(products, biases), name="activation")
         _summarize_activation(activation)
         if pool_first:
@@ -220,8 +220,28 @@ def _convolution(
         return activation
 
 
+def _convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(x, kernel, strides=1, padding="SAME")
+
+    return _computed(convolve, x, tf.cast(kernel, x.dtype))
+
+
 def _max_pool(x: tf.Tensor) -> tf.Tensor:
-    return tf.nn.max_pool2d(x, ksize=3, strides=2, padding="SAME")
+    return _computed(lambda x: tf.nn.max_pool2d(x, ksize=3, strides=2, padding="SAME"), x)
+
+
+def _computed(operation: Callable[..., tf.Tensor], *operands: tf.Tensor) -> tf.Tensor:
+    """Returns operation(*operands) in the dtype of the operands.
+
+    Most CPUs store float16 but do not compute in it, and TensorFlow's kernels for it take up
+    to 200 times as long there as those for float32. So, as GPUs do within a product, the
+    rounded values are multiplied and summed in float32, and the result is rounded.
+    """
+    dtype = operands[0].dtype
+    if dtype == tf.float16 and not tf.config.list_logical_devices("GPU"):
+        operands = tuple(tf.cast(operand, tf.float32) for operand in operands)
+    return tf.cast(operation(*operands), dtype)
 
 
 def _dense(
@@ -236,7 +256,7 @@ def _dense(
     with v1.variable_scope(name):
         kernel = _weights([int(x.shape[-1]), units], stddev)
         biases = tf.cast(_biases(units, bias), x.dtype)
-        products = tf.matmul(x, tf.cast(kernel, x.dtype))
+        products = _computed(tf.matmul, x, tf.cast(kernel, x.dtype))
         activation = activate(tf.nn.bias_add(products, biases), name="activation")
         _summarize_activation(activation)
         return activation

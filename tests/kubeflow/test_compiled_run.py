@@ -171,6 +171,20 @@ def test_an_unwritable_output_fails_the_step_and_is_named(backend, pipeline_yaml
     assert "s3://mlpipeline" in last_line and "Read-only file system" in last_line
 
 
+def test_an_image_of_other_code_is_refused(backend, documents, pipeline_yaml):
+    task = documents[0]["root"]["dag"]["tasks"]["CifarExampleGen"]
+    compiled = task["inputs"]["parameters"]["code_version"]["runtimeValue"]["constant"]
+    other = pipeline_yaml.replace(compiled, "0" * len(compiled))
+    with pytest.raises(StepFailedError) as failure:
+        backend.run(
+            other.replace("maxRetryCount: 2", "maxRetryCount: 0"),
+            only="CifarExampleGen",
+            cache=False,
+        )
+    last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
+    assert "this image holds other code" in last_line and compiled in last_line
+
+
 def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, pipeline_yaml):
     batches = backend.volume / "data/cifar-10-batches-bin"  # as the archive unpacks
     shutil.copytree(ROOT / "data/sample", batches)
