@@ -8,8 +8,8 @@ import pytest
 
 from tests.terminal import run_in_terminal
 
-# Stages: one that trains, one that counts, one from the cache, one that fails. Between them what third
-# parties do: warn, log, and write to standard error from below Python.
+# Stages: one that trains, one that counts, one from the cache, one that fails. Between them
+# what third parties do: warn, log, and write to standard error from below Python.
 PROGRAM = """
 import logging, os, sys, time, warnings
 from pathlib import Path

@@ -1,0 +1,67 @@
+"""What a compute dtype costs in accuracy, on all of CIFAR-10."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from benchmarks import training_parts
+from components import dataset
+from pipeline_def.config import COMPUTE_DTYPES, QUICK, PipelineConfig
+from trainer_module import features, run
+
+STEPS = 1_000
+
+
+@pytest.fixture(scope="module")
+def examples_dir(tmp_path_factory):
+    found = dataset.locate("auto", Path(QUICK.data_dir))
+    if found.source == "sample":
+        pytest.skip("CIFAR-10 cannot be fetched from here")
+    folder = tmp_path_factory.mktemp("cifar10")
+    training_parts.prepare(str(found.directory), str(folder))
+    return folder
+
+
+def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> float:
+    """Returns the accuracy on eval after the last step."""
+    arguments = FnArgs(
+        train_files=[f"{examples_dir}/{features.TRAIN_SPLIT}/*"],
+        eval_files=[f"{examples_dir}/{features.EVAL_SPLIT}/*"],
+        transform_graph_path=f"{examples_dir}/{training_parts.TRANSFORM_DIR}",
+        serving_model_dir=str(output / "model"),
+        model_run_dir=str(output / "model_run"),
+        custom_config={
+            "config": config.trainer_fields(),
+            "checkpoint_dir": str(output / "checkpoints"),
+        },
+    )
+    run.run_fn(arguments)
+    summary = json.loads((output / "model_run" / run.SUMMARY_FILE).read_text())
+    accuracy = summary["evaluations"][-1]["accuracy"]
+    print(
+        f"{config.compute_dtype}, seed {config.seed}: {accuracy:.4f} after {STEPS:,} steps, "
+        f"{summary['examples_per_second']:,.0f} images/s"
+    )
+    return accuracy
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_every_dtype_reaches_the_same_accuracy(examples_dir, tmp_path):
+    """Seeds of one dtype differ by about a hundredth so early, and so may dtypes."""
+    config = dataclasses.replace(QUICK, train_steps=STEPS, compute_dtype="float32")
+    other_seed = accuracy_of(
+        dataclasses.replace(config, seed=1), examples_dir, tmp_path / "seed-1"
+    )
+    accuracies = {
+        dtype: accuracy_of(
+            dataclasses.replace(config, compute_dtype=dtype), examples_dir, tmp_path / dtype
+        )
+        for dtype in COMPUTE_DTYPES
+    }
+    assert other_seed > 0.6
+    for accuracy in accuracies.values():
+        assert accuracy == pytest.approx(other_seed, abs=0.02)
