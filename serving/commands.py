@@ -40,9 +40,9 @@ def serve(context: click.Context, output: str, model: str) -> None:
     # TensorFlow looks for GPU libraries and its dependencies for newer Pythons: no news here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore", FutureWarning)
-    from serving.model_server.__main__ import main
+    from serving.model_server.__main__ import run
 
-    sys.exit(main(flags))
+    run(flags)
 
 
 @click.command(

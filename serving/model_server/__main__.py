@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 from serving.model_server.flags import parse_command_line
 
@@ -46,5 +47,17 @@ def _start(server) -> None:
     print(json.dumps(ready), flush=True)
 
 
+def run(argv: list[str] | None = None) -> NoReturn:
+    """Serves, and ends the process with the exit code.
+
+    At once: threads of gRPC and TensorFlow that are still there can abort the interpreter
+    while it clears up, and a server that drained well would seem to have crashed.
+    """
+    code = main(argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,0 +1,86 @@
+"""`cifar serve`, `cifar predict` and `cifar doctor` as they are typed."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import requests
+from click.testing import CliRunner
+
+from pipeline_def.cli import main
+from pipeline_def.code_version import ROOT
+from tests.conftest import CLASS_COLOURS
+from tests.serving import saved_models
+from tests.serving.conftest import free_port, wait_until_available
+from tests.serving.test_client import encoded
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A picture of a ship."""
+    (tmp_path / "ship.png").write_bytes(encoded(CLASS_COLOURS[8], (90, 50)))
+    return str(tmp_path / "ship.png")
+
+
+def cifar(*arguments: str):
+    return CliRunner().invoke(main, arguments)
+
+
+def test_serve_offers_what_was_pushed_until_it_is_told_to_stop(models_dir, tmp_path):
+    pushed = tmp_path / "serving" / saved_models.COLOURS
+    shutil.copytree(models_dir / saved_models.COLOURS, pushed)
+    ports = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from pipeline_def.cli import main; main()", "serve"),
+            *("--output", str(tmp_path), "--model", saved_models.COLOURS),
+            *(f"--port={ports[0]}", f"--rest_api_port={ports[1]}"),
+        ],
+        cwd=ROOT,
+    )
+    try:
+        wait_until_available(f"http://127.0.0.1:{ports[1]}", saved_models.COLOURS)
+        state = requests.get(f"http://127.0.0.1:{ports[1]}/v1/models/{saved_models.COLOURS}")
+        assert state.json()["model_version_status"][0]["state"] == "AVAILABLE"
+    finally:
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_serve_says_where_it_found_nothing(tmp_path):
+    result = cifar("serve", "--output", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"{tmp_path}/serving/cifar10 does not exist" in result.output
+    assert "`cifar run` pushes a model" in result.output
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_predict_asks_the_server_it_is_given(server, image, protocol):
+    address = server.rest_url if protocol == "rest" else server.grpc_target
+    flags = ["--grpc"] if protocol == "grpc" else []
+    options = ["--server", address, "--model", saved_models.COLOURS, "--json"]
+    result = cifar("predict", image, *options, *flags)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["class"] == "ship"
+
+
+def test_predict_wants_images_or_a_sample(image):
+    for arguments in ([], [image, "--sample", "3"], [image, "--png", "ten.png"]):
+        assert cifar("predict", *arguments).exit_code == 2
+
+
+def test_predict_says_that_no_server_answers(image):
+    result = cifar("predict", image, "--server", f"http://127.0.0.1:{free_port()}")
+    assert result.exit_code == 1
+    assert "cifar serve" in result.output
+
+
+def test_doctor_ends_with_what_it_found(models_dir, tmp_path):
+    healthy = cifar("doctor", str(models_dir / saved_models.COLOURS), "--json")
+    assert healthy.exit_code == 0
+    assert json.loads(healthy.output)["is_healthy"]
+    broken = cifar("doctor", str(tmp_path))
+    assert broken.exit_code == 1
