@@ -260,7 +260,7 @@ def test_reload_request_replaces_models_and_moves_labels(two_models):
             return ""
 
         assert not reload(models_text(two_models, "a", extra=both_versions))
-        wait_for(lambda: set(states(server, "a").values()) == {"AVAILABLE"})
+        wait_for(lambda: states(server, "a") == {"2": "AVAILABLE", "1": "AVAILABLE"})
         labelled = both_versions + ' version_labels { key: "stable" value: 1 }'
         assert not reload(models_text(two_models, "a", extra=labelled))
         assert answer(server, "a", "/labels/stable") == 3.0
