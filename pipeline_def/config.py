@@ -178,6 +178,17 @@ QUICK = dataclasses.replace(
     eval_every_steps=1_000,
     min_accuracy=0.70,
 )
+# Chosen on data_batch_5, held out of training: see Results in the README. The rate stays high
+# for long, and the averages settle what it stirs up.
+BEST = dataclasses.replace(
+    QUICK,
+    preset="best",
+    train_steps=25_000,
+    epochs_per_decay=16.0,
+    ema_decay=0.9998,
+    eval_every_steps=2_500,
+    min_accuracy=0.82,
+)
 SMOKE = dataclasses.replace(
     QUICK,
     preset="smoke",
@@ -193,7 +204,7 @@ SMOKE = dataclasses.replace(
     min_accuracy=0.0,
     max_accuracy_drop=0.5,
 )
-PRESETS = {config.preset: config for config in (SMOKE, QUICK, REFERENCE)}
+PRESETS = {config.preset: config for config in (SMOKE, QUICK, BEST, REFERENCE)}
 
 
 def apply_settings(config: PipelineConfig, settings: Iterable[str]) -> PipelineConfig:
