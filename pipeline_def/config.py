@@ -186,6 +186,8 @@ BEST = dataclasses.replace(
     train_steps=25_000,
     epochs_per_decay=16.0,
     ema_decay=0.9998,
+    min_contrast=0.5,
+    max_contrast=1.5,
     eval_every_steps=2_500,
     min_accuracy=0.82,
 )
