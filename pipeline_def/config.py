@@ -183,12 +183,12 @@ QUICK = dataclasses.replace(
 BEST = dataclasses.replace(
     QUICK,
     preset="best",
-    train_steps=25_000,
+    train_steps=20_000,
     epochs_per_decay=16.0,
     ema_decay=0.9998,
     min_contrast=0.5,
     max_contrast=1.5,
-    eval_every_steps=2_500,
+    eval_every_steps=2_000,
     min_accuracy=0.82,
 )
 SMOKE = dataclasses.replace(
