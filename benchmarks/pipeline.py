@@ -66,8 +66,8 @@ class Target:
     def is_met(self) -> bool:
         """Returns whether the measured number is on the wanted side."""
         if self.is_minimum:
-            return self.measured >= self.wanted
-        return self.measured <= self.wanted
+            return bool(self.measured >= self.wanted)  # NumPy's is no JSON
+        return bool(self.measured <= self.wanted)
 
 
 def main(json_output: bool, data: str = "auto") -> int:
