@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.process import Measurement, measure
+from benchmarks.targets import Target, conclude, target_line
 from components import dataset
 from components.cifar_format import BATCH_FILES, CIFAR10
 from components.progress import Progress
@@ -52,24 +53,6 @@ COMPARED_STAGES = {**DATA_STAGES, "evaluate": ("Evaluator", "Evaluator")}
 GIB = 2**30
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """One number that is wanted, and what it came to."""
-
-    name: str
-    measured: float
-    wanted: float
-    unit: str
-    is_minimum: bool = False  # else a maximum
-
-    @property
-    def is_met(self) -> bool:
-        """Returns whether the measured number is on the wanted side."""
-        if self.is_minimum:
-            return bool(self.measured >= self.wanted)  # NumPy's is no JSON
-        return bool(self.measured <= self.wanted)
-
-
 def main(json_output: bool, data: str = "auto") -> int:
     """Measures, prints a table or one JSON object, and returns the exit code.
 
@@ -89,12 +72,7 @@ def main(json_output: bool, data: str = "auto") -> int:
     with tempfile.TemporaryDirectory(prefix="cifar-bench-") as folder:
         report = {"benchmark": "pipeline", **describe(found)}
         report |= measure_all(data, Path(folder), progress)
-    targets = judge(report)
-    report["targets"] = [
-        dataclasses.asdict(target) | {"is_met": target.is_met} for target in targets
-    ]
-    print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
-    return 0 if all(target.is_met for target in targets) else 1
+    return conclude(report, judge(report), table, json_output)
 
 
 def describe(data: dataset.Dataset) -> dict[str, Any]:
@@ -238,12 +216,3 @@ def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
             "times faster than stock says little here.",
         ]
     return lines
-
-
-def target_line(target: Target) -> str:
-    """Returns a target as a row of the table."""
-    measured = f"{target.measured:.2f} {target.unit}"
-    wanted = f"{'at least' if target.is_minimum else 'at most'} {target.wanted:g} {target.unit}"
-    return (
-        f"{target.name:<36}{measured:>15}  {wanted:<20}  {'met' if target.is_met else 'MISSED'}"
-    )

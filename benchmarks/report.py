@@ -1,14 +1,14 @@
 """The report of a full-size run: seconds and size, and the targets set for them."""
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import CIFAR, Target, describe, measure_ours, target_line
+from benchmarks.pipeline import CIFAR, describe, measure_ours
 from benchmarks.process import measure
+from benchmarks.targets import Target, conclude, target_line
 from components import dataset
 from components.progress import Progress
 from pipeline_def.config import PipelineConfig
@@ -34,12 +34,7 @@ def main(json_output: bool, data: str = "auto") -> int:
     with tempfile.TemporaryDirectory(prefix="cifar-bench-") as folder:
         report = {"benchmark": "report", **describe(found)}
         report |= measure_report(data, Path(folder) / "output", progress)
-    targets = judge(report)
-    report["targets"] = [
-        dataclasses.asdict(target) | {"is_met": target.is_met} for target in targets
-    ]
-    print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
-    return 0 if all(target.is_met for target in targets) else 1
+    return conclude(report, judge(report), table, json_output)
 
 
 def measure_report(data: str, output: Path, progress: Progress) -> dict[str, Any]:

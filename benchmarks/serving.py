@@ -1,7 +1,6 @@
 """The model server beside a direct call of the model: latency, throughput, endurance."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks import malformed
-from benchmarks.pipeline import Target
+from benchmarks.targets import Target, conclude
 from pipeline_def.config import PipelineConfig
 from serving.model_server import storage
 from serving.model_server.process import ServerProcess
@@ -72,10 +71,7 @@ def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECO
         report["throughput"] = measure_throughput(base, folder)
         report["swaps"] = measure_swaps(base, folder, swap_seconds)
         report["malformed"] = measure_malformed(base)
-    targets = judge(report)
-    report["targets"] = [dataclasses.asdict(t) | {"is_met": t.is_met} for t in targets]
-    print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
-    return 0 if all(target.is_met for target in targets) else 1
+    return conclude(report, judge(report), table, json_output)
 
 
 def find_model(model_dir: str, folder: Path) -> tuple[Path, str]:

@@ -3,7 +3,6 @@
 Everything is measured in a process of its own, in turns and several times; medians count.
 """
 
-import dataclasses
 import json
 import os
 import platform
@@ -14,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import GIB, Target, target_line
+from benchmarks.pipeline import GIB
 from benchmarks.process import measure
+from benchmarks.targets import Target, conclude, target_line
 from components import dataset
 from components.progress import Progress
 from pipeline_def.config import PipelineConfig
@@ -51,12 +51,7 @@ def main(json_output: bool, data: str = "auto") -> int:
         "rounds": rounds,
         "medians": medians,
     }
-    targets = judge(medians)
-    report["targets"] = [
-        dataclasses.asdict(target) | {"is_met": target.is_met} for target in targets
-    ]
-    print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
-    return 0 if all(target.is_met for target in targets) else 1
+    return conclude(report, judge(medians), table, json_output)
 
 
 def measure_all(data_dir: str, folder: Path, progress: Progress) -> list[dict[str, Any]]:

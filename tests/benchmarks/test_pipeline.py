@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.pipeline import GIB, Target, judge, step_seconds, table
+from benchmarks.pipeline import GIB, judge, step_seconds, table
+from benchmarks.targets import Target
 
 REPORT = {
     "data_source": "existing",
