@@ -107,7 +107,7 @@ def local_response_normalization(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     band = (distance <= _LRN_RADIUS) * _LRN_ALPHA
 
     def sum_neighbours(values: tf.Tensor, factor: float) -> tf.Tensor:
-        kernel = tf.constant(factor * band[None, None], tf.float32)
+        kernel = tf.constant(factor * band[None, None], values.dtype)
         return _convolve(values, kernel)
 
     root = tf.math.rsqrt(1.0 + tf.cast(sum_neighbours(tf.square(x), 1.0), tf.float32))
