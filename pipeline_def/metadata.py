@@ -9,10 +9,15 @@ from pipeline_def.config import PipelineConfig
 
 SQLITE_FILE = "metadata.sqlite"
 READWRITE_OPENCREATE = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+READONLY = proto.SqliteMetadataSourceConfig.READONLY
 
 
-def connection_to(config: PipelineConfig) -> proto.ConnectionConfig:
+def connection_to(config: PipelineConfig, read_only: bool = False) -> proto.ConnectionConfig:
     """Returns the metadata store of a config: SQLite in the output folder, or MySQL.
+
+    Args:
+        config: Names the output folder, and the server if there is one.
+        read_only: Whether SQLite is only looked at, and may lie in a folder nobody can write.
 
     Raises:
         ValueError: `metadata_url` is no mysql://… with a host and a database.
@@ -20,7 +25,8 @@ def connection_to(config: PipelineConfig) -> proto.ConnectionConfig:
     if not config.metadata_url:
         path = Path(config.output_dir) / SQLITE_FILE
         sqlite = proto.SqliteMetadataSourceConfig(
-            filename_uri=str(path), connection_mode=READWRITE_OPENCREATE
+            filename_uri=str(path),
+            connection_mode=READONLY if read_only else READWRITE_OPENCREATE,
         )
         return proto.ConnectionConfig(sqlite=sqlite)
     url = urllib.parse.urlsplit(config.metadata_url)

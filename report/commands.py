@@ -130,7 +130,7 @@ def lineage(
             "--metadata-url says where to look."
         )
     config = dataclasses.replace(DEFAULTS, output_dir=str(output), metadata_url=metadata_url)
-    found = report_lineage.trace(metadata.connection_to(config), version)
+    found = report_lineage.trace(metadata.connection_to(config, read_only=True), version)
     if json_output:
         click.echo(json.dumps(found.as_dict(), indent=2))
     elif dot:

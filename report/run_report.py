@@ -52,11 +52,14 @@ def lineage_of(record: Record, metadata_url: str = "") -> lineage.Lineage | None
     config = PipelineConfig(
         output_dir=record["config"]["output_dir"], metadata_url=metadata_url
     )
-    in_mysql = bool(record["config"]["metadata_url"])
-    sqlite_is_there = (Path(config.output_dir) / metadata.SQLITE_FILE).is_file()
-    if not record.get("pushed_version") or not (metadata_url if in_mysql else sqlite_is_there):
+    if record["config"]["metadata_url"]:
+        can_ask = bool(metadata_url)
+    else:
+        can_ask = (Path(config.output_dir) / metadata.SQLITE_FILE).is_file()
+    if not can_ask or not record.get("pushed_version"):
         return None
-    return lineage.trace(metadata.connection_to(config), record["pushed_version"])
+    connection = metadata.connection_to(config, read_only=True)
+    return lineage.trace(connection, record["pushed_version"])
 
 
 def facts_of(record: Record) -> tuple[Facts, Plots]:

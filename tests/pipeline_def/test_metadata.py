@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from ml_metadata.metadata_store import metadata_store
 
 from pipeline_def.config import REFERENCE
 from pipeline_def.metadata import connection_to
@@ -14,6 +15,13 @@ def test_metadata_is_a_file_in_the_output_folder(tmp_path):
     config = dataclasses.replace(REFERENCE, output_dir=str(tmp_path))
     sqlite = connection_to(config).sqlite
     assert sqlite.filename_uri == str(tmp_path / "metadata.sqlite")
+
+
+def test_a_look_at_metadata_writes_nothing(tmp_path):
+    config = dataclasses.replace(REFERENCE, output_dir=str(tmp_path))
+    with pytest.raises(RuntimeError, match="Cannot connect sqlite3 database"):
+        metadata_store.MetadataStore(connection_to(config, read_only=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_metadata_may_be_a_mysql_server():
