@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import re
 
 import numpy as np
 import pytest
@@ -99,6 +101,33 @@ def test_one_update_follows_the_gradient_and_the_averages_follow_the_new_weights
             rtol=1e-5,
             atol=1e-7,
         )
+
+
+def test_a_batch_in_parts_trains_as_a_whole_one(step, monkeypatch):
+    monkeypatch.setattr(model, "num_parts", lambda batch_size: 3)
+    parted = Step(CONFIG)
+    assert [
+        operation.name
+        for operation in parted.graph.get_operations()
+        if re.fullmatch(r"conv1/activation(_\d+)?", operation.name)
+    ] == [
+        "conv1/activation",
+        "conv1/activation_1",
+        "conv1/activation_2",
+    ]
+    assert parted.session.run(parted.spec.loss) == pytest.approx(
+        step.session.run(step.spec.loss), rel=1e-6
+    )
+    whole = step.session.run(step.gradients)
+    for name, gradient in parted.session.run(parted.gradients).items():
+        np.testing.assert_allclose(gradient, whole[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_each_core_gets_a_part_of_at_least_32_images():
+    cores = len(os.sched_getaffinity(0))
+    assert model.num_parts(cores * 32) == cores
+    assert model.num_parts(63) == 1
+    assert model.num_parts(4) == 1
 
 
 def test_learning_rate_falls_by_a_tenth_every_350_epochs():
