@@ -16,7 +16,7 @@ from tfx.types.experimental import simple_artifacts
 from tfx.utils import path_utils
 
 from components import baseline_model
-from report import collect, page, plots
+from report import collect, page
 from report.run_report import FACTS_FILE, PAGE_FILE
 
 log = logging.getLogger("cifar.report_gen")
@@ -52,6 +52,8 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Writes `report.html`, and in `report.json` the facts and plots it is made of."""
+        from report import plots  # Matplotlib, which no other node needs
+
         inputs = {
             name: artifact_utils.get_single_instance(input_dict[name]) for name in input_dict
         }

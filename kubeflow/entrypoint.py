@@ -19,17 +19,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.dsl.components.base import base_node
-from tfx.orchestration.kubeflow.v2 import compiler_utils
-from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
-
 from components import dataset
-from kubeflow import ui_artifacts
 from kubeflow.parameters import RunParameters, config_of
+from pipeline_def import imports
 from pipeline_def.config import PipelineConfig
-from pipeline_def.pipeline import create_pipeline
+
+with imports.uncollected():
+    from google.protobuf import json_format
+    from kfp.pipeline_spec import pipeline_spec_pb2
+    from tfx.dsl.components.base import base_node
+    from tfx.orchestration.kubeflow.v2 import compiler_utils
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    from kubeflow import ui_artifacts
+    from pipeline_def.pipeline import create_pipeline
 
 RUN_PREFIX = "run_"  # of the parameters of the run, among those of a node
 SCHEMES = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}

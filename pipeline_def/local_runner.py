@@ -17,6 +17,7 @@ import filelock
 
 from components import dataset, model_registry
 from components.progress import duration
+from pipeline_def import imports
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from report import run_report, runs
@@ -85,7 +86,7 @@ def run_stages(
         f"Preset {config.preset}: {config.train_steps:,} steps, data from {data.directory} "
         f"({data.source}), output in {config.output_dir}"
     )
-    with console.stage("import TFX"):
+    with console.stage("import TFX"), imports.uncollected():
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
         from pipeline_def import launch, metadata, pipeline, results

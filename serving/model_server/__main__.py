@@ -1,5 +1,6 @@
 """The command line of the model server."""
 
+import gc
 import json
 import logging
 import os
@@ -27,8 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    from serving.model_server.server import ModelServer  # TensorFlow, after the flags
+    # TensorFlow, after the flags. What it makes stays: the garbage collector would look through
+    # it in vain, while it is imported and beside requests.
+    gc.disable()
+    from serving.model_server.server import ModelServer
 
+    gc.freeze()
+    gc.enable()
     try:
         server = ModelServer(config)
     except (OSError, ValueError) as error:
