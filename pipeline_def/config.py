@@ -183,8 +183,8 @@ QUICK = dataclasses.replace(
 BEST = dataclasses.replace(
     QUICK,
     preset="best",
-    train_steps=20_000,
-    epochs_per_decay=16.0,
+    train_steps=34_000,
+    epochs_per_decay=22.0,
     ema_decay=0.9998,
     min_contrast=0.5,
     max_contrast=1.5,
