@@ -165,11 +165,11 @@ REFERENCE = PipelineConfig()
 QUICK = dataclasses.replace(
     REFERENCE,
     preset="quick",
-    train_steps=5_000,
+    train_steps=5_500,
     optimizer="momentum",
     momentum=0.9,
     learning_rate=0.05,
-    epochs_per_decay=4.0,
+    epochs_per_decay=4.4,
     learning_rate_decay_factor=0.5,
     decay_staircase=False,
     ema_decay=0.999,
