@@ -183,7 +183,7 @@ QUICK = dataclasses.replace(
 BEST = dataclasses.replace(
     QUICK,
     preset="best",
-    train_steps=34_000,
+    train_steps=32_000,
     epochs_per_decay=22.0,
     ema_decay=0.9998,
     min_contrast=0.5,
