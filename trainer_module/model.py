@@ -129,7 +129,7 @@ def local_response_normalization(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
 
     def sum_neighbours(values: tf.Tensor, factor: float) -> tf.Tensor:
         kernel = tf.constant(factor * band[None, None], values.dtype)
-        return _convolve(values, kernel)
+        return _computed(_convolve_plainly, values, kernel)
 
     root = tf.math.rsqrt(1.0 + tf.cast(sum_neighbours(tf.square(x), 1.0), tf.float32))
     power = tf.cast(root * tf.sqrt(root), x.dtype)
@@ -248,8 +248,8 @@ def _convolution(
 
 def _convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Returns the convolution with stride 1 and padding SAME, in the dtype of `x`."""
-    wide = int(x.shape[-1]) == _CHANNELS and int(kernel.shape[0]) > 1
-    convolve = _convolve_wide if wide and not _has_gpu() else _convolve_plainly
+    is_wide = int(x.shape[-1]) == _CHANNELS
+    convolve = _convolve_wide if is_wide and not _has_gpu() else _convolve_plainly
     return _computed(convolve, x, tf.cast(kernel, x.dtype))
 
 
