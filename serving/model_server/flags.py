@@ -36,9 +36,9 @@ class ServerConfig:
     batching_parameters_file: str = ""
     enable_per_model_batching_parameters: bool = False
     monitoring_config_file: str = ""
-    tensorflow_session_parallelism: int = 0
-    tensorflow_intra_op_parallelism: int = 0
-    tensorflow_inter_op_parallelism: int = 0
+    tensorflow_session_parallelism: int = 0  # the two below, unless they are given
+    tensorflow_intra_op_parallelism: int = 0  # 0: all cores but one
+    tensorflow_inter_op_parallelism: int = 0  # 0: TensorFlow chooses
     grpc_max_threads: int = DEFAULT_THREADS
     grpc_channel_arguments: str = ""
     enable_grpc_healthcheck_service: bool = False

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -155,10 +156,17 @@ def batching_parameters(config: ServerConfig, path: Path) -> configs.BatchingPar
 
 
 def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
-    """Returns how many threads a session may use; 0 lets TensorFlow choose."""
+    """Returns how many threads a session may use.
+
+    Where no flag says it, an operation is shared by all cores but one: the threads that take
+    requests need that one, and would make every shared operation wait for them.
+    """
     both = config.tensorflow_session_parallelism
+    all_but_one = max(1, (os.cpu_count() or 1) - 1)
     return config_pb2.ConfigProto(
-        intra_op_parallelism_threads=config.tensorflow_intra_op_parallelism or both,
+        intra_op_parallelism_threads=(
+            config.tensorflow_intra_op_parallelism or both or all_but_one
+        ),
         inter_op_parallelism_threads=config.tensorflow_inter_op_parallelism or both,
     )
 
