@@ -2,11 +2,14 @@
 
 Each step of the compiled pipeline is a process with a file system of its own and its
 artifacts in an S3 server, as on a cluster (tests/kubeflow/backend.py); images are not pulled
-and pods are not scheduled here. Both runs train preset smoke on the bundled sample.
+and pods are not scheduled here. Steps that do not wait for each other run side by side, as on
+a cluster, but share this machine's cores. Both runs train preset smoke on the bundled sample,
+in turn, a few times over; what is told of a step is its median.
 """
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,35 +20,42 @@ from typing import Any
 
 MAX_START_UP_SECONDS = 15.0
 MAX_TOTAL_RATIO = 2.5
-# One at a time: two that start at once share this machine's cores, on a cluster they do not.
-PARALLEL_STEPS = 1
+ROUNDS = 3
 
 
 def main(json_output: bool) -> int:
     """Measures, prints, and returns 1 if a target was missed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore")
-    with tempfile.TemporaryDirectory() as folder:
-        local = run_locally(Path(folder) / "local")
-        steps, total = run_compiled(Path(folder) / "cluster")
-    seconds = {name: facts["seconds"] for name, facts in local["stages"].items()}
-    start_up = max(step["seconds"] - seconds[name] for name, step in steps.items())
+    local, compiled = [], []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as folder:
+            local.append(run_locally(Path(folder) / "local"))
+            compiled.append(run_compiled(Path(folder) / "cluster"))
+    steps = {
+        name: {
+            key: statistics.median(run["steps"][name][key] for run in compiled) for key in step
+        }
+        | {"local_seconds": statistics.median(run["steps"][name] for run in local)}
+        for name, step in compiled[0]["steps"].items()
+    }
+    start_up = max(step["seconds"] - step["local_seconds"] for step in steps.values())
+    ratio = statistics.median(
+        there["seconds"] / here["seconds"] for here, there in zip(local, compiled, strict=True)
+    )
     result = {
         "cores": os.cpu_count(),
-        "steps": {
-            name: step | {"local_seconds": seconds[name]} for name, step in steps.items()
-        },
+        "rounds": ROUNDS,
+        "steps": steps,
         "max_start_up_seconds": round(start_up, 1),
-        "total_seconds": round(total, 1),
-        "local_total_seconds": local["seconds"],
-        "total_ratio": round(total / local["seconds"], 2),
+        "total_seconds": [run["seconds"] for run in compiled],
+        "local_total_seconds": [run["seconds"] for run in local],
+        "total_ratio": round(ratio, 2),
         "targets": {
             f"start-up of a step under {MAX_START_UP_SECONDS:.0f} s": (
                 start_up < MAX_START_UP_SECONDS
             ),
-            f"total under {MAX_TOTAL_RATIO} times the local run": (
-                total < MAX_TOTAL_RATIO * local["seconds"]
-            ),
+            f"total under {MAX_TOTAL_RATIO} times the local run": ratio < MAX_TOTAL_RATIO,
         },
     }
     print(json.dumps(result, indent=2) if json_output else as_text(result))
@@ -53,18 +63,21 @@ def main(json_output: bool) -> int:
 
 
 def run_locally(output: Path) -> dict[str, Any]:
-    """Returns the record of a local run, its seconds those of the whole command."""
+    """Returns the seconds of a local run, those of the whole command, and of its steps."""
     cifar = str(Path(sys.executable).with_name("cifar"))
     command = [cifar, "run", "--preset", "smoke", "--data", "sample", "--output", str(output)]
     started = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.monotonic() - started
-    record: dict[str, Any] = json.loads((output / "run.json").read_text())
-    return record | {"seconds": round(seconds, 1)}
+    seconds = round(time.monotonic() - started, 1)
+    stages = json.loads((output / "run.json").read_text())["stages"]
+    return {
+        "seconds": seconds,
+        "steps": {name: facts["seconds"] for name, facts in stages.items()},
+    }
 
 
-def run_compiled(folder: Path) -> tuple[dict[str, dict[str, float]], float]:
-    """Returns seconds and memory of each step, and the seconds of the whole run."""
+def run_compiled(folder: Path) -> dict[str, Any]:
+    """Returns the seconds of a run of the compiled pipeline, and its steps' and memory."""
     import yaml
 
     from kubeflow.cluster import Cluster
@@ -76,17 +89,20 @@ def run_compiled(folder: Path) -> tuple[dict[str, dict[str, float]], float]:
     documents = compile_pipeline("registry.test/cifar:1", Cluster(), RunParameters("smoke"))
     (folder / "s3").mkdir(parents=True)
     with object_store.serve(folder / "s3", "mlpipeline") as store:
-        backend = Backend(store, folder, PARALLEL_STEPS)
+        backend = Backend(store, folder)
         started = time.monotonic()
         steps = backend.run(yaml.safe_dump_all(documents))
-        total = time.monotonic() - started
+        seconds = round(time.monotonic() - started, 1)
     return {
-        name: {
-            "seconds": round(step.seconds, 1),
-            "peak_memory_mib": round(step.peak_memory_mib),
-        }
-        for name, step in steps.items()
-    }, total
+        "seconds": seconds,
+        "steps": {
+            name: {
+                "seconds": round(step.seconds, 1),
+                "peak_memory_mib": round(step.peak_memory_mib),
+            }
+            for name, step in steps.items()
+        },
+    }
 
 
 def as_text(result: dict[str, Any]) -> str:
@@ -97,10 +113,12 @@ def as_text(result: dict[str, Any]) -> str:
         f"{step['peak_memory_mib']:6.0f} MiB"
         for name, step in result["steps"].items()
     ]
-    lines.append(
-        f"{'total':<18} {result['total_seconds']:8.1f} {result['local_total_seconds']:8.1f}   "
-        f"({result['total_ratio']} times)"
-    )
+    lines += [
+        f"{'total':<18} {there:8.1f} {here:8.1f}   ({there / here:.2f} times)"
+        for there, here in zip(
+            result["total_seconds"], result["local_total_seconds"], strict=True
+        )
+    ]
     lines += [
         f"{'kept' if kept else 'MISSED'}  {target}"
         for target, kept in result["targets"].items()

@@ -5,8 +5,8 @@ TFX's key holds the executor's class path and the parameters, not the code behin
 """
 
 import ast
+import functools
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,20 +45,26 @@ def _reachable_files(modules: tuple[str, ...]) -> set[Path]:
             files.add(path)
             waiting += [
                 source
-                for module in _imported_names(ast.parse(path.read_text()))
+                for module in _imported_names(path.read_text())
                 for source in _source_files(module)
             ]
     return files
 
 
-def _imported_names(tree: ast.Module) -> Iterator[str]:
-    """Yields every name imported anywhere in a module, as a dotted path."""
-    for node in ast.walk(tree):
+@functools.cache
+def _imported_names(source: str) -> frozenset[str]:
+    """Returns every name imported anywhere in a module, as a dotted path.
+
+    Kept, because the nodes of a pipeline have most of their modules in common.
+    """
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(names)
 
 
 def _source_files(module: str) -> list[Path]:
