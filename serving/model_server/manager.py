@@ -45,11 +45,6 @@ class Version:
     has_given_up: bool = False
     next_attempt: float = 0.0  # on the monotonic clock
 
-    @property
-    def is_settled(self) -> bool:
-        """Returns whether nothing more will happen without a new event."""
-        return self.state in (State.AVAILABLE, State.END)
-
 
 @dataclasses.dataclass(frozen=True)
 class LoadPolicy:
@@ -163,14 +158,14 @@ class ServedModel:
             with self._changed:
                 self._has_looked = True
                 self._changed.notify_all()
-            if self._is_removed and not self._is_in_use():
+            if self._is_removed and self._is_unloaded():
                 return
             self._work.wait(self._seconds_to_next_poll(wanted))
             self._work.clear()
 
-    def _is_in_use(self) -> bool:
+    def _is_unloaded(self) -> bool:
         with self._changed:
-            return any(not v.is_settled for v in self._versions.values())
+            return all(v.state == State.END for v in self._versions.values())
 
     def _poll(self, known: dict[int, Path]) -> dict[int, Path]:
         """Returns the wanted versions; what was known, where the folder cannot be read."""

@@ -19,7 +19,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server import storage
+from serving.model_server.manager import LoadPolicy, ModelConfig, ServedModel, State
 from serving.model_server.process import ServerProcess
+from serving.model_server.servable import Servable
 from tests.serving import saved_models
 from tests.serving.conftest import wait_until_available
 
@@ -282,6 +284,22 @@ def test_reload_request_replaces_models_and_moves_labels(two_models):
         assert reload(models_text(two_models, "b", "none")).startswith(
             "Some models did not become available: "
         )
+
+
+def test_a_model_removed_while_it_loads_is_unloaded(tmp_path):
+    saved_models.write_half_plus(tmp_path / "1", 2.0)
+    is_assigned = threading.Event()
+
+    def load(name, number, path):
+        servable = Servable(path, name, number)
+        is_assigned.wait()
+        model.remove()
+        return servable
+
+    config = ModelConfig(name="m", base_path=str(tmp_path))
+    model = ServedModel(config, load, LoadPolicy(poll_seconds=0.1))
+    is_assigned.set()
+    wait_for(lambda: [version.state for version in model.status(None)] == [State.END])
 
 
 def test_model_config_file_is_read_again(two_models, tmp_path):
