@@ -40,3 +40,12 @@ def cifar_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records = [coloured_record(number % 10, noise) for number in range(20)]
         (directory / name).write_bytes(b"".join(records))
     return directory
+
+
+def trainings_at(checkpoints: Path, step: int) -> set[Path]:
+    """Returns the training folders with a checkpoint of a step that a restart would find.
+
+    TensorFlow writes the checkpoint's own files first, and then its name into this one.
+    """
+    name = f'"model.ckpt-{step}"'
+    return {f.parent for f in checkpoints.glob("*/checkpoint") if name in f.read_text()}

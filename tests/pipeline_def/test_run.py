@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline_def.code_version import OUR_PACKAGES, ROOT
+from tests.conftest import trainings_at
 
 STAGES = [
     "CifarExampleGen",
@@ -224,7 +225,7 @@ def test_a_killed_run_goes_on_where_it_was(project, tmp_path):
     )
     try:
         deadline = time.monotonic() + 120
-        while not list(output.glob("checkpoints/*/model.ckpt-20.index")):
+        while not trainings_at(output / "checkpoints", 20):
             assert process.poll() is None, "the run ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
