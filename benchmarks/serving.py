@@ -67,7 +67,7 @@ def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECO
         base = folder / "served"
         base.mkdir()
         shutil.copytree(version, base / "1")
-        report["direct_images_per_second"] = measure_in_process(base / "1")
+        report["direct_images_per_second"] = measure_direct(base / "1")
         report["latency"] = measure_latency(base)
         report["throughput"] = measure_throughput(base, folder)
         report["swaps"] = measure_swaps(base, folder, swap_seconds)
@@ -149,7 +149,7 @@ def direct_call(servable: Servable) -> Callable[[np.ndarray], object]:
     return lambda images: servable.run({fed: images}, fetches)
 
 
-def measure_in_process(path: Path) -> dict[str, float]:
+def measure_direct(path: Path) -> dict[str, float]:
     """Returns the images a second of direct calls, by batch size."""
     servable = Servable(path, MODEL, 1)
     call = direct_call(servable)
