@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ ROUNDS = 3
 
 def main(json_output: bool) -> int:
     """Measures, prints a table or one JSON object, and returns 1 if a target was missed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore")
     local, compiled = [], []
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:

@@ -2,15 +2,14 @@
 
 import functools
 import json
-import os
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipeline_def import imports
 from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS
 
@@ -83,9 +82,7 @@ def compile_command(
     from kubeflow.cluster import Cluster, read_cluster
 
     cluster = read_cluster(cluster_file) if cluster_file else Cluster()
-    # Before TensorFlow is first imported: its C++ side reads it once.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore")
+    imports.silence()
     from kubeflow.compile import compile_pipeline, write_yaml
     from kubeflow.parameters import RunParameters
 

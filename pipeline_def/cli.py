@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from kubeflow.commands import kubeflow
+from pipeline_def import imports
 from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
 from report.commands import board, lineage, list_runs, report, status
@@ -186,6 +187,7 @@ def bench(name: str, data_source: str | None, json_output: bool) -> None:
 
     Exit code 1: a target was missed.
     """
+    imports.silence()
     measure = importlib.import_module(f"benchmarks.{name}").main
     options = {"data": data_source} if data_source else {}
     if not options.keys() <= inspect.signature(measure).parameters.keys():

@@ -4,11 +4,11 @@ import dataclasses
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import click
 
+from pipeline_def import imports
 from pipeline_def.command_help import examples
 from pipeline_def.config import PipelineConfig
 
@@ -48,9 +48,7 @@ def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: P
     RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
     in it. A run that failed is shown as far as it came.
     """
-    # A run that failed is read with TensorFlow, which tells much that is no news here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.simplefilter("ignore", FutureWarning)
+    imports.silence()  # a run that failed is read with TensorFlow
     from report import run_report, runs
 
     if compare:

@@ -1,12 +1,11 @@
 """`cifar serve`, `cifar predict`, `cifar doctor`. Heavy modules wait until a command runs."""
 
-import os
 import sys
-import warnings
 from pathlib import Path
 
 import click
 
+from pipeline_def import imports
 from pipeline_def.command_help import examples
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -37,9 +36,7 @@ def serve(context: click.Context, output: str, model: str) -> None:
                 "a model; --output says where to look."
             )
         flags += [f"--model_name={model}", f"--model_base_path={folder.resolve()}"]
-    # TensorFlow looks for GPU libraries and its dependencies for newer Pythons: no news here.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.simplefilter("ignore", FutureWarning)
+    imports.silence()
     from serving.model_server.__main__ import run
 
     run(flags)
@@ -107,6 +104,7 @@ def doctor(model_dir: Path, as_json: bool) -> None:
     """
     import json
 
+    imports.silence()
     from serving.doctor import diagnose
 
     report = diagnose(model_dir)

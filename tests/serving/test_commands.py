@@ -78,6 +78,14 @@ def test_predict_says_that_no_server_answers(image):
     assert "cifar serve" in result.output
 
 
+def test_doctor_prints_what_it_found_and_nothing_else(models_dir):
+    command = [sys.executable, "-c", "from pipeline_def.cli import main; main()", "doctor"]
+    model = str(models_dir / saved_models.COLOURS)
+    result = subprocess.run([*command, model], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.startswith("ok ")
+    assert result.stderr == ""
+
+
 def test_doctor_ends_with_what_it_found(models_dir, tmp_path):
     healthy = cifar("doctor", str(models_dir / saved_models.COLOURS), "--json")
     assert healthy.exit_code == 0
