@@ -78,7 +78,8 @@ def check(documents: list[Document]) -> None:
 def find_problems(documents: list[Document]) -> list[str]:
     """Returns what is wrong, one line each; nothing if the backend takes the documents."""
     compiled = Compiled(*documents)
-    return [problem for rule in RULES for problem in rule(compiled)]
+    # All executors have one image: what is wrong with it is told once.
+    return list(dict.fromkeys(problem for rule in RULES for problem in rule(compiled)))
 
 
 def known_fields(compiled: Compiled) -> Iterator[str]:
@@ -224,11 +225,11 @@ def containers(compiled: Compiled) -> Iterator[str]:
         image = container.get("image", "")
         name = image.rsplit("/", 1)[-1]
         if not re.fullmatch(r"[a-z0-9][-a-z0-9._/:]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", image):
-            yield f"{label}: {image!r} is no image's name"
+            yield f"{image!r} is no image's name"
         elif "@" not in name and (":" not in name or name.endswith(":latest")):
             yield (
-                f"{label}: the image {image} has no tag or a moving one: the cache would "
-                "take what another image made. Give it a version or a digest"
+                f"the image {image} has no tag or a moving one: the cache would take what "
+                "another image made. Give it a version or a digest"
             )
         if not container.get("command"):
             yield f"{label}: has no command; the launcher runs no image's own entrypoint"

@@ -201,6 +201,14 @@ def test_a_broken_rule_is_named(documents, name):
     assert expected in str(error.value)
 
 
+def test_a_wrong_image_is_named_once(documents):
+    broken = copy.deepcopy(documents)
+    for executor in broken[0]["deploymentSpec"]["executors"].values():
+        executor["container"]["image"] = "cifar"
+    (problem,) = checks.find_problems(broken)
+    assert problem.startswith("the image cifar has no tag")
+
+
 def test_each_rule_is_broken_by_a_test(documents):
     missed = set(checks.RULES)
     for change, _ in BREAKS.values():
