@@ -10,14 +10,14 @@ in turn, a few times over; the seconds of a step are medians.
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pipeline import CIFAR
+from benchmarks.process import measure
 from benchmarks.targets import Target, conclude, target_line
 
 ROUNDS = 3
@@ -49,14 +49,12 @@ def main(json_output: bool) -> int:
 
 def run_locally(output: Path) -> dict[str, Any]:
     """Returns the seconds of a local run, those of the whole command, and of its steps."""
-    cifar = str(Path(sys.executable).with_name("cifar"))
-    command = [cifar, "run", "--preset", "smoke", "--data", "sample", "--output", str(output)]
-    started = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = round(time.monotonic() - started, 1)
+    run = measure(
+        [CIFAR, "run", "--preset", "smoke", "--data", "sample", "--output", str(output)]
+    )
     stages = json.loads((output / "run.json").read_text())["stages"]
     return {
-        "seconds": seconds,
+        "seconds": round(run.seconds, 1),
         "steps": {name: facts["seconds"] for name, facts in stages.items()},
     }
 
