@@ -20,6 +20,20 @@ test: install  ## every test but the slow ones
 test-slow: install  ## the full-size runs
 	@$(BIN)/pytest -q -m slow $(ARGS)
 
+KFP := .cache/kfp
+KFP_COMMANDS := $(addprefix github.com/kubeflow/pipelines/backend/src/v2/cmd/,driver launcher-v2)
+
+test-kubeflow: install  ## the compiled pipeline, run by Kubeflow Pipelines' own code (needs Go)
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(KFP) && \
+	    $(BIN)/pytest -q -m kfp tests/kubeflow/kfp $(ARGS); \
+	else echo "No Go here: Kubeflow Pipelines' own driver and launcher are left out."; \
+	    [ "$$CI" != true ]; fi
+
+$(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
+	@echo "Building Kubeflow Pipelines' driver and launcher; some minutes the first time."
+	@cd tests/kubeflow/kfp && CGO_ENABLED=0 go build -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
+	@touch $@
+
 check: install  ## lint, format, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -35,4 +49,4 @@ lock:  ## requirements.lock anew from pyproject.toml (needs uv)
 clean:  ## outputs and caches; keeps .venv and the data
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install run test test-slow check lock clean
+.PHONY: help install run test test-slow test-kubeflow check lock clean
