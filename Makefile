@@ -1,15 +1,17 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 ARGS ?=
+# jsonschema imports rfc3987-syntax where it is there, which adds seconds to every import of TFX.
+COMPILE := uv pip compile pyproject.toml --python-version 3.10 --generate-hashes -q \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+    --no-emit-package rfc3987-syntax --no-emit-package lark
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-install: .venv/installed  ## the virtual environment .venv from requirements.lock
-.venv/installed: requirements.lock pyproject.toml scripts/install scripts/find-python
+install:  ## the virtual environment .venv from requirements-dev.lock, where it is not current
 	@PYTHON="$(PYTHON)" scripts/install .venv
-	@touch $@
 
 run: install  ## the pipeline with preset quick (ARGS="--preset smoke" for another)
 	@$(BIN)/cifar run $(ARGS)
@@ -34,17 +36,16 @@ $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 	@cd tests/kubeflow/kfp && CGO_ENABLED=0 go build -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
 	@touch $@
 
-check: install  ## lint, format, types
+check: install  ## lint, format, declared against imported packages, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
+	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
 	@$(BIN)/mypy components pipeline_def report serving trainer_module
 
-# jsonschema imports rfc3987-syntax where it is there, which adds seconds to every import of TFX.
-lock:  ## requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra dev --python-version 3.10 --generate-hashes \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q \
-	    --no-emit-package rfc3987-syntax --no-emit-package lark \
-	    -o requirements.lock
+lock:  ## both locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
+	$(COMPILE) -o requirements.lock $(ARGS)
+	$(COMPILE) --extra dev --constraint requirements.lock -o requirements-dev.lock $(ARGS)
 
 clean:  ## outputs and caches; keeps .venv and the data
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache
