@@ -1,20 +1,23 @@
 """PredictionService and ModelService over gRPC."""
 
+import functools
 import logging
 from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
     model_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
+    predict_pb2,
+    regression_pb2,
     status_pb2,
 )
 
@@ -26,20 +29,22 @@ from serving.model_server.servable import Servable
 from serving.model_server.status import (
     Code,
     ServingError,
+    cut_for_grpc,
     invalid,
     to_serving_error,
-    truncated,
 )
 
 # The client's own clock is exact; ours only stops work nobody waits for any more. Few
 # different limits keep few callables.
 TIMEOUT_STEPS_SECONDS = (1, 2, 4, 8, 16, 32, 64)
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 _log = logging.getLogger(__name__)
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService:
     """The five RPCs of a model's users."""
 
     def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
@@ -47,96 +52,113 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._manager = manager
         self._metrics = metrics
 
-    def Predict(self, request, context):  # noqa: N802 - the protocol's name
-        """Runs one signature on tensors."""
-        return self._run("Predict", request, context, inference.predict)
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Returns what gRPC calls."""
+        requests = {
+            "Classify": classification_pb2.ClassificationRequest,
+            "Regress": regression_pb2.RegressionRequest,
+            "Predict": predict_pb2.PredictRequest,
+            "MultiInference": inference_pb2.MultiInferenceRequest,
+        }
+        runs = {
+            "Classify": inference.classify,
+            "Regress": inference.regress,
+            "Predict": inference.predict,
+            "MultiInference": inference.multi_inference,
+        }
+        methods = {
+            api: handler(kind, functools.partial(self._run, api, runs[api]))
+            for api, kind in requests.items()
+        }
+        methods["GetModelMetadata"] = handler(
+            get_model_metadata_pb2.GetModelMetadataRequest, self._metadata
+        )
+        return grpc.method_handlers_generic_handler(PREDICTION_SERVICE, methods)
 
-    def Classify(self, request, context):  # noqa: N802
-        """Returns classes and scores of examples."""
-        return self._run("Classify", request, context, inference.classify)
-
-    def Regress(self, request, context):  # noqa: N802
-        """Returns a value for each example."""
-        return self._run("Regress", request, context, inference.regress)
-
-    def MultiInference(self, request, context):  # noqa: N802
-        """Runs several signatures on the same examples."""
-        return self._run("MultiInference", request, context, inference.multi_inference)
-
-    def GetModelMetadata(self, request, context):  # noqa: N802
-        """Returns the signatures."""
-
-        def answer() -> Message:
-            spec = required_spec(request)
-            inference.check_metadata_request(request)
-            with self._manager.borrow(spec) as servable:
-                return inference.get_model_metadata(servable)
-
-        return answered(context, answer)
+    def _metadata(self, request: Any, context: grpc.ServicerContext) -> Message:
+        spec = required_spec(request)
+        inference.check_metadata_request(request)
+        with self._manager.borrow(spec) as servable:
+            return inference.get_model_metadata(servable)
 
     def _run(
         self,
         api: str,
+        run: Callable[[Servable, Any, float | None], Message],
         request: Any,
         context: grpc.ServicerContext,
-        run: Callable[[Servable, Any, float | None], Message],
     ) -> Message:
-        def answer() -> Message:
-            spec = first_spec(request) if api == "MultiInference" else request.model_spec
-            with self._metrics.request(spec.name, api, "GRPC"):
-                if api != "MultiInference":
-                    required_spec(request)
-                timeout = timeout_seconds(context)
-                with (
-                    self._manager.borrow(spec) as servable,
-                    self._metrics.runtime(spec.name, api),
-                ):
-                    response = run(servable, request, timeout)
-                if api != "Predict":
-                    self._metrics.examples(spec.name, inference.count(request.input))
-                return response
-
-        return answered(context, answer)
+        spec = first_spec(request) if api == "MultiInference" else request.model_spec
+        with self._metrics.request(spec.name, api, "GRPC"):
+            if api != "MultiInference":
+                required_spec(request)
+            timeout = timeout_seconds(context)
+            with (
+                self._manager.borrow(spec) as servable,
+                self._metrics.runtime(spec.name, api),
+            ):
+                response = run(servable, request, timeout)
+            if api != "Predict":
+                self._metrics.examples(spec.name, inference.count(request.input))
+            return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+class ModelService:
     """The two RPCs of a model's operators."""
 
     def __init__(self, manager: ModelManager) -> None:
         """Reports and changes what the manager serves."""
         self._manager = manager
 
-    def GetModelStatus(self, request, context):  # noqa: N802
-        """Returns the states of a model's versions, newest first."""
-        return answered(
-            context, lambda: status_response(self._manager.status(required_spec(request)))
-        )
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Returns what gRPC calls."""
+        methods = {
+            "GetModelStatus": handler(get_model_status_pb2.GetModelStatusRequest, self._status),
+            "HandleReloadConfigRequest": handler(
+                model_management_pb2.ReloadConfigRequest, self._reload
+            ),
+        }
+        return grpc.method_handlers_generic_handler(MODEL_SERVICE, methods)
 
-    def HandleReloadConfigRequest(self, request, context):  # noqa: N802
-        """Replaces the config of models; returns when the new ones are available."""
+    def _status(self, request: Any, context: grpc.ServicerContext) -> Message:
+        return status_response(self._manager.status(required_spec(request)))
 
-        def answer() -> Message:
-            if request.config.WhichOneof("config") != "model_config_list":
-                raise invalid(
-                    "ServerModelConfig type not supported by HandleReloadConfigRequest."
-                    " Only ModelConfigList is currently supported"
-                )
-            self._manager.reload_config(request.config, context.time_remaining())
-            return model_management_pb2.ReloadConfigResponse(status=status_proto(None))
-
-        return answered(context, answer)
+    def _reload(self, request: Any, context: grpc.ServicerContext) -> Message:
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest."
+                " Only ModelConfigList is currently supported"
+            )
+        self._manager.reload_config(request.config, context.time_remaining())
+        return model_management_pb2.ReloadConfigResponse(status=status_proto(None))
 
 
-def answered(context: grpc.ServicerContext, answer: Callable[[], Message]) -> Message:
-    """Returns what `answer` returns; its error becomes the RPC's status."""
+def handler(
+    kind: type[Message], answer: Callable[[Any, grpc.ServicerContext], Message]
+) -> grpc.RpcMethodHandler:
+    """Returns what answers one RPC, from bytes to bytes.
+
+    gRPC's own reading of messages would call one that cannot be read the server's fault.
+    """
+
+    def behave(body: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            return answer(_parsed(kind, body), context).SerializeToString()
+        except Exception as error:
+            problem = to_serving_error(error)
+            if problem.code == Code.INTERNAL:
+                _log.exception("A request failed inside the server")
+            # Raises, which is how gRPC leaves a handler.
+            return context.abort(problem.code, cut_for_grpc(problem.message))
+
+    return grpc.unary_unary_rpc_method_handler(behave)
+
+
+def _parsed(kind: type[Message], body: bytes) -> Message:
     try:
-        return answer()
-    except Exception as error:
-        problem = to_serving_error(error)
-        if problem.code == Code.INTERNAL:
-            _log.exception("A request failed inside the server")
-        # Raises, which is how gRPC leaves a handler.
-        return context.abort(problem.code, truncated(problem.message))
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise invalid(f"The request is no {kind.DESCRIPTOR.full_name}.") from error
 
 
 def required_spec(request: Any) -> model_pb2.ModelSpec:
@@ -198,10 +220,9 @@ def create_server(
             *_channel_arguments(config.grpc_channel_arguments),
         ],
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(manager, metrics), server
+    server.add_generic_rpc_handlers(
+        (PredictionService(manager, metrics).handlers(), ModelService(manager).handlers())
     )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
     if config.enable_grpc_healthcheck_service:
         servicer = health.HealthServicer()
         for service in HEALTH_SERVICES:

@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server import tensors
+from serving.model_server.pixels import check_images
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
 from serving.model_server.status import Code, ServingError, invalid
 
@@ -83,6 +84,7 @@ def run_signature(
             raise invalid(f"duplicate output tensor alias: {alias}")
     aliases = sorted(wanted or signature.outputs)
     fetches = tuple(sorted({signature.outputs[alias].name for alias in aliases}))
+    check_images(feeds.values())
     values = servable.run(feeds, fetches, timeout_seconds)
     return {alias: values[signature.outputs[alias].name] for alias in aliases}
 
@@ -199,7 +201,9 @@ def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
         context = holder.context.SerializeToString()
     # Protocol buffers merge when their bytes are joined.
     serialized = [context + example.SerializeToString() for example in holder.examples]
-    return np.array(serialized, object)
+    array = np.array(serialized, object)
+    check_images([array])
+    return array
 
 
 def count(examples: input_pb2.Input) -> int:

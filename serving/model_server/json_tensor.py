@@ -6,8 +6,9 @@ element by element.
 """
 
 import base64
-import binascii
+import itertools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,12 +34,11 @@ _INTEGER_LIMITS = {
     types_pb2.DT_UINT32: (0, 2**32 - 1),
     types_pb2.DT_UINT64: (0, 2**64 - 1),
 }
-# The largest integers a float holds without loss, and the largest float.
-_FLOAT_LIMITS = {
-    types_pb2.DT_FLOAT: (2**24 - 1, float(np.finfo(np.float32).max)),
-    types_pb2.DT_DOUBLE: (2**53 - 1, float(np.finfo(np.float64).max)),
-}
-_WRITABLE = (*_INTEGER_LIMITS, *_FLOAT_LIMITS, types_pb2.DT_BOOL, types_pb2.DT_STRING)
+_FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
+_WRITABLE = (*_INTEGER_LIMITS, *_FLOATS, types_pb2.DT_BOOL, types_pb2.DT_STRING)
+
+_SPACES = b" \t\n\v\f\r"
+_BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 
 # What C++ calls a dtype, where Python says it otherwise.
 _CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
@@ -79,16 +79,12 @@ def is_row_format(document: Mapping[str, Any]) -> bool:
     return True
 
 
-def tensors_of_rows(
-    instances: list, infos: TensorInfos, has_booleans: bool
-) -> dict[str, np.ndarray]:
+def tensors_of_rows(instances: list, infos: TensorInfos) -> dict[str, np.ndarray]:
     """Returns the input tensors of a list with one item for each row.
 
     Args:
         instances: Values of the only input, or objects with a value for each input.
         infos: The signature's inputs.
-        has_booleans: Whether there may be a true or false among the numbers, which NumPy
-            would take for 1 or 0.
     """
     if not isinstance(instances[0], dict) and len(infos) > 1:
         raise invalid(
@@ -98,21 +94,16 @@ def tensors_of_rows(
     rows_are_objects = _is_named(instances[0])
     if not rows_are_objects:
         name = next(iter(infos))
-        return {name: _rows(instances, infos[name].dtype, has_booleans)}
+        return {name: _rows(instances, infos[name].dtype)}
     columns: dict[str, list] = {name: [] for name in infos}
     for i, row in enumerate(instances):
         _check_row_keys(i, row, infos)
         for name in infos:
             columns[name].append(row[name])
-    return {
-        name: _rows(values, infos[name].dtype, has_booleans, name)
-        for name, values in columns.items()
-    }
+    return {name: _rows(values, infos[name].dtype, name) for name, values in columns.items()}
 
 
-def tensors_of_columns(
-    inputs: Any, infos: TensorInfos, has_booleans: bool
-) -> dict[str, np.ndarray]:
+def tensors_of_columns(inputs: Any, infos: TensorInfos) -> dict[str, np.ndarray]:
     """Returns the input tensors of a value for the only input, or of an object of values."""
     if not _is_named(inputs):
         if len(infos) > 1:
@@ -125,9 +116,8 @@ def tensors_of_columns(
     for name, info in infos.items():
         if name not in inputs:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-        value = inputs[name]
-        fast = None if has_booleans else _fast_array(value, info.dtype)
-        arrays[name] = _exact_array(value, info.dtype) if fast is None else fast
+        fast = _fast_array(inputs[name], info.dtype)
+        arrays[name] = _exact_array(inputs[name], info.dtype) if fast is None else fast
     return arrays
 
 
@@ -137,7 +127,10 @@ def _is_named(value: Any) -> bool:
 
 def _is_base64(value: Any) -> bool:
     return (
-        isinstance(value, dict) and len(value) == 1 and isinstance(value.get(BASE64_KEY), str)
+        isinstance(value, json_text.Members)
+        and len(value) == 1
+        and not value.repeated
+        and isinstance(value.get(BASE64_KEY), str)
     )
 
 
@@ -157,9 +150,9 @@ def _check_row_keys(i: int, row: Any, infos: TensorInfos) -> None:
         )
 
 
-def _rows(values: list, dtype: int, has_booleans: bool, name: str = "") -> np.ndarray:
+def _rows(values: list, dtype: int, name: str = "") -> np.ndarray:
     """Returns the values of one input, all of one shape, joined along a new first axis."""
-    fast = None if has_booleans else _fast_array(values, dtype)
+    fast = _fast_array(values, dtype)
     if fast is not None:
         return fast
     rows: list[np.ndarray] = []
@@ -192,21 +185,39 @@ def _shape(array: np.ndarray) -> str:
 
 def _fast_array(value: Any, dtype: int) -> np.ndarray | None:
     """Returns the array of a regular list of numbers, None for everything else."""
-    try:
-        array = np.array(value)
-    except (ValueError, OverflowError):
+    shape, flat = _flattened(value)
+    kinds = set(map(type, flat))
+    if not flat or len(shape) > tensors.MAX_DIMENSIONS:
         return None
-    if not array.size:
-        return None
-    if dtype in _INTEGER_LIMITS and array.dtype == np.int64:
+    if dtype in _INTEGER_LIMITS and kinds == {int}:
         low, high = _INTEGER_LIMITS[dtype]
-        fits = low <= int(array.min()) and int(array.max()) <= high
-    elif dtype in _FLOAT_LIMITS and array.dtype in (np.int64, np.float64):
-        # Not for NaN, for which every comparison is false.
-        fits = bool(np.all(np.abs(array) <= _FLOAT_LIMITS[dtype][0]))
+        if not low <= min(flat) <= max(flat) <= high:
+            return None
+        array = np.array(flat, np.uint64 if dtype == types_pb2.DT_UINT64 else np.int64)
+    elif dtype in _FLOATS and kinds <= {int, float}:
+        array = np.array(flat, np.float64)
     else:
         return None
-    return array.astype(tensors.numpy_dtype(dtype)) if fits else None
+    return _cast(array, dtype).reshape(shape)
+
+
+def _flattened(value: Any) -> tuple[list[int], list]:
+    """Returns the shape and the elements of nested lists; no elements if irregular."""
+    shape: list[int] = []
+    flat = [value]
+    while flat and type(flat[0]) is list:
+        size = len(flat[0])
+        if any(type(item) is not list or len(item) != size for item in flat):
+            return shape, []
+        shape.append(size)
+        flat = list(itertools.chain.from_iterable(flat))
+    return shape, flat
+
+
+def _cast(array: np.ndarray, dtype: int) -> np.ndarray:
+    """Returns the array as C++ casts it: integers wrap, doubles overflow to infinity."""
+    with np.errstate(over="ignore"):
+        return array.astype(tensors.numpy_dtype(dtype))
 
 
 def _exact_array(value: Any, dtype: int) -> np.ndarray:
@@ -218,6 +229,10 @@ def _exact_array(value: Any, dtype: int) -> np.ndarray:
         if not first:
             break
         first = first[0]
+    if len(shape) > tensors.MAX_DIMENSIONS:
+        raise invalid(
+            f"A tensor has at most {tensors.MAX_DIMENSIONS} dimensions here, got {len(shape)}."
+        )
     flat: list = []
     _fill(value, 0, shape, dtype, flat)
     target = tensors.numpy_dtype(dtype)
@@ -225,8 +240,10 @@ def _exact_array(value: Any, dtype: int) -> np.ndarray:
         array = np.empty(len(flat), object)
         array[:] = flat
         return array.reshape(shape)
+    if dtype in _FLOATS:
+        return _cast(np.array(flat, np.float64), dtype).reshape(shape)
     if dtype in _INTEGER_LIMITS and target.itemsize < 4:
-        return np.array(flat, np.int32).astype(target).reshape(shape)  # wraps, as in C++
+        return _cast(np.array(flat, np.int32), dtype).reshape(shape)
     return np.array(flat, target).reshape(shape)
 
 
@@ -257,10 +274,9 @@ def _scalar(value: Any, dtype: int) -> Any:
             return _decode_base64(value)
         raise _type_error(value, dtype)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if dtype in _FLOAT_LIMITS:
+    if dtype in _FLOATS:
         if not is_number:
             raise _type_error(value, dtype)
-        _check_lossless(value, dtype)
         return value
     if dtype in _INTEGER_LIMITS:
         low, high = _INTEGER_LIMITS[dtype]
@@ -281,19 +297,6 @@ def _scalar(value: Any, dtype: int) -> Any:
     )
 
 
-def _check_lossless(value: int | float, dtype: int) -> None:
-    largest_integer, largest = _FLOAT_LIMITS[dtype]
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        is_lossless = abs(value) <= largest_integer
-    else:
-        is_lossless = not np.isfinite(float(value)) or abs(value) <= largest
-    if not is_lossless:
-        raise invalid(
-            f"Cannot convert JSON value: {json_text.text(value)} to "
-            f"{_dtype_name(dtype)} without loss of precision."
-        )
-
-
 def _type_error(value: Any, dtype: int) -> ServingError:
     return invalid(
         f"JSON Value: {json_text.text(value)} Type: {json_text.type_name(value)} is not "
@@ -311,11 +314,19 @@ def _decode_base64(value: dict) -> bytes:
         raise invalid(
             f"JSON Value: {json_text.text(value)} not formatted correctly for base64 data"
         )
-    encoded = value[BASE64_KEY].rstrip("=")
-    try:
-        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid("Unable to base64 decode") from error
+    return _unescaped(value[BASE64_KEY].encode("utf-8", "surrogateescape"))
+
+
+def _unescaped(encoded: bytes) -> bytes:
+    """Returns decoded base64, with the spaces and the missing padding that C++ allows."""
+    match = _BASE64.fullmatch(encoded.translate(None, _SPACES))
+    if not match:
+        raise invalid("Unable to base64 decode")
+    digits, padding = match.groups()
+    wanted = -len(digits) % 4
+    if wanted == 3 or len(padding) not in (0, wanted):
+        raise invalid("Unable to base64 decode")
+    return base64.b64decode(digits + b"=" * wanted)
 
 
 def examples(document: Mapping[str, Any]) -> input_pb2.Input:
@@ -354,12 +365,10 @@ def _example(value: Any) -> example_pb2.Example:
 def _add_to_feature(value: Any, name: str, feature: feature_pb2.Feature) -> None:
     if isinstance(value, (bool, int)):
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid(f"Feature: {name} has uint64 element. Only int64_t is supported.")
         _kind(feature, "int64", name).append(int(value))
     elif isinstance(value, float):
-        _kind(feature, "float", name)
-        _check_lossless(value, types_pb2.DT_FLOAT)
-        feature.float_list.value.append(value)
+        _kind(feature, "float", name).append(_as_float(value))
     elif isinstance(value, str):
         _kind(feature, "bytes", name).append(json_text.encode(value))
     elif _is_base64(value):
@@ -369,6 +378,12 @@ def _add_to_feature(value: Any, name: str, feature: feature_pb2.Feature) -> None
             f"Feature: {name} has element with unexpected JSON type: "
             f"{json_text.type_name(value)}"
         )
+
+
+def _as_float(value: float) -> float:
+    """Returns a double as a float holds it; protocol buffers refuse one too large."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 def _kind(feature: feature_pb2.Feature, kind: str, name: str) -> Any:
@@ -429,7 +444,7 @@ def _flat_json(name: str, array: np.ndarray) -> list[str]:
     flat = np.ravel(array)
     if dtype not in _WRITABLE:
         raise invalid(f"Failed to write JSON value for tensor type: {_dtype_name(dtype)}")
-    if dtype in _FLOAT_LIMITS:
+    if dtype in _FLOATS:
         return json_text.numbers(flat)
     if dtype == types_pb2.DT_BOOL:
         return ["true" if value else "false" for value in flat]

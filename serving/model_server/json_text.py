@@ -1,26 +1,48 @@
-"""JSON as the C++ server reads and writes it.
+"""JSON as the C++ server reads and writes it: both read it with RapidJSON."""
 
-Python's parser does the work; where it refuses, `parse_error` finds what RapidJSON would
-have said and where.
-"""
-
+import codecs
 import json
 import re
 from typing import Any
 
 import numpy as np
+import rapidjson
 
-from serving.model_server.status import ServingError, invalid
+from serving.model_server.status import ServingError, cut, invalid
 
-_WHITESPACE = b" \t\r\n"
-_LITERALS = (b"null", b"true", b"false", b"NaN", b"Infinity", b"Inf")
-_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?")
-_ESCAPES = b'"\\/bfnrt'
-_CONTROL_LIMIT = 0x20
-_MAX_DEPTH = 900  # of arrays and objects: what Python's parser takes
+# RapidJSON's words differ in the quotes between the release the C++ server has and ours.
+_QUOTED_BRACKET = re.compile("'([]}])'")
+_FAILURE = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
+_MAX_TEXT = 1024  # characters of a JSON value in an error
+_UTF8_HANDLER = "utf-8-of-the-rest"
 
 
-def parse(body: bytes) -> dict[str, Any]:
+class Members(dict):
+    """A JSON object. Of a repeated name the first value counts, as in RapidJSON."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Values of repeated names: the parser fills them after it has let go of them.
+        self.repeated: list = []
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Adds a member; a later one of the same name is set apart."""
+        if name in self:
+            self.repeated.append(value)
+        else:
+            super().__setitem__(name, value)
+
+
+class _Decoder(rapidjson.Decoder):
+    def start_object(self) -> Members:
+        return Members()
+
+
+# Numbers as in C++: 64-bit integers, and doubles for all else.
+_decode = _Decoder(number_mode=rapidjson.NM_NATIVE | rapidjson.NM_NAN)
+
+
+def parse(body: bytes) -> Members:
     """Returns the object a request's body holds.
 
     Bytes that are no UTF-8 survive as surrogates; `encode` gives them back.
@@ -30,21 +52,64 @@ def parse(body: bytes) -> dict[str, Any]:
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    skipped = len(codecs.BOM_UTF8) if body.startswith(codecs.BOM_UTF8) else 0
     try:
-        document = json.loads(body.decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError) as error:
-        raise parse_error(body) from error
-    if not isinstance(document, dict):
+        document = _parse(body[skipped:])
+    except (rapidjson.JSONDecodeError, RecursionError) as error:
+        raise _parse_error(error, skipped) from error
+    if not isinstance(document, Members):
         raise invalid(f"JSON Value: {text(document)} Is not object")
     return document
 
 
+def _parse(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except UnicodeDecodeError:
+        return _as_utf8(_decode(body.decode("latin-1")))
+
+
+def _as_utf8(value: Any) -> Any:
+    """Returns a value whose bytes were read as Latin-1 with strings read as UTF-8.
+
+    A letter from U+0080 to U+00FF that is written as an escape comes out as its Latin-1
+    byte, but only in a body that is no UTF-8, and so no JSON either.
+    """
+    if isinstance(value, str):
+        return value.encode("latin-1", _UTF8_HANDLER).decode("utf-8", "surrogateescape")
+    if isinstance(value, list):
+        return [_as_utf8(item) for item in value]
+    if isinstance(value, Members):
+        members = Members()
+        for name, member in value.items():
+            members[_as_utf8(name)] = _as_utf8(member)
+        members.repeated = value.repeated
+        return members
+    return value
+
+
+def _utf8_of_the_rest(error: UnicodeError) -> tuple[bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return error.object[error.start : error.end].encode(), error.end
+
+
+codecs.register_error(_UTF8_HANDLER, _utf8_of_the_rest)
+
+
+def _parse_error(error: Exception, skipped: int) -> ServingError:
+    match = _FAILURE.match(str(error))
+    if isinstance(error, RecursionError) or not match:
+        offset = int(match.group(1)) if match else 0
+        words = "It is nested too deeply."
+    else:
+        offset = int(match.group(1))
+        words = _QUOTED_BRACKET.sub(r"\1", match.group(2))
+    return invalid(f"JSON Parse error: {words} at offset: {offset + skipped}")
+
+
 def encode(string: str) -> bytes:
     """Returns the bytes of a string that `parse` read."""
-    try:
-        return string.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
+    return string.encode("utf-8", "surrogateescape")
 
 
 def unicode(string: str) -> str:
@@ -53,10 +118,17 @@ def unicode(string: str) -> str:
 
 
 def text(value: Any) -> str:
-    """Returns a JSON value as the server prints it in errors: indented by four."""
+    """Returns the beginning of a JSON value as the server prints it: indented by four."""
     if isinstance(value, float):
         return number(value)
-    return json.dumps(value, indent=4, ensure_ascii=False)
+    # A document of nested lists is a thousand times as long when it is indented.
+    parts, length = [], 0
+    for part in json.JSONEncoder(indent=4, ensure_ascii=False).iterencode(value):
+        parts.append(part)
+        length += len(part)
+        if length > _MAX_TEXT:
+            break
+    return cut("".join(parts), _MAX_TEXT)
 
 
 def type_name(value: Any) -> str:
@@ -93,7 +165,8 @@ def numbers(values: np.ndarray) -> list[str]:
     digits = 9 if values.dtype == np.float32 else 17
     exact = values.tolist()
     texts = [f"{value:g}" for value in exact]
-    read_back = np.array([float(text) for text in texts]).astype(values.dtype)
+    with np.errstate(over="ignore"):
+        read_back = np.array([float(text) for text in texts]).astype(values.dtype)
     for i in np.flatnonzero(read_back != values):
         texts[i] = f"{exact[i]:.{digits}g}"
     return [_as_decimal(text) for text in texts]
@@ -106,125 +179,3 @@ def _as_decimal(text: str) -> str:
 
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-
-
-class _Stop(Exception):  # noqa: N818 - carries a finding, is no error of ours
-    """The first thing wrong: RapidJSON's words for it, and where it is."""
-
-
-def parse_error(body: bytes) -> ServingError:
-    """Returns the error RapidJSON reports for a body that Python's parser refused."""
-    try:
-        end = _skip_value(body, _skip_space(body, 0), 0)
-        end = _skip_space(body, end)
-        if end < len(body):
-            raise _Stop("The document root must not be followed by other values.", end)
-    except _Stop as stop:
-        words, offset = stop.args
-        return invalid(f"JSON Parse error: {words} at offset: {offset}")
-    return invalid("JSON Parse error: Invalid value. at offset: 0")
-
-
-def _skip_space(body: bytes, at: int) -> int:
-    while at < len(body) and body[at] in _WHITESPACE:
-        at += 1
-    return at
-
-
-def _skip_value(body: bytes, at: int, depth: int) -> int:
-    """Returns the offset behind the value at `at`."""
-    if at == len(body):
-        raise _Stop("Invalid value." if depth else "The document is empty.", at)
-    if depth > _MAX_DEPTH:
-        raise _Stop("Terminate parsing due to Handler error.", at)
-    first = body[at : at + 1]
-    if first == b"{":
-        return _skip_object(body, at + 1, depth)
-    if first == b"[":
-        return _skip_array(body, at + 1, depth)
-    if first == b'"':
-        return _skip_string(body, at)
-    for literal in _LITERALS:
-        if body.startswith(literal, at):
-            return at + len(literal)
-        if first == literal[:1] and first in b"ntf":
-            raise _Stop("Invalid value.", _first_difference(body, at, literal))
-    return _skip_number(body, at)
-
-
-def _first_difference(body: bytes, at: int, literal: bytes) -> int:
-    same = 1
-    while body[at + same : at + same + 1] == literal[same : same + 1]:
-        same += 1
-    return at + same
-
-
-def _skip_object(body: bytes, at: int, depth: int) -> int:
-    at = _skip_space(body, at)
-    if body[at : at + 1] == b"}":
-        return at + 1
-    while True:
-        if body[at : at + 1] != b'"':
-            raise _Stop("Missing a name for object member.", at)
-        at = _skip_space(body, _skip_string(body, at))
-        if body[at : at + 1] != b":":
-            raise _Stop("Missing a colon after a name of object member.", at)
-        at = _skip_value(body, _skip_space(body, at + 1), depth + 1)
-        at = _skip_space(body, at)
-        if body[at : at + 1] == b"}":
-            return at + 1
-        if body[at : at + 1] != b",":
-            raise _Stop("Missing a comma or } after an object member.", at)
-        at = _skip_space(body, at + 1)
-
-
-def _skip_array(body: bytes, at: int, depth: int) -> int:
-    at = _skip_space(body, at)
-    if body[at : at + 1] == b"]":
-        return at + 1
-    while True:
-        at = _skip_space(body, _skip_value(body, at, depth + 1))
-        if body[at : at + 1] == b"]":
-            return at + 1
-        if body[at : at + 1] != b",":
-            raise _Stop("Missing a comma or ] after an array element.", at)
-        at = _skip_space(body, at + 1)
-
-
-def _skip_string(body: bytes, start: int) -> int:
-    at = start + 1
-    while at < len(body):
-        byte = body[at]
-        if byte == ord('"'):
-            return at + 1
-        if byte == ord("\\"):
-            at = _skip_escape(body, at)
-        elif byte < _CONTROL_LIMIT:
-            words = "Missing a closing quotation mark in string."
-            raise _Stop(words if byte == 0 else "Invalid encoding in string.", at)
-        else:
-            at += 1
-    raise _Stop("Missing a closing quotation mark in string.", at)
-
-
-def _skip_escape(body: bytes, at: int) -> int:
-    kind = body[at + 1 : at + 2]
-    if kind == b"u":
-        if not re.fullmatch(rb"[0-9a-fA-F]{4}", body[at + 2 : at + 6]):
-            raise _Stop("Incorrect hex digit after \\u escape in string.", at)
-        return at + 6
-    if not kind or kind not in _ESCAPES:
-        raise _Stop("Invalid escape character in string.", at)
-    return at + 2
-
-
-def _skip_number(body: bytes, at: int) -> int:
-    match = _NUMBER.match(body, at)
-    if not match:
-        raise _Stop("Invalid value.", at + body.startswith(b"-", at))
-    fraction, exponent = match.groups()
-    if fraction == b".":
-        raise _Stop("Miss fraction part in number.", match.end(1))
-    if exponent and not exponent[-1:].isdigit():
-        raise _Stop("Miss exponent in number.", match.end())
-    return match.end()

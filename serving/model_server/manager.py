@@ -336,6 +336,10 @@ class ModelManager:
             )
         raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
 
+    def is_configured(self, name: str) -> bool:
+        """Returns whether a model of this name is to be served."""
+        return name in self._configs
+
     def states(self) -> dict[str, dict[str, str]]:
         """Returns the name of each version's state, by model and version."""
         return {

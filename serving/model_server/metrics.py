@@ -2,85 +2,115 @@
 
 import bisect
 import contextlib
+import copy
+import dataclasses
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from serving.model_server.status import Code, to_serving_error
+from serving.model_server.status import Code, cut, to_serving_error
 
 # Microseconds: 10 × 1.8^i, and what is above.
 LATENCY_BUCKETS = tuple(10 * 1.8**i for i in range(33))
 COUNT_BUCKETS = tuple(float(2**i) for i in range(15))
 
 _PREFIX = ":tensorflow:serving:"
+MAX_SERIES = 1000  # of one metric; what more there is counts as OTHER
+MAX_LABEL_LENGTH = 256
+OTHER = "(other)"
+# Names of models that are not served are a client's to choose: so many are told apart.
+MAX_UNKNOWN_MODELS = 100
 
 
-class Number:
+class Series:
+    """Values by label values: a limited number of both, for clients choose some of them."""
+
+    def __init__(self, name: str, labels: tuple[str, ...], kind: str) -> None:
+        self.name = _PREFIX + name
+        self.kind = kind
+        self._labels = labels
+        self._values: dict[tuple[str, ...], Any] = {}
+        self._lock = threading.Lock()
+
+    def _key(self, values: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the label values to count under; the lock is held."""
+        values = tuple(cut(value, MAX_LABEL_LENGTH) for value in values)
+        if values in self._values or len(self._values) < MAX_SERIES:
+            return values
+        return (OTHER,) * len(values)
+
+    def _items(self) -> list[tuple[tuple[str, ...], Any]]:
+        with self._lock:
+            return sorted((labels, copy.copy(v)) for labels, v in self._values.items())
+
+
+class Counter(Series):
     """A number for each combination of label values."""
 
     def __init__(self, name: str, labels: tuple[str, ...], kind: str = "counter") -> None:
         """Starts without a value; `add` and `set` make them."""
-        self.name = _PREFIX + name
-        self.kind = kind
-        self._labels = labels
-        self._values: dict[tuple[str, ...], int] = {}
-        self._lock = threading.Lock()
+        super().__init__(name, labels, kind)
 
     def add(self, *values: str, amount: int = 1) -> None:
         """Adds to the number of these label values."""
         with self._lock:
-            self._values[values] = self._values.get(values, 0) + amount
+            key = self._key(values)
+            self._values[key] = self._values.get(key, 0) + amount
 
     def set(self, number: int, *values: str) -> None:
         """Replaces the number of these label values."""
         with self._lock:
-            self._values[values] = number
+            self._values[self._key(values)] = number
 
     def lines(self) -> list[str]:
         """Returns one line of text a number."""
-        with self._lock:
-            items = sorted(self._values.items())
-        return [f"{self.name}{{{_pairs(self._labels, v)}}} {n}" for v, n in items]
+        return [f"{self.name}{{{_pairs(self._labels, v)}}} {n}" for v, n in self._items()]
 
 
-class Histogram:
+@dataclasses.dataclass
+class _Distribution:
+    """How many values fell into each bucket, and their sum."""
+
+    counts: list[int]
+    sum: float = 0.0
+
+    def __copy__(self) -> "_Distribution":
+        return _Distribution(list(self.counts), self.sum)
+
+
+class Histogram(Series):
     """How often a measured value fell into each bucket, by label values."""
-
-    kind = "histogram"
 
     def __init__(
         self, name: str, labels: tuple[str, ...], buckets: Iterable[float] = LATENCY_BUCKETS
     ) -> None:
         """Starts without a value; `observe` makes them."""
-        self.name = _PREFIX + name
-        self._labels = labels
+        super().__init__(name, labels, "histogram")
         self._buckets = tuple(buckets)
-        self._counts: dict[tuple[str, ...], list[int]] = {}
-        self._sums: dict[tuple[str, ...], float] = {}
-        self._lock = threading.Lock()
 
     def observe(self, value: float, *labels: str) -> None:
         """Counts one value."""
         bucket = bisect.bisect_right(self._buckets, value)
         with self._lock:
-            counts = self._counts.setdefault(labels, [0] * (len(self._buckets) + 1))
-            counts[bucket] += 1
-            self._sums[labels] = self._sums.get(labels, 0.0) + value
+            key = self._key(labels)
+            found = self._values.get(key)
+            if found is None:
+                found = self._values[key] = _Distribution([0] * (len(self._buckets) + 1))
+            found.counts[bucket] += 1
+            found.sum += value
 
     def lines(self) -> list[str]:
         """Returns the cumulative buckets, the sum and the count of each label set."""
-        with self._lock:
-            items = sorted((labels, list(c)) for labels, c in self._counts.items())
-            sums = dict(self._sums)
         lines = []
         limits = [f"{limit:g}" for limit in self._buckets] + ["+Inf"]
-        for labels, counts in items:
+        for labels, found in self._items():
             pairs = _pairs(self._labels, labels)
-            for limit, count in zip(limits, itertools.accumulate(counts), strict=True):
+            for limit, count in zip(limits, itertools.accumulate(found.counts), strict=True):
                 lines.append(f'{self.name}_bucket{{{pairs},le="{limit}"}} {count}')
-            lines.append(f"{self.name}_sum{{{pairs}}} {sums[labels]:g}")
-            lines.append(f"{self.name}_count{{{pairs}}} {sum(counts)}")
+            lines.append(f"{self.name}_sum{{{pairs}}} {found.sum:g}")
+            lines.append(f"{self.name}_count{{{pairs}}} {sum(found.counts)}")
         return lines
 
 
@@ -89,15 +119,28 @@ class Metrics:
 
     def __init__(self) -> None:
         """Starts at nothing."""
-        self.request_count = Number("request_count", ("model_name", "status"))
+        self.request_count = Counter("request_count", ("model_name", "status"))
         self.request_latency = Histogram("request_latency", ("model_name", "API", "entrypoint"))
         self.runtime_latency = Histogram("runtime_latency", ("model_name", "API", "runtime"))
         self.warmup_latency = Histogram("model_warmup_latency", ("model_path", "status"))
-        self.example_count = Number("request_example_count_total", ("model",))
+        self.example_count = Counter("request_example_count_total", ("model",))
         self.example_counts = Histogram("request_example_counts", ("model",), COUNT_BUCKETS)
         self.queuing_latency = Histogram("batching_session:queuing_latency", ())
-        self.batch_runs = Number("batching_session:wrapped_run_count", ())
-        self.mlmd = Number("mlmd_map", ("model_name", "version", "mlmd_uuid"), "gauge")
+        self.batch_runs = Counter("batching_session:wrapped_run_count", ())
+        self.mlmd = Counter("mlmd_map", ("model_name", "version", "mlmd_uuid"), "gauge")
+        # Says which names are those of models; the server sets it.
+        self.is_served: Callable[[str], bool] = lambda name: False
+        self._unknown: set[str] = set()
+
+    def _model(self, name: str) -> str:
+        """Returns the name to count a request under."""
+        name = cut(name, MAX_LABEL_LENGTH)
+        if name in self._unknown or self.is_served(name):
+            return name
+        if len(self._unknown) >= MAX_UNKNOWN_MODELS:
+            return OTHER
+        self._unknown.add(name)
+        return name
 
     @contextlib.contextmanager
     def request(self, model_name: str, api: str, entrypoint: str) -> Iterator[None]:
@@ -107,12 +150,12 @@ class Metrics:
         try:
             yield
             micros = (time.perf_counter() - start) * 1e6
-            self.request_latency.observe(micros, model_name, api, entrypoint)
+            self.request_latency.observe(micros, self._model(model_name), api, entrypoint)
         except Exception as error:
             code = to_serving_error(error).code
             raise
         finally:
-            self.request_count.add(model_name, code.name)
+            self.request_count.add(self._model(model_name), code.name)
 
     @contextlib.contextmanager
     def runtime(self, model_name: str, api: str) -> Iterator[None]:
@@ -127,12 +170,15 @@ class Metrics:
         self.example_count.add(model_name, amount=count)
         self.example_counts.observe(count, model_name)
 
+    def all(self) -> list[Counter | Histogram]:
+        """Returns every metric."""
+        return [m for m in vars(self).values() if isinstance(m, (Counter, Histogram))]
+
     def page(self) -> str:
         """Returns the text a Prometheus server reads."""
         lines = []
-        for metric in vars(self).values():
-            of_metric = metric.lines()
-            if of_metric:
+        for metric in self.all():
+            if of_metric := metric.lines():
                 lines += [f"# TYPE {metric.name} {metric.kind}", *of_metric]
         return "\n".join(lines) + "\n"
 

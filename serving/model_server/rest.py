@@ -28,8 +28,10 @@ from serving.model_server.manager import ModelManager
 from serving.model_server.metrics import Metrics
 from serving.model_server.servable import DEFAULT_SIGNATURE
 from serving.model_server.status import (
+    MAX_REST_MESSAGE,
     Code,
     ServingError,
+    cut,
     http_status,
     invalid,
     to_serving_error,
@@ -53,6 +55,7 @@ _PROTO_JSON: dict[str, Any] = {
 }
 # A connection may be silent for so long between two requests, or two parts of one.
 IDLE_SECONDS = 60
+MAX_VERSION_DIGITS = 19
 MAX_CONNECTIONS = 1024
 
 _log = logging.getLogger(__name__)
@@ -121,8 +124,7 @@ class RestApi:
         document = json_text.parse(body)
         spec.signature_name = json_tensor.signature_name(document)
         if api == "predict":
-            has_booleans = b"true" in body or b"false" in body
-            return self._predict(spec, document, has_booleans)
+            return self._predict(spec, document)
         examples = json_tensor.examples(document)
         count = inference.count(examples)
         with (
@@ -142,9 +144,7 @@ class RestApi:
         self._metrics.examples(spec.name, count)
         return text
 
-    def _predict(
-        self, spec: model_pb2.ModelSpec, document: Mapping[str, Any], has_booleans: bool
-    ) -> str:
+    def _predict(self, spec: model_pb2.ModelSpec, document: Mapping[str, Any]) -> str:
         with self._manager.borrow(spec) as servable:
             key = spec.signature_name or DEFAULT_SIGNATURE
             if key not in servable.signatures:
@@ -155,9 +155,9 @@ class RestApi:
                 raise invalid(f"Failed to get input map for signature: {key}")
             by_row = json_tensor.is_row_format(document)
             if by_row:
-                arrays = json_tensor.tensors_of_rows(document["instances"], infos, has_booleans)
+                arrays = json_tensor.tensors_of_rows(document["instances"], infos)
             else:
-                arrays = json_tensor.tensors_of_columns(document["inputs"], infos, has_booleans)
+                arrays = json_tensor.tensors_of_columns(document["inputs"], infos)
             feeds = {infos[name].name: array for name, array in arrays.items()}
             with self._metrics.runtime(spec.name, "predict"):
                 outputs = inference.run_signature(
@@ -191,7 +191,8 @@ def model_spec(name: str, version: str | None, label: str | None) -> model_pb2.M
     """Returns who is asked, from the parts of a URL."""
     spec = model_pb2.ModelSpec(name=_unquoted(name))
     if version:
-        if int(version) > 2**63 - 1:
+        # Python refuses to read a number of thousands of digits.
+        if len(version.lstrip("0")) > MAX_VERSION_DIGITS or int(version) > 2**63 - 1:
             raise invalid(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     if label:
@@ -203,7 +204,8 @@ def error_reply(error: ServingError) -> Reply:
     """Returns the reply that carries an error."""
     if error.code == Code.INTERNAL:
         _log.error("A request failed inside the server: %s", error, exc_info=error)
-    text = f'{{ "error": {json.dumps(json_text.unicode(error.message), ensure_ascii=False)} }}'
+    message = json_text.unicode(cut(error.message, MAX_REST_MESSAGE))
+    text = f'{{ "error": {json.dumps(message, ensure_ascii=False)} }}'
     return Reply(http_status(error.code), text.encode())
 
 

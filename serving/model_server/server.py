@@ -55,6 +55,7 @@ class ModelServer:
             ),
             config.allow_version_labels_for_unavailable_models,
         )
+        self.metrics.is_served = self.manager.is_configured
         self._models = configs.read_models(config)
         metrics_path = configs.read_metrics_path(config)
         if config.enable_batching and config.batching_parameters_file:

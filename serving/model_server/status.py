@@ -23,7 +23,9 @@ HTTP_STATUS = {
     Code.DEADLINE_EXCEEDED: 504,
 }  # every other code is 500
 
-MAX_MESSAGE_LENGTH = 1024  # in gRPC, where the message travels in a header
+MAX_GRPC_MESSAGE = 1024  # bytes; it travels in a header
+MAX_REST_MESSAGE = 8192  # characters
+CUT_MARK = "...TRUNCATED"
 
 _CODE_OF_NUMBER = {code.value[0]: code for code in Code}
 
@@ -57,11 +59,17 @@ def to_serving_error(error: Exception) -> ServingError:
     return wrapped
 
 
-def truncated(message: str) -> str:
-    """Returns the message cut at what a gRPC header should hold."""
-    if len(message) <= MAX_MESSAGE_LENGTH:
-        return message
-    return message[:MAX_MESSAGE_LENGTH] + "...TRUNCATED"
+def cut(message: str, limit: int) -> str:
+    """Returns a message of at most `limit` characters; a mark says that there were more."""
+    return message if len(message) <= limit else message[:limit] + CUT_MARK
+
+
+def cut_for_grpc(message: str) -> str:
+    """Returns the message cut at the bytes that a gRPC header should hold."""
+    encoded = message[: MAX_GRPC_MESSAGE + 1].encode("utf-8", "replace")
+    if len(encoded) <= MAX_GRPC_MESSAGE:
+        return encoded.decode()
+    return encoded[:MAX_GRPC_MESSAGE].decode("utf-8", "ignore") + CUT_MARK
 
 
 def http_status(code: Code) -> int:

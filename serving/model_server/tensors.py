@@ -12,8 +12,10 @@ import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.python.framework import dtypes
 
-# A few bytes may declare a tensor of any shape, filled by its last value.
-MAX_FILLED_BYTES = 64 * 2**20
+# A few bytes may declare a tensor of any shape, to be filled by its last value, or one of any
+# number of empty rows: so much is made of what was not sent.
+MAX_FILLED_BYTES = 2**20
+MAX_DIMENSIONS = 32  # what an array of NumPy has
 
 _VALUE_FIELD = {
     types_pb2.DT_FLOAT: "float_val",
@@ -62,8 +64,12 @@ def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
         raise ValueError("the shape is not fully defined")
+    if len(shape) > MAX_DIMENSIONS:
+        raise ValueError(f"{len(shape)} dimensions")
     dtype = numpy_dtype(proto.dtype)
     count = math.prod(shape)
+    if not count and math.prod(size or 1 for size in shape) > MAX_FILLED_BYTES:
+        raise ValueError("too many empty rows")
     if proto.tensor_content:
         if dtype.hasobject:
             return _strings_of_content(proto.tensor_content, count).reshape(shape)
@@ -112,10 +118,12 @@ def _filled(values: np.ndarray, count: int) -> np.ndarray:
     """Returns `count` values: missing ones repeat the last, or are the dtype's zero."""
     if len(values) == count:
         return values
-    if count * values.dtype.itemsize > MAX_FILLED_BYTES:
+    zero = b"" if values.dtype.hasobject else np.zeros((), values.dtype)[()]
+    last = values[-1] if len(values) else zero
+    size = values.dtype.itemsize + (len(last) if values.dtype.hasobject else 0)
+    if (count - len(values)) * size > MAX_FILLED_BYTES:
         raise ValueError(f"{len(values)} values for a tensor of {count}")
-    zero = b"" if values.dtype.hasobject else np.zeros((), values.dtype)
-    filled = np.full(count, values[-1] if len(values) else zero, values.dtype)
+    filled = np.full(count, last, values.dtype)
     filled[: len(values)] = values
     return filled
 

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import math
 import socket
 import subprocess
 
@@ -276,10 +277,6 @@ def test_options_is_for_web_pages(server, session):
             '{"inputs": [1.0, [2.0]]}',
             "Encountered list at unexpected level: 1 expected < 1",
         ),
-        (
-            '{"inputs": 16777217}',
-            "Cannot convert JSON value: 16777217 to float without loss of precision.",
-        ),
     ],
 )
 def test_wrong_bodies_are_invalid_arguments(post, body, error):
@@ -303,6 +300,11 @@ def test_errors_of_the_body_come_before_a_missing_model(post):
     ("dtype", "sent", "returned"),
     [
         ("float32", "[1, 2.5, -3e-5]", [1.0, 2.5, -3e-05]),
+        # Sources of the next four: json_tensor_test.cc, MixedInputForFloatTensor and others.
+        ("float32", "[16777216, 1435774380]", [16777216.0, 1435774340.0]),
+        ("float32", "[1e39, -1.7976931348623157e308]", [math.inf, -math.inf]),
+        ("float32", "[Inf, -Inf]", [math.inf, -math.inf]),
+        ("float64", "[9007199254740993]", [9007199254740992.0]),
         ("float64", "[1, 0.1]", [1.0, 0.1]),
         ("int8", "[300]", [44]),
         ("int16", "[-5]", [-5]),
@@ -314,6 +316,8 @@ def test_errors_of_the_body_come_before_a_missing_model(post):
         ("bool", "[true, false]", [True, False]),
         ("string", '["a", {"b64": "aGk="}]', ["a", "hi"]),
         ("string", '{"b64": "aGk="}', "hi"),
+        ("string", '{"b64": "aG\\nk="}', "hi"),  # as `base64` without -w0 prints
+        ("string", '{"b64": "aG k"}', "hi"),
         ("float32", "[]", []),
         ("float32", "[[], []]", [[], []]),
     ],
@@ -334,11 +338,26 @@ def test_values_of_each_dtype_come_back(echo, dtype, sent, returned):
         ("float32", "[null]", "JSON Value: null Type: Null is not of expected type: float"),
         ("float32", '[{"b64": "aGk="}]', "Type: Object is not of expected type: float"),
         ("string", '[{"b64": "?"}]', "Unable to base64 decode"),
+        ("string", '[{"b64": "aGk=="}]', "Unable to base64 decode"),
+        ("string", '[{"b64": "aGk=", "b64": "aGk="}]', "not formatted correctly for base64"),
+        ("float32", "[1e400]", "JSON Parse error: Number too big to be stored in double."),
         ("string", '[{"b64": 1}]', "not formatted correctly for base64 data"),
     ],
 )
 def test_values_of_another_type_are_refused(echo, dtype, sent, error):
     assert error in echo(dtype, sent)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [2.0], "instances": [4.0]}',
+        b'\xef\xbb\xbf{"instances": [2.0]}',
+        b'{"instances": [2.0]}\0',
+    ],
+)
+def test_json_is_read_as_rapidjson_reads_it(post, body):
+    assert post(PREDICT, body) == (200, {"predictions": [3.0]})
 
 
 def test_half_precision_has_no_json(post):

@@ -1,0 +1,202 @@
+"""What a client can make the server keep or compute is in proportion to what it sends."""
+
+import io
+import itertools
+import json
+import time
+
+import grpc
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from tensorflow.core.framework import types_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from serving.model_server import metrics, pixels, servable, tensors
+from serving.model_server.status import MAX_REST_MESSAGE, ServingError, cut_for_grpc
+from tests.serving import saved_models
+
+PREDICT = "/v1/models/half_plus_two:predict"
+CLASSIFY = "/v1/models/half_plus_two:classify"
+
+
+def refused(server, body, path: str = PREDICT) -> str:
+    """Returns the error of a request that is the client's fault."""
+    reply = requests.post(server.rest_url + path, data=body, timeout=30)
+    assert reply.status_code == 400, reply.text[:500]
+    return reply.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": "' + "a" * 2**20 + '"}',
+        '{"signature_name": "' + "a" * 2**20 + '", "instances": [1.0]}',
+        '{"instances": [{"' + "a" * 2**20 + '": 1.0}]}',
+        '{"a": ' + "[" * 900 + "]" * 900 + "}",
+        '{"instances": {"a": [' + ("[" * 200 + "]" * 200 + ",") * 50 + "1]}}",
+    ],
+    ids=["value", "signature", "name", "nested", "many nested"],
+)
+def test_errors_have_a_limit(server, only_ours, body):
+    assert len(refused(server, body)) < MAX_REST_MESSAGE + 100
+
+
+def test_grpc_errors_are_cut_at_a_kilobyte():
+    """Source: grpc_status_util.cc, kErrorMessageLimit."""
+    assert cut_for_grpc("a" * 1024) == "a" * 1024
+    assert cut_for_grpc("a" * 1025) == "a" * 1024 + "...TRUNCATED"
+    assert len(cut_for_grpc("ä" * 1025).encode()) <= 1024 + len("...TRUNCATED")
+
+
+def test_broken_json_is_refused_in_time_that_grows_with_its_length(server, only_ours):
+    start = time.monotonic()
+    assert "at offset: 20000015" in refused(server, '{"instances": [' + "1," * 10_000_000)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"/v1/models/half_plus_two/versions/{'9' * 5000}:predict", b'{"instances": [1.0]}'),
+        (PREDICT, b'{"instances": [' + b"[" * 40 + b"1.0" + b"]" * 40 + b"]}"),
+        (PREDICT, b'{"inputs": ' + b"[" * 33 + b"1.0" + b"]" * 33 + b"}"),
+        (PREDICT, b'{"instances": [1.0, ' + b"9" * 5000 + b"]}"),
+        (PREDICT, b'{"instances": ["\\ud800"]}'),
+        (CLASSIFY, b'{"examples": [{"\xff": "\xff"}]}'),
+        (CLASSIFY, b'{"examples": [{"\xff": [1, "\xff"]}]}'),
+        (CLASSIFY, b'{"examples": [{"x": ["\\ud800"]}]}'),
+        (CLASSIFY, b'{"signature_name": "\xff", "examples": [{"x": 1.0}]}'),
+    ],
+    ids=range(9),
+)
+def test_faults_of_the_client_are_no_internal_errors(server, only_ours, path, body):
+    assert refused(server, body, path)
+
+
+def test_a_message_that_cannot_be_read_is_the_client_s_fault(server, channel, only_ours):
+    for method in ("Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"):
+        call = channel.unary_unary(f"/tensorflow.serving.PredictionService/{method}")
+        for body in (b"\xff", b"\x0a\x05\x0a\x03\xff\xfe\xfd"):  # a name that is no UTF-8
+            with pytest.raises(grpc.RpcError) as error:
+                call(body, timeout=10)
+            assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def tensor(dtype: int, shape: list[int], **values) -> predict_pb2.PredictRequest:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = saved_models.COLOURS
+    proto = request.inputs["images"]
+    proto.dtype = dtype
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    for field, some in values.items():
+        getattr(proto, field).extend(some)
+    return request
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        tensor(types_pb2.DT_UINT8, [20_000, 32, 32, 3], int_val=[1]),
+        tensor(types_pb2.DT_UINT8, [20_000, 32, 32, 3]),
+        tensor(types_pb2.DT_UINT8, [2**30, 0, 32, 3]),
+        tensor(types_pb2.DT_STRING, [10_000], string_val=[b"a" * 3072]),
+        tensor(types_pb2.DT_FLOAT, [1] * 40, float_val=[1.0]),
+    ],
+    ids=["one value", "no value", "empty rows", "one string", "dimensions"],
+)
+def test_a_small_request_does_not_declare_a_large_tensor(
+    prediction_service, only_ours, request_
+):
+    with pytest.raises(grpc.RpcError) as error:
+        prediction_service.Predict(request_, timeout=10)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert error.value.details() == "tensor parsing error: images"
+
+
+def test_missing_values_of_a_small_tensor_repeat_the_last_one():
+    """Source: tensor.cc in TensorFlow, FromProtoField."""
+    request = tensor(types_pb2.DT_UINT8, [2, 3], int_val=[1, 2])
+    assert tensors.to_array(request.inputs["images"]).tolist() == [[1, 2, 2], [2, 2, 2]]
+
+
+def encoded(size: tuple[int, int], kind: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("1" if kind == "PNG" else "L", size).save(file, kind)
+    return file.getvalue()
+
+
+def test_ten_huge_pictures_are_refused_before_they_are_decoded(prediction_service, only_ours):
+    png = encoded((20_000, 20_000), "PNG")
+    assert len(png) < 100_000
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = saved_models.COLOURS
+    request.model_spec.signature_name = "predict_image_bytes"
+    images = request.inputs["image_bytes"]
+    images.dtype = types_pb2.DT_STRING
+    images.tensor_shape.dim.add(size=10)
+    images.string_val.extend([png] * 10)
+    start = time.monotonic()
+    with pytest.raises(grpc.RpcError) as error:
+        prediction_service.Predict(request, timeout=20)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "The images have 4,000,000,000 pixels" in error.value.details()
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_pixels_are_counted_without_decoding(kind):
+    assert pixels.declared_pixels(encoded((300, 200), kind)) == 60_000
+    assert pixels.declared_pixels(encoded((300, 200), kind)[:12]) == 0
+
+
+def test_pictures_inside_of_examples_count_too():
+    record = b"\x0a\x05image" + encoded((9000, 9000), "PNG")
+    with pytest.raises(ServingError, match="81,000,000 pixels"):
+        pixels.check_images([np.array([record], object)])
+
+
+def test_a_photograph_passes():
+    pixels.check_images([np.array([encoded((4000, 3000), "JPEG")] * 1, object)])
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG")
+    pixels.check_images([np.array([file.getvalue()] * 8, object)])
+
+
+def test_latest_used_combinations_of_outputs_stay_ready(tmp_path, monkeypatch):
+    monkeypatch.setattr(servable, "MAX_CALLABLES", 3)
+    saved_models.write_half_plus(tmp_path / "1", 2.0)
+    model = servable.Servable(tmp_path / "1", "m", 1)
+    feeds = {"x:0": np.float32([[1]])}
+    combinations = [("y:0",), ("y2:0",), ("half:0",), ("y:0", "y2:0"), ("plus:0",)]
+    for fetches in itertools.islice(itertools.cycle(combinations), 20):
+        model.run(feeds, fetches)
+        assert model.run(feeds, fetches)[fetches[0]] is not None
+        assert len(model._callables) <= 3
+    latest = next(reversed(model._callables))
+    assert latest == (("x:0",), combinations[-1], None)
+    model.close()
+
+
+def test_metrics_count_names_nobody_serves_together():
+    counted = metrics.Metrics()
+    counted.is_served = lambda name: name == "served"
+    for i in range(5000):
+        with counted.request(f"{i:04}" * 1000, "predict", "REST"):
+            pass
+        counted.mlmd.set(1, "served", str(i), "id")
+    with counted.request("served", "predict", "REST"):
+        pass
+    page = counted.page()
+    assert 'request_count{model_name="served",status="OK"} 1' in page
+    assert f'request_count{{model_name="(other)",status="OK"}} {5000 - 100}' in page
+    assert len(page) < 2**21
+
+
+def test_strings_among_numbers_make_no_large_array(server, only_ours):
+    """NumPy gives every element of an array of strings the length of the longest."""
+    values = json.dumps({"instances": [1.0] * 200_000 + ["a" * 100_000]})
+    assert "is not of expected type: float" in refused(server, values)
