@@ -16,7 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from components.cifar_format import CIFAR10, IMAGE_SIZE, TRAIN_FILES
+from data_sources.cifar_format import CIFAR10, IMAGE_SIZE, TRAIN_FILES
 
 CROP_SIZE = 24
 BATCH_SIZE = 128

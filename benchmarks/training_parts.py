@@ -42,8 +42,8 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     from tensorflow_transform import impl_helper
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-    from components.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
     from components.example_gen import write_shard
+    from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
     from trainer_module import preprocessing
 
     splits = {features.TRAIN_SPLIT: TRAIN_FILES, features.EVAL_SPLIT: EVAL_FILES}

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components import dataset
+from data_sources import dataset
 from kubeflow.parameters import RunParameters, config_of
 from pipeline_def import imports
 from pipeline_def.config import PipelineConfig

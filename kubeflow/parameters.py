@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
-from components import dataset
-from components.batch_files import OFFICIAL
+from data_sources import dataset
+from data_sources.batch_files import OFFICIAL
 from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
 
 SAMPLE = "sample"

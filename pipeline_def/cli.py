@@ -90,7 +90,7 @@ def fetch(source: str, data_dir: str) -> None:
 
     A broken download goes on where it broke. A second fetch waits for the first.
     """
-    from components import dataset
+    from data_sources import dataset
 
     dataset.fetch(Path(data_dir), source, release=dataset.OFFICIAL)
 
@@ -102,7 +102,7 @@ def verify(directory: str) -> None:
 
     Expected is the folder's own SHA256SUMS, and where there is none the official files.
     """
-    from components import batch_files
+    from data_sources import batch_files
 
     path = Path(directory)
     if not path.is_dir():

@@ -15,8 +15,9 @@ from typing import Any
 
 import filelock
 
-from components import dataset, model_registry
+from components import model_registry
 from components.progress import duration
+from data_sources import dataset
 from pipeline_def import imports
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet

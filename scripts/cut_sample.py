@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.cifar_format import BATCH_FILES, CIFAR10
+from data_sources.cifar_format import BATCH_FILES, CIFAR10
 
 RECORDS_PER_CLASS = 20
 SAMPLE_DIR = Path(__file__).parents[1] / "data" / "sample"

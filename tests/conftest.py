@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.cifar_format import BATCH_FILES
+from data_sources.cifar_format import BATCH_FILES
 
 # One colour per class, none of them grey: red, green, blue from 0 to 240.
 CLASS_COLOURS = (

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from benchmarks.pipeline import DATA_STAGES
 from benchmarks.process import measure
-from components.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, decode_records
-from components.dataset import SAMPLE_DIR
 from components.example_gen import write_shard
+from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, decode_records
+from data_sources.dataset import SAMPLE_DIR
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
-from components import cifar_format
 from components.example_gen import CifarExampleGen, Executor
+from data_sources import cifar_format
 
 
 def generate(

@@ -9,7 +9,7 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from components.dataset import SAMPLE_DIR
+from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.cli import main
 
 CIFAR = Path(sys.executable).with_name("cifar")

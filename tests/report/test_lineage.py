@@ -8,8 +8,8 @@ import pytest
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
-from components.cifar_format import BATCH_FILES
-from components.dataset import SAMPLE_DIR
+from data_sources.cifar_format import BATCH_FILES
+from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.code_version import code_version
 from report import lineage
 from tests.report.conftest import cifar

@@ -8,7 +8,7 @@ import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from benchmarks import training_parts
-from components import dataset
+from data_sources import dataset
 from pipeline_def.config import COMPUTE_DTYPES, QUICK, PipelineConfig
 from trainer_module import features, run
 

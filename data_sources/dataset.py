@@ -3,19 +3,12 @@
 import shutil
 from pathlib import Path
 
-from components.archive import unpack
-from components.batch_files import (
-    OFFICIAL,
-    SUMS_FILE,
-    Dataset,
-    Release,
-    read_dataset,
-    verify,
-)
-from components.download import SourceError, download, file_digest
-from components.npm_package import pack, rebuild_batches
 from components.progress import Progress
-from components.work_folder import install, sole_writer
+from data_sources.archive import unpack
+from data_sources.batch_files import OFFICIAL, SUMS_FILE, Dataset, Release, read_dataset, verify
+from data_sources.download import SourceError, download, file_digest
+from data_sources.npm_package import pack, rebuild_batches
+from data_sources.work_folder import install, sole_writer
 
 SAMPLE_DIR = Path(__file__).parents[1] / "data" / "sample"
 OFFICIAL_FOLDER = "cifar-10-batches-bin"  # in the archive

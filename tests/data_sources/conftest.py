@@ -17,9 +17,9 @@ import pytest
 import rich.console
 from PIL import Image
 
-from components.batch_files import Release
-from components.cifar_format import BATCH_FILES, TRAIN_FILES
 from components.progress import Progress
+from data_sources.batch_files import Release
+from data_sources.cifar_format import BATCH_FILES, TRAIN_FILES
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from components.cifar_format import BATCH_FILES
 from components.progress import Progress
+from data_sources.cifar_format import BATCH_FILES
 
 GZIP_MAGIC = b"\x1f\x8b"
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from components.download import SourceError, download
+from data_sources.download import SourceError, download
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from components.cifar_format import (
+from components.progress import Progress
+from data_sources.cifar_format import (
     BATCH_FILES,
     CHANNELS,
     EVAL_FILES,
@@ -24,8 +25,7 @@ from components.cifar_format import (
     IMAGE_SIZE,
     TRAIN_FILES,
 )
-from components.download import SourceError, file_digest
-from components.progress import Progress
+from data_sources.download import SourceError, file_digest
 
 # The names in the package, misspelt there.
 LABEL_FILES = {"train_lables.json": TRAIN_FILES, "test_lables.json": EVAL_FILES}

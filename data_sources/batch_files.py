@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.cifar_format import BATCH_FILES, CIFAR10, check_labels, check_length
+from data_sources.cifar_format import BATCH_FILES, CIFAR10, check_labels, check_length
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
 READERS = 2  # threads, each with a file of 31 MB; hashing lets go of the interpreter lock

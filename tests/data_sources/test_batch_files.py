@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from components.batch_files import OFFICIAL, read_dataset, verify
-from components.cifar_format import BATCH_FILES
+from data_sources.batch_files import OFFICIAL, read_dataset, verify
+from data_sources.cifar_format import BATCH_FILES
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.download import SourceError
-from components.npm_package import pack, rebuild_batches
+from data_sources.download import SourceError
+from data_sources.npm_package import pack, rebuild_batches
 
 TRAIN_LABELS = [3, 1, 4, 1, 5]
 

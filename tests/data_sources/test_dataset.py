@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
-from components.batch_files import read_dataset
-from components.cifar_format import BATCH_FILES, CIFAR10, decode_records
-from components.dataset import SAMPLE_DIR, fetch, locate
-from components.download import SourceError
+from data_sources.batch_files import read_dataset
+from data_sources.cifar_format import BATCH_FILES, CIFAR10, decode_records
+from data_sources.dataset import SAMPLE_DIR, fetch, locate
+from data_sources.download import SourceError
 
 NOBODY = "http://127.0.0.1:1/cifar-10-binary.tar.gz"  # refuses connections
 
@@ -280,6 +280,6 @@ def test_sample_begins_as_the_official_files_do(said, tmp_path):
 def test_damaged_sample_is_not_used(monkeypatch, said, tmp_path):
     sample = shutil.copytree(SAMPLE_DIR, tmp_path / "sample")
     (sample / "data_batch_1.bin").write_bytes((sample / "test_batch.bin").read_bytes())
-    monkeypatch.setattr("components.dataset.SAMPLE_DIR", sample)
+    monkeypatch.setattr("data_sources.dataset.SAMPLE_DIR", sample)
     with pytest.raises(ValueError, match=r"is damaged: data_batch_1\.bin has SHA-256"):
         locate("sample", tmp_path / "cifar10", said)

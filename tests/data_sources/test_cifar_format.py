@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from components.cifar_format import CIFAR10, CIFAR100_COARSE, CIFAR100_FINE, decode_records
+from data_sources.cifar_format import CIFAR10, CIFAR100_COARSE, CIFAR100_FINE, decode_records
 
 
 def record(*labels: int, pixels: bytes = bytes(3072)) -> bytes:
