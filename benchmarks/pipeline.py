@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.process import Measurement, measure
 from benchmarks.targets import Target, conclude, target_line
-from components.progress import Progress
+from contract.progress import Progress
 from data_sources import dataset
 from data_sources.cifar_format import BATCH_FILES, CIFAR10
 from pipeline_def.config import PRESETS, PipelineConfig

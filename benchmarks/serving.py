@@ -22,11 +22,12 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks import malformed
 from benchmarks.targets import Target, conclude
+from contract import features
 from pipeline_def.config import PipelineConfig
 from serving.model_server import storage
 from serving.model_server.process import ServerProcess
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
-from trainer_module import features, model, preprocessing
+from trainer_module import model, preprocessing
 
 MODEL = "cifar10"
 METHOD = "/tensorflow.serving.PredictionService/Predict"

@@ -19,7 +19,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
 from components.evaluator import eval_config
-from trainer_module import features
+from contract import features
 
 PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
 STAGES_FILE = "stages.json"  # seconds by stage

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.pipeline import GIB
 from benchmarks.process import measure
 from benchmarks.targets import Target, conclude, target_line
-from components.progress import Progress
+from contract.progress import Progress
 from data_sources import dataset
 from pipeline_def.config import PipelineConfig
 

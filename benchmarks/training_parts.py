@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
+from contract import features
 from pipeline_def.config import QUICK, REFERENCE
-from trainer_module import features, inputs
+from trainer_module import inputs
 
 TRANSFORM_DIR = "transform"
 BATCH_SIZE = REFERENCE.batch_size

@@ -7,7 +7,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 
 from components.evaluator import ACCURACY, CROSS_ENTROPY, TOP_3
-from trainer_module import features
+from contract import features
 
 # The names TFMA gives the models of an unnamed spec: the candidate's depends on whether
 # there is a baseline.

@@ -18,8 +18,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from components import progress
-from trainer_module import features, inputs
+from contract import features, progress
+from trainer_module import inputs
 
 log = logging.getLogger("cifar.evaluator")
 

@@ -25,9 +25,8 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components import progress
+from contract import features, progress
 from data_sources import cifar_format
-from trainer_module import features
 
 log = logging.getLogger("cifar.example_gen")
 

@@ -25,8 +25,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+from contract import features
 from serving.model_server.process import ServerProcess
-from trainer_module import features
 
 log = logging.getLogger("cifar.serving_check")
 

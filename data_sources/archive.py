@@ -6,7 +6,7 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from components.progress import Progress
+from contract.progress import Progress
 from data_sources.cifar_format import BATCH_FILES
 
 GZIP_MAGIC = b"\x1f\x8b"

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from components.progress import Progress
+from contract.progress import Progress
 from data_sources.archive import unpack
 from data_sources.batch_files import OFFICIAL, SUMS_FILE, Dataset, Release, read_dataset, verify
 from data_sources.download import SourceError, download, file_digest

@@ -7,7 +7,7 @@ from pathlib import Path
 import requests
 import urllib3
 
-from components.progress import Progress
+from contract.progress import Progress
 
 CONNECT_SECONDS = 5  # so that a closed network is noticed soon
 READ_SECONDS = 30

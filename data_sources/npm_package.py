@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from components.progress import Progress
+from contract.progress import Progress
 from data_sources.cifar_format import (
     BATCH_FILES,
     CHANNELS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import filelock
 
-from components.progress import Progress
+from contract.progress import Progress
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline_def import imports
+from contract import imports
 from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS
 

@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from contract import imports
 from data_sources import dataset
 from kubeflow.parameters import RunParameters, config_of
-from pipeline_def import imports
 from pipeline_def.config import PipelineConfig
 
 with imports.uncollected():

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components import evaluation
+from contract import features
 from report.run_report import PAGE_FILE
-from trainer_module import features
 
 UI_OUTPUTS = {
     "Evaluator": {

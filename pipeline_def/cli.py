@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from contract import imports
 from kubeflow.commands import kubeflow
-from pipeline_def import imports
 from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
 from report.commands import board, lineage, list_runs, report, status

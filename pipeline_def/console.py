@@ -16,7 +16,7 @@ import rich.progress
 import rich.progress_bar
 import rich.text
 
-from components.progress import SECONDS_BETWEEN_LINES, duration
+from contract.progress import SECONDS_BETWEEN_LINES, duration
 
 NAME_WIDTH = 18
 BAR_WIDTH = 16

@@ -16,9 +16,9 @@ from typing import Any
 import filelock
 
 from components import model_registry
-from components.progress import duration
+from contract import imports
+from contract.progress import duration
 from data_sources import dataset
-from pipeline_def import imports
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from report import run_report, runs
@@ -90,7 +90,8 @@ def run_stages(
     with console.stage("import TFX"), imports.uncollected():
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
-        from pipeline_def import launch, metadata, pipeline, results
+        from contract import metadata
+        from pipeline_def import launch, pipeline, results
 
     connection = metadata.connection_to(config)
     launch.forget_missing_pushes(connection)

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from components import evaluation
 from components.serving_check import REPORT_FILE as SERVING_CHECK_FILE
+from contract import features
 from report import data, model, pictures, predictions, training
 from report.page import NO_FACTS
-from trainer_module import features
 
 
 @dataclasses.dataclass(frozen=True)

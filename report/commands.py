@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipeline_def import imports
+from contract import imports
 from pipeline_def.command_help import examples
 from pipeline_def.config import PipelineConfig
 
@@ -119,7 +119,7 @@ def lineage(
     version: str, output: Path, metadata_url: str, dot: bool, json_output: bool
 ) -> None:
     """Show where a pushed VERSION comes from, back to the batch files and the code."""
-    from pipeline_def import metadata
+    from contract import metadata
     from report import lineage as report_lineage
 
     if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():

@@ -10,8 +10,9 @@ from PIL import Image
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from components import example_validator
+from contract import features
 from report import pictures
-from trainer_module import features, inputs
+from trainer_module import inputs
 
 SAMPLES_PER_CLASS = 8
 _PARSE_BATCH = 1_000

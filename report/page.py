@@ -7,12 +7,12 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from components.progress import duration
+from contract import features
+from contract.progress import duration
 from report import lineage
 from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
 from report.runs import Record
 from report.stages import stage_list
-from trainer_module import features
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trainer_module import features
+from contract import features
 
 # Matplotlib draws in colours of its own kind; each stands for one of page.css.
 INK = "#010101"

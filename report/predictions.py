@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from contract import features
 from report import pictures
 from report.data import Split
-from trainer_module import features
 
 CONFIDENCE_BINS = 10
 MISTAKES = 24

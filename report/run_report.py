@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline_def import metadata
+from contract import metadata
 from pipeline_def.config import PipelineConfig
 from report import lineage, page
 from report.runs import Record

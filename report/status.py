@@ -9,7 +9,7 @@ from typing import Any
 import filelock
 
 from components import model_registry
-from components.progress import duration
+from contract.progress import duration
 from report import runs
 from report.stages import stage_list
 

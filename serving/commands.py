@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline_def import imports
+from contract import imports
 from pipeline_def.command_help import examples
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}

@@ -9,11 +9,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from contract.features import CLASS_NAMES
 from data_sources import cifar_format
 from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.config import PipelineConfig
 from serving.client import Client, Prediction
-from trainer_module.features import CLASS_NAMES
 
 DATA_DIR = Path(PipelineConfig().data_dir)
 

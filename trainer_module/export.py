@@ -10,7 +10,8 @@ from tensorflow.compat import v1
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
-from trainer_module import features, preprocessing
+from contract import features
+from trainer_module import preprocessing
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 WARMUP_BATCH_SIZES = (1, 8, 32)

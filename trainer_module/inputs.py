@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from contract import features
 from pipeline_def.config import PipelineConfig
-from trainer_module import features, preprocessing
+from trainer_module import preprocessing
 
 EVAL_BATCH_SIZE = 500
 _READ_BATCH_SIZE = 1_000

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
+from contract.features import CLASS_NAMES, NUM_CLASSES, STANDARDIZED_IMAGE
 from pipeline_def.config import PipelineConfig
-from trainer_module.features import CLASS_NAMES, NUM_CLASSES, STANDARDIZED_IMAGE
 
 LOSS_AVERAGE_DECAY = 0.9
 # Gradients below 6e-8 vanish in float16: scaled up on the way back, scaled down for the update.

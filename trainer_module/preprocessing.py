@@ -6,7 +6,7 @@ training calls the same `standardize` after its random crops and flips.
 
 import tensorflow as tf
 
-from trainer_module import features
+from contract import features
 
 _MARGIN = (features.IMAGE_SIZE - features.CROP_SIZE) // 2
 IMAGE_SHAPE = (features.IMAGE_SIZE, features.IMAGE_SIZE, features.CHANNELS)

@@ -14,8 +14,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from contract import features
 from pipeline_def.config import PipelineConfig
-from trainer_module import export, features, hooks, inputs, model, preprocessing
+from trainer_module import export, hooks, inputs, model, preprocessing
 
 logger = logging.getLogger("cifar.train")
 

@@ -17,7 +17,7 @@ import pytest
 import rich.console
 from PIL import Image
 
-from components.progress import Progress
+from contract.progress import Progress
 from data_sources.batch_files import Release
 from data_sources.cifar_format import BATCH_FILES, TRAIN_FILES
 

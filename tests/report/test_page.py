@@ -5,7 +5,7 @@ import re
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from components.progress import duration
+from contract.progress import duration
 from pipeline_def.code_version import ROOT
 from tests.report.browser import chromium, needs_chromium, opened
 

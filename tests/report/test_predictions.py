@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from contract.features import CLASS_NAMES
 from report import predictions
 from report.data import Split
-from trainer_module.features import CLASS_NAMES
 
 CAT, DOG, SHIP = 3, 5, 8
 

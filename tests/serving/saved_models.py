@@ -10,8 +10,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from contract.features import CLASS_NAMES
 from tests.conftest import CLASS_COLOURS
-from trainer_module.features import CLASS_NAMES
 
 v1 = tf.compat.v1
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.features import CLASS_NAMES
 from serving import predict
 from serving.client import GrpcClient, PredictionError, RestClient
 from tests.conftest import CLASS_COLOURS
-from trainer_module.features import CLASS_NAMES
 
 
 @pytest.fixture(params=["rest", "grpc"])

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.features import CLASS_NAMES
 from serving.client import Prediction
 from serving.sample_predictions import ask, draw, show, write_picture
-from trainer_module.features import CLASS_NAMES
 
 
 class MeanColourClient:

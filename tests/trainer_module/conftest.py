@@ -11,9 +11,10 @@ from tensorflow_transform import impl_helper
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from contract import features
 from data_sources.cifar_format import EVAL_FILES, TRAIN_FILES, decode_records
 from pipeline_def.config import SMOKE, PipelineConfig
-from trainer_module import features, preprocessing, run
+from trainer_module import preprocessing, run
 
 # Long enough to see checkpoints, summaries and evaluations on the way.
 TINY = dataclasses.replace(

@@ -8,9 +8,10 @@ import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from benchmarks import training_parts
+from contract import features
 from data_sources import dataset
 from pipeline_def.config import COMPUTE_DTYPES, QUICK, PipelineConfig
-from trainer_module import features, run
+from trainer_module import run
 
 STEPS = 1_000
 

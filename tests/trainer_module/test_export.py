@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from contract import features
 from tests.trainer_module import reference_network
-from trainer_module import export, features, inputs
+from trainer_module import export, inputs
 
 
 @pytest.fixture(scope="module")

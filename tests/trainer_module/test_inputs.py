@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from contract import features
 from pipeline_def.config import REFERENCE
-from trainer_module import features, inputs, preprocessing
+from trainer_module import inputs, preprocessing
 
 PLAIN = dataclasses.replace(
     REFERENCE,

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.compat import v1
 
+from contract import features
 from pipeline_def.config import QUICK, REFERENCE, PipelineConfig
 from tests.trainer_module import reference_network
-from trainer_module import features, model
+from trainer_module import model
 
 # Convolutions start from 1e-4 in the classic recipe, too small to make an error visible.
 CONFIG = dataclasses.replace(REFERENCE, conv_stddev=5e-2, batch_size=4, learning_rate=0.1)

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from contract import features
 from tests.trainer_module.conftest import serialize
-from trainer_module import features, inputs, preprocessing, run
+from trainer_module import inputs, preprocessing, run
 
 
 def random_images(count: int) -> np.ndarray:

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from contract import features
 from tests.trainer_module.conftest import TINY, write_transform_graph
-from trainer_module import features, hooks, inputs, preprocessing, run
+from trainer_module import hooks, inputs, preprocessing, run
 
 
 def read_weights(checkpoint_dir: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from pipeline_def import imports
+from contract import imports
 
 
 def test_collection_waits_for_the_imports_and_then_leaves_them_alone():

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 from ml_metadata.metadata_store import metadata_store
 
+from contract.metadata import connection_to
 from pipeline_def.config import REFERENCE
-from pipeline_def.metadata import connection_to
 
 
 def connection(url: str):

@@ -1,0 +1,1 @@
+"""What every stage agrees on: names, files, formats, and where metadata are."""
