@@ -41,7 +41,7 @@ check: install  ## lint, format, declared against imported packages, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
-	@$(BIN)/mypy components contract data_sources pipeline_def report serving trainer_module
+	@$(BIN)/mypy cli components contract data_sources pipeline_def report serving trainer_module
 
 lock:  ## both locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	$(COMPILE) -o requirements.lock $(ARGS)

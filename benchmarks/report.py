@@ -9,10 +9,10 @@ from typing import Any
 from benchmarks.pipeline import CIFAR, describe, measure_ours
 from benchmarks.process import measure
 from benchmarks.targets import Target, conclude, target_line
+from contract.files import PAGE_FILE
 from contract.progress import Progress
 from data_sources import dataset
 from pipeline_def.config import PipelineConfig
-from report.run_report import PAGE_FILE
 
 MAX_SECONDS = 10
 MAX_MEGABYTES = 2

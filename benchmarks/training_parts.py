@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from contract import features
+from contract import example_files, features
 from pipeline_def.config import QUICK, REFERENCE
 from trainer_module import inputs
 
@@ -126,8 +126,8 @@ class LineTimes(logging.Handler):
 
 def input_alone(folder: str) -> dict[str, Any]:
     """Returns how fast the input pipeline is when nothing waits for it."""
-    files = inputs.find_files([f"{folder}/{features.TRAIN_SPLIT}/*"])
-    count = inputs.count_examples(files)
+    files = example_files.find([f"{folder}/{features.TRAIN_SPLIT}/*"])
+    count = example_files.count(files)
     batches = iter(inputs.train_dataset(files, count, REFERENCE, 0))
     for _ in range(20):
         next(batches)

@@ -1,1 +1,1 @@
-"""Batches → examples, and the gates between the stages."""
+"""The TFX nodes of the pipeline."""

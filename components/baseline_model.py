@@ -15,7 +15,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components import model_registry
+from serving import model_registry
 
 log = logging.getLogger("cifar.baseline_model")
 

@@ -18,14 +18,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from contract import features, progress
-from trainer_module import inputs
+from contract import example_files, features, progress
+from contract.metrics import ACCURACY, CROSS_ENTROPY, TOP_3
 
 log = logging.getLogger("cifar.evaluator")
-
-ACCURACY = "sparse_categorical_accuracy"
-CROSS_ENTROPY = "sparse_categorical_crossentropy"
-TOP_3 = "top_3_accuracy"
 
 
 class Executor(stock_executor.Executor):
@@ -41,9 +37,9 @@ class Executor(stock_executor.Executor):
         key = standard_component_specs.BASELINE_MODEL_KEY
         if input_dict.get(key) and not holds_model(input_dict[key]):
             input_dict = {name: value for name, value in input_dict.items() if name != key}
-        examples = input_dict[standard_component_specs.EXAMPLES_KEY]
-        files = artifact_utils.get_split_uris(examples, features.EVAL_SPLIT)
-        total = inputs.count_examples(inputs.find_files([f"{uri}/*" for uri in files]))
+        artifacts = input_dict[standard_component_specs.EXAMPLES_KEY]
+        files = artifact_utils.get_split_uris(artifacts, features.EVAL_SPLIT)
+        total = example_files.count(example_files.find([f"{uri}/*" for uri in files]))
         progress.announce(log, total, "images")
         super().Do(input_dict, output_dict, exec_properties)
 

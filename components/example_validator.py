@@ -15,6 +15,8 @@ from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from report.anomalies import describe_anomalies
+
 
 class Executor(stock_executor.Executor):
     """Validates the statistics, then stops the run at any anomaly."""
@@ -52,17 +54,6 @@ class ExampleValidator(StockExampleValidator):
     """Compares statistics with the schema and stops the run at any anomaly."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-
-def describe_anomalies(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """Returns one line for each anomaly of a split, features in name order."""
-    lines = [
-        f"{split}: {feature}: {info.description}"
-        for feature, info in sorted(anomalies.anomaly_info.items())
-    ]
-    if anomalies.HasField("dataset_anomaly_info"):
-        lines.append(f"{split}: {anomalies.dataset_anomaly_info.description}")
-    return lines
 
 
 def _read_anomalies(

@@ -22,7 +22,7 @@ from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 
-from components import model_registry
+from serving import model_registry
 
 log = logging.getLogger("cifar.pusher")
 

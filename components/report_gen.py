@@ -16,8 +16,8 @@ from tfx.types.experimental import simple_artifacts
 from tfx.utils import path_utils
 
 from components import baseline_model
+from contract.files import FACTS_FILE, PAGE_FILE
 from report import collect, page
-from report.run_report import FACTS_FILE, PAGE_FILE
 
 log = logging.getLogger("cifar.report_gen")
 

@@ -26,6 +26,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from contract import features
+from contract.files import PREDICTIONS_FILE, SERVING_CHECK_FILE
 from serving.model_server.process import ServerProcess
 
 log = logging.getLogger("cifar.serving_check")
@@ -33,8 +34,6 @@ log = logging.getLogger("cifar.serving_check")
 MODEL_NAME = "candidate"
 VERSION = "1"
 SIGNATURE = "predict_examples"
-PREDICTIONS_FILE = "eval_predictions.npz"  # written by the Trainer: keys and probabilities
-REPORT_FILE = "serving_check.json"
 BATCH_SIZE = 50
 LATENCY_REQUESTS = 50
 TIMEOUT_SECONDS = 60.0
@@ -105,7 +104,7 @@ class Executor(base_executor.BaseExecutor):
         except RefusedError as refused:
             report = {"verdict": f"NOT BLESSED: {refused}"}
             blessing.set_int_custom_property("blessed", 0)
-        with fileio.open(f"{blessing.uri}/{REPORT_FILE}", "w") as file:
+        with fileio.open(f"{blessing.uri}/{SERVING_CHECK_FILE}", "w") as file:
             file.write(json.dumps(report, indent=2) + "\n")
         log.info("%s", report["verdict"])
 
@@ -147,7 +146,7 @@ class ServingCheck(base_component.BaseComponent):
 
 def read_report(blessing: types.Artifact) -> dict[str, Any]:
     """Returns what the node found: `verdict` in words, and its numbers where it blessed."""
-    with fileio.open(f"{blessing.uri}/{REPORT_FILE}") as file:
+    with fileio.open(f"{blessing.uri}/{SERVING_CHECK_FILE}") as file:
         return json.loads(file.read())
 
 

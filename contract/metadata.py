@@ -5,31 +5,32 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as proto
 
-from pipeline_def.config import PipelineConfig
-
 SQLITE_FILE = "metadata.sqlite"
 READWRITE_OPENCREATE = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
 READONLY = proto.SqliteMetadataSourceConfig.READONLY
 
 
-def connection_to(config: PipelineConfig, read_only: bool = False) -> proto.ConnectionConfig:
-    """Returns the metadata store of a config: SQLite in the output folder, or MySQL.
+def connection_to(
+    output_dir: str | Path, metadata_url: str = "", read_only: bool = False
+) -> proto.ConnectionConfig:
+    """Returns the metadata store of a run: SQLite in the output folder, or MySQL.
 
     Args:
-        config: Names the output folder, and the server if there is one.
+        output_dir: The output folder of the run.
+        metadata_url: The server, mysql://…; empty for SQLite.
         read_only: Whether SQLite is only looked at, and may lie in a folder nobody can write.
 
     Raises:
         ValueError: `metadata_url` is no mysql://… with a host and a database.
     """
-    if not config.metadata_url:
-        path = Path(config.output_dir) / SQLITE_FILE
+    if not metadata_url:
+        path = Path(output_dir) / SQLITE_FILE
         sqlite = proto.SqliteMetadataSourceConfig(
             filename_uri=str(path),
             connection_mode=READONLY if read_only else READWRITE_OPENCREATE,
         )
         return proto.ConnectionConfig(sqlite=sqlite)
-    url = urllib.parse.urlsplit(config.metadata_url)
+    url = urllib.parse.urlsplit(metadata_url)
     database = url.path.lstrip("/")
     if url.scheme == "postgresql":
         raise ValueError(

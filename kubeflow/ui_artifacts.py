@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components import evaluation
 from contract import features
-from report.run_report import PAGE_FILE
+from contract.files import PAGE_FILE
+from report import evaluation
 
 UI_OUTPUTS = {
     "Evaluator": {

@@ -1,1 +1,1 @@
-"""The one pipeline definition, its config, its local runner and its command line."""
+"""The one pipeline definition, its config and its local runner."""

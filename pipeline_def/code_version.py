@@ -10,7 +10,14 @@ import hashlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OUR_PACKAGES = ("components", "contract", "data_sources", "trainer_module", "serving", "report")
+OUR_PACKAGES = (
+    "components",
+    "contract",
+    "data_sources",
+    "report",
+    "serving",
+    "trainer_module",
+)
 
 
 def code_version(*modules: str, files: tuple[str, ...] = ()) -> str:

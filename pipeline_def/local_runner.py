@@ -15,14 +15,14 @@ from typing import Any
 
 import filelock
 
-from components import model_registry
 from contract import imports
+from contract.files import PAGE_FILE
 from contract.progress import duration
 from data_sources import dataset
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from report import run_report, runs
-from report.run_report import PAGE_FILE
+from serving import model_registry
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def run_stages(
         from contract import metadata
         from pipeline_def import launch, pipeline, results
 
-    connection = metadata.connection_to(config)
+    connection = metadata.connection_to(config.output_dir, config.metadata_url)
     launch.forget_missing_pushes(connection)
     config = dataclasses.replace(config, baseline_version=choose_baseline(config))
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from tfx import types
 
-from components import baseline_model, evaluation, serving_check
+from components import baseline_model, serving_check
 from pipeline_def.config import PipelineConfig
+from report import evaluation
 
 
 def read_results(

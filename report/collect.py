@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components import evaluation
-from components.serving_check import REPORT_FILE as SERVING_CHECK_FILE
 from contract import features
-from report import data, model, pictures, predictions, training
+from contract.files import SERVING_CHECK_FILE
+from report import data, evaluation, model, pictures, predictions, training
 from report.page import NO_FACTS
 
 

@@ -9,10 +9,9 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from components import example_validator
-from contract import features
+from contract import example_files, features
 from report import pictures
-from trainer_module import inputs
+from report.anomalies import describe_anomalies
 
 SAMPLES_PER_CLASS = 8
 _PARSE_BATCH = 1_000
@@ -40,7 +39,7 @@ def read_split(examples_dir: str, split: str) -> Split:
     Raises:
         FileNotFoundError: There are none.
     """
-    files = inputs.find_files([f"{examples_dir}/Split-{split}/*"])
+    files = example_files.find([f"{examples_dir}/Split-{split}/*"])
     spec = {
         features.IMAGE: tf.io.FixedLenFeature([], tf.string),
         features.LABEL: tf.io.FixedLenFeature([], tf.int64),
@@ -52,7 +51,7 @@ def read_split(examples_dir: str, split: str) -> Split:
         pixels = tf.io.decode_raw(columns[features.IMAGE], tf.uint8)
         return pixels, columns[features.LABEL], columns[features.KEY]
 
-    batches = inputs.read_serialized(files).batch(_PARSE_BATCH).map(parse).as_numpy_iterator()
+    batches = example_files.read(files).batch(_PARSE_BATCH).map(parse).as_numpy_iterator()
     pixels, labels, keys = (np.concatenate(column) for column in zip(*batches, strict=True))
     shape = (-1, features.IMAGE_SIZE, features.IMAGE_SIZE, features.CHANNELS)
     return Split(pixels.reshape(shape), labels, [key.decode() for key in keys])
@@ -119,5 +118,5 @@ def read_anomalies(anomalies_dir: str, splits: Sequence[str]) -> list[str]:
             continue
         with tf.io.gfile.GFile(path, "rb") as file:
             anomalies = anomalies_pb2.Anomalies.FromString(file.read())
-        findings += example_validator.describe_anomalies(split, anomalies)
+        findings += describe_anomalies(split, anomalies)
     return findings

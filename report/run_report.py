@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from contract import metadata
-from pipeline_def.config import PipelineConfig
+from contract.files import FACTS_FILE
 from report import lineage, page
 from report.runs import Record
-
-FACTS_FILE = "report.json"  # what ReportGen writes beside its page
-PAGE_FILE = "report.html"
 
 Facts = dict[str, Any]
 Plots = dict[str, str]
@@ -49,16 +46,14 @@ def lineage_of(record: Record, metadata_url: str = "") -> lineage.Lineage | None
 
     A record holds no password: without `metadata_url`, metadata in MySQL are not asked.
     """
-    config = PipelineConfig(
-        output_dir=record["config"]["output_dir"], metadata_url=metadata_url
-    )
+    output_dir = Path(record["config"]["output_dir"])
     if record["config"]["metadata_url"]:
         can_ask = bool(metadata_url)
     else:
-        can_ask = (Path(config.output_dir) / metadata.SQLITE_FILE).is_file()
+        can_ask = (output_dir / metadata.SQLITE_FILE).is_file()
     if not can_ask or not record.get("pushed_version"):
         return None
-    connection = metadata.connection_to(config, read_only=True)
+    connection = metadata.connection_to(output_dir, metadata_url, read_only=True)
     return lineage.trace(connection, record["pushed_version"])
 
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-RECORD_FILE = "run.json"
+from contract.files import RECORD_FILE
+
 LATEST = "latest"
 
 Record = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 
 import filelock
 
-from components import model_registry
 from contract.progress import duration
 from report import runs
 from report.stages import stage_list
+from serving import model_registry
 
 SERVER_TIMEOUT_SECONDS = 1.0
 

@@ -12,10 +12,7 @@ from rich.table import Table
 from contract.features import CLASS_NAMES
 from data_sources import cifar_format
 from data_sources.dataset import SAMPLE_DIR
-from pipeline_def.config import PipelineConfig
 from serving.client import Client, Prediction
-
-DATA_DIR = Path(PipelineConfig().data_dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Answer:
         return self.prediction.class_name == self.drawn.true_class
 
 
-def draw(count: int, seed: int, data_dir: Path = DATA_DIR) -> list[Drawn]:
+def draw(count: int, seed: int, data_dir: Path) -> list[Drawn]:
     """Returns random images of the test batch, each once, from `data_dir` or the sample.
 
     Raises:

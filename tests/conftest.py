@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from data_sources.cifar_format import BATCH_FILES
+from tests.finished_runs import output, pushed, refused
+
+__all__ = ["output", "pushed", "refused"]  # fixtures of several folders
 
 # One colour per class, none of them grey: red, green, blue from 0 to 240.
 CLASS_COLOURS = (

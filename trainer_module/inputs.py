@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from contract import features
+from contract import example_files, features
 from pipeline_def.config import PipelineConfig
 from trainer_module import preprocessing
 
@@ -21,54 +21,6 @@ _READ_SPEC = {
 }
 
 Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
-
-
-def find_files(patterns: Sequence[str]) -> list[str]:
-    """Returns the files that match, sorted by name.
-
-    Raises:
-        FileNotFoundError: Nothing matches.
-    """
-    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-    if not files:
-        raise FileNotFoundError(
-            f"No examples match {', '.join(patterns)}. CifarExampleGen writes them; run the "
-            "pipeline from its start."
-        )
-    return files
-
-
-def read_serialized(files: Sequence[str]) -> tf.data.Dataset:
-    """Returns the serialized tf.Examples of TFRecord files, in order; `.gz` is unpacked."""
-    compression = "GZIP" if files[0].endswith(".gz") else ""
-    return without_autotune(tf.data.TFRecordDataset(files, compression, buffer_size=1 << 20))
-
-
-def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the dataset without the thread that tunes it: there is nothing to tune.
-
-    That thread sleeps ever longer, and closing a session waited for it: up to 18 s.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-def count_examples(files: Sequence[str]) -> int:
-    """Returns how many examples the files hold. Reads eagerly."""
-    batches = read_serialized(files).batch(_READ_BATCH_SIZE)
-    return sum(int(batch.shape[0]) for batch in batches)
-
-
-def read_first(files: Sequence[str], count: int) -> list[bytes]:
-    """Returns the first serialized tf.Examples, at most `count`. Reads eagerly."""
-    return [serialized.numpy() for serialized in read_serialized(files).take(count)]
-
-
-def keys_of(examples: Sequence[bytes]) -> list[bytes]:
-    """Returns the key of each serialized tf.Example: where it came from."""
-    parsed = (tf.train.Example.FromString(serialized) for serialized in examples)
-    return [example.features.feature[features.KEY].bytes_list.value[0] for example in parsed]
 
 
 def train_dataset(
@@ -105,7 +57,7 @@ def train_dataset(
             deterministic=True,
         ).prefetch(4)
 
-    return without_autotune(_read_all(files, num_examples).flat_map(batches_of))
+    return example_files.without_autotune(_read_all(files, num_examples).flat_map(batches_of))
 
 
 def share(
@@ -236,7 +188,7 @@ def eval_input_fn(
     files: Sequence[str], transform_output: tft.TFTransformOutput
 ) -> Callable[[], Batch]:
     """Returns an input_fn: one pass over the files, in order, through the transform graph."""
-    return lambda: _transform(read_serialized(files), transform_output)
+    return lambda: _transform(example_files.read(files), transform_output)
 
 
 def predict_input_fn(
@@ -265,5 +217,5 @@ def _read_all(files: Sequence[str], num_examples: int) -> tf.data.Dataset:
         raw = tf.io.parse_example(serialized, _READ_SPEC)
         return preprocessing.decode(raw[features.IMAGE]), raw[features.LABEL]
 
-    batches = read_serialized(files).batch(_READ_BATCH_SIZE).map(decode)
+    batches = example_files.read(files).batch(_READ_BATCH_SIZE).map(decode)
     return batches.unbatch().batch(num_examples, drop_remainder=True)

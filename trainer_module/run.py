@@ -14,14 +14,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import features
+from contract import example_files, features
+from contract.files import PREDICTIONS_FILE, TRAINING_FILE
 from pipeline_def.config import PipelineConfig
 from trainer_module import export, hooks, inputs, model, preprocessing
 
 logger = logging.getLogger("cifar.train")
 
-SUMMARY_FILE = "training.json"
-PREDICTIONS_FILE = "eval_predictions.npz"
 PREDICTION_COUNT = 200  # eval examples whose predictions the serving check compares
 MAX_SKEW = 1e-4  # of standardized pixels
 _KEPT_CHECKPOINTS = 3
@@ -41,13 +40,13 @@ def run_fn(fn_args: FnArgs) -> None:
         TrainingDivergedError: The loss or a weight is no number any more.
     """
     config = PipelineConfig(**fn_args.custom_config["config"])
-    train_files = inputs.find_files(fn_args.train_files)
-    eval_files = inputs.find_files(fn_args.eval_files)
+    train_files = example_files.find(fn_args.train_files)
+    eval_files = example_files.find(fn_args.eval_files)
     transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
-    examples = inputs.read_first(eval_files, PREDICTION_COUNT)
+    examples = example_files.read_first(eval_files, PREDICTION_COUNT)
     check_no_skew(transform_output, examples)
 
-    num_train_examples = inputs.count_examples(train_files)
+    num_train_examples = example_files.count(train_files)
     checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
     with tf.Graph().as_default():  # in eager mode a cluster would have to be set up earlier
         estimator = build_estimator(config, checkpoint_dir, num_train_examples)
@@ -226,7 +225,7 @@ def read_step(checkpoint_dir: str) -> int:
 
 def read_summary(directory: str) -> dict[str, Any]:
     """Returns the summary of training kept in a folder; empty without one."""
-    path = posixpath.join(directory, SUMMARY_FILE)
+    path = posixpath.join(directory, TRAINING_FILE)
     if not tf.io.gfile.exists(path):
         return {}
     with tf.io.gfile.GFile(path) as file:
@@ -235,7 +234,7 @@ def read_summary(directory: str) -> dict[str, Any]:
 
 def write_summary(directory: str, summary: dict[str, Any]) -> None:
     """Writes the summary of training, at once or not at all."""
-    path = posixpath.join(directory, SUMMARY_FILE)
+    path = posixpath.join(directory, TRAINING_FILE)
     with tf.io.gfile.GFile(path + ".new", "w") as file:
         file.write(json.dumps(summary, indent=2) + "\n")
     tf.io.gfile.rename(path + ".new", path, overwrite=True)
@@ -247,7 +246,7 @@ def keep_run(checkpoint_dir: str, model_run_dir: str) -> None:
         source_dir = posixpath.join(checkpoint_dir, directory)
         target_dir = posixpath.join(model_run_dir, directory)
         tf.io.gfile.makedirs(target_dir)
-        for pattern in ("events.out.*", SUMMARY_FILE):
+        for pattern in ("events.out.*", TRAINING_FILE):
             for path in tf.io.gfile.glob(posixpath.join(source_dir, pattern)):
                 target = posixpath.join(target_dir, posixpath.basename(path))
                 tf.io.gfile.copy(path, target, overwrite=True)
@@ -263,6 +262,8 @@ def write_predictions(
     predicted = estimator.predict(inputs.predict_input_fn(examples, transform_output))
     probabilities = np.stack([prediction["probabilities"] for prediction in predicted])
     content = io.BytesIO()  # np.savez seeks, which files of a bucket cannot
-    np.savez(content, keys=np.array(inputs.keys_of(examples)), probabilities=probabilities)
+    np.savez(
+        content, keys=np.array(example_files.keys_of(examples)), probabilities=probabilities
+    )
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(content.getvalue())

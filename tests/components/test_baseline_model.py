@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components import model_registry
 from components.baseline_model import LATEST, NONE, find_baseline
+from serving import model_registry
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components import model_registry, pusher
+from components import pusher
+from serving import model_registry
 
 PROVENANCE = {"training_fingerprint": "f1", "model_artifact_id": 7, "model_artifact_uri": "/m"}
 

@@ -1,26 +1,21 @@
-import dataclasses
-
 import pytest
 from ml_metadata.metadata_store import metadata_store
 
 from contract.metadata import connection_to
-from pipeline_def.config import REFERENCE
 
 
 def connection(url: str):
-    return connection_to(dataclasses.replace(REFERENCE, metadata_url=url))
+    return connection_to("output", url)
 
 
 def test_metadata_is_a_file_in_the_output_folder(tmp_path):
-    config = dataclasses.replace(REFERENCE, output_dir=str(tmp_path))
-    sqlite = connection_to(config).sqlite
+    sqlite = connection_to(tmp_path).sqlite
     assert sqlite.filename_uri == str(tmp_path / "metadata.sqlite")
 
 
 def test_a_look_at_metadata_writes_nothing(tmp_path):
-    config = dataclasses.replace(REFERENCE, output_dir=str(tmp_path))
     with pytest.raises(RuntimeError, match="Cannot connect sqlite3 database"):
-        metadata_store.MetadataStore(connection_to(config, read_only=True))
+        metadata_store.MetadataStore(connection_to(tmp_path, read_only=True))
     assert list(tmp_path.iterdir()) == []
 
 

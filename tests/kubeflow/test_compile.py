@@ -9,10 +9,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from cli.main import main
 from kubeflow.cluster import Cluster, Resources, Secret, read_cluster
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters, config_of, default_fingerprint
-from pipeline_def.cli import main
 from pipeline_def.code_version import ROOT
 
 IMAGE = "registry.test/cifar:1"

@@ -39,7 +39,7 @@ def second_run(backend, pipeline_yaml, first_run):
 @pytest.fixture(scope="module")
 def local_record(tmp_path_factory):
     output = tmp_path_factory.mktemp("local")
-    command = [sys.executable, "-c", "from pipeline_def.cli import main; main()", "run"]
+    command = [sys.executable, "-c", "from cli.main import main; main()", "run"]
     options = ["--preset", "smoke", "--data", "sample", "--output", str(output)]
     subprocess.run([*command, *options], cwd=ROOT, check=True, timeout=300)
     return json.loads((output / "run.json").read_text())

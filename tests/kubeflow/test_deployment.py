@@ -130,7 +130,7 @@ def test_the_job_makes_the_volume_writable_to_the_image_s_user():
 def test_the_job_runs_a_command_there_is():
     from click.testing import CliRunner
 
-    from pipeline_def.cli import main
+    from cli.main import main
 
     command = of_kind("Job")["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[0] == "cifar"
@@ -140,7 +140,7 @@ def test_the_job_runs_a_command_there_is():
 
 
 def test_the_readme_s_commands_are_ones_there_are():
-    from pipeline_def.cli import main
+    from cli.main import main
 
     (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "kubeflow/README.md").read_text(), re.S)
     lines = block.replace("\\\n", " ").splitlines()

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from cli.main import main
 from kubeflow import submit
-from pipeline_def.cli import main
 from tests.kubeflow import api_server
 from tests.kubeflow.object_store import free_ports
 

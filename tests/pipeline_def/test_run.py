@@ -45,7 +45,7 @@ class Project:
         return [
             sys.executable,
             "-c",
-            "from pipeline_def.cli import main; main()",
+            "from cli.main import main; main()",
             *("run", "--preset", "smoke", "--data", "sample"),
             *("--output", str(output or self.output), *arguments),
         ]

@@ -12,7 +12,7 @@ from data_sources.cifar_format import BATCH_FILES
 from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.code_version import code_version
 from report import lineage
-from tests.report.conftest import cifar
+from tests.finished_runs import cifar
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from pipeline_def.cli import main
+from cli.main import main
 from pipeline_def.code_version import ROOT
 from tests.conftest import CLASS_COLOURS
 from tests.serving import saved_models
@@ -35,7 +35,7 @@ def test_serve_offers_what_was_pushed_until_it_is_told_to_stop(models_dir, tmp_p
     ports = free_port(), free_port()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", "from pipeline_def.cli import main; main()", "serve"),
+            *(sys.executable, "-c", "from cli.main import main; main()", "serve"),
             *("--output", str(tmp_path), "--model", saved_models.COLOURS),
             *(f"--port={ports[0]}", f"--rest_api_port={ports[1]}"),
         ],
@@ -79,7 +79,7 @@ def test_predict_says_that_no_server_answers(image):
 
 
 def test_doctor_prints_what_it_found_and_nothing_else(models_dir):
-    command = [sys.executable, "-c", "from pipeline_def.cli import main; main()", "doctor"]
+    command = [sys.executable, "-c", "from cli.main import main; main()", "doctor"]
     model = str(models_dir / saved_models.COLOURS)
     result = subprocess.run([*command, model], cwd=ROOT, capture_output=True, text=True)
     assert result.stdout.startswith("ok ")

@@ -9,6 +9,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from benchmarks import training_parts
 from contract import features
+from contract.files import TRAINING_FILE
 from data_sources import dataset
 from pipeline_def.config import COMPUTE_DTYPES, QUICK, PipelineConfig
 from trainer_module import run
@@ -40,7 +41,7 @@ def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> flo
         },
     )
     run.run_fn(arguments)
-    summary = json.loads((output / "model_run" / run.SUMMARY_FILE).read_text())
+    summary = json.loads((output / "model_run" / TRAINING_FILE).read_text())
     accuracy = summary["evaluations"][-1]["accuracy"]
     print(
         f"{config.compute_dtype}, seed {config.seed}: {accuracy:.4f} after {STEPS:,} steps, "

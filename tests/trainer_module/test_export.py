@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from contract import features
+from contract import example_files, features
 from tests.trainer_module import reference_network
-from trainer_module import export, inputs
+from trainer_module import export
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def signatures(model_dir: Path) -> dict[str, tf.types.experimental.GenericFuncti
 
 @pytest.fixture(scope="module")
 def examples(examples_dir: Path) -> list[bytes]:
-    return inputs.read_first(inputs.find_files([str(examples_dir / "eval" / "*")]), 20)
+    return example_files.read_first(example_files.find([str(examples_dir / "eval" / "*")]), 20)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from contract import features
+from contract import example_files, features
 from pipeline_def.config import REFERENCE
 from trainer_module import inputs, preprocessing
 
@@ -37,7 +37,7 @@ def rows_of_batches(count: int, **settings: int) -> list[list[int]]:
 
 def test_missing_examples_are_named_in_the_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere/\*"):
-        inputs.find_files([str(tmp_path / "nowhere" / "*")])
+        example_files.find([str(tmp_path / "nowhere" / "*")])
 
 
 def test_compressed_examples_are_read_too(tmp_path):
@@ -45,8 +45,8 @@ def test_compressed_examples_are_read_too(tmp_path):
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         writer.write(b"one")
         writer.write(b"two")
-    assert inputs.read_first([path], 5) == [b"one", b"two"]
-    assert inputs.count_examples([path]) == 2
+    assert example_files.read_first([path], 5) == [b"one", b"two"]
+    assert example_files.count([path]) == 2
 
 
 def test_every_epoch_sees_every_example_once():
@@ -73,7 +73,7 @@ def test_resumed_run_goes_on_with_the_batches_it_would_have_seen():
 
 
 def test_train_batches_are_the_same_after_a_resume(examples_dir):
-    files = inputs.find_files([str(examples_dir / "train" / "*")])
+    files = example_files.find([str(examples_dir / "train" / "*")])
     config = dataclasses.replace(REFERENCE, batch_size=30)
     uninterrupted = list(inputs.train_dataset(files, 100, config, 0).take(5))
     resumed = list(inputs.train_dataset(files, 100, config, 4).take(1))
@@ -85,7 +85,7 @@ def test_train_batches_are_the_same_after_a_resume(examples_dir):
 
 
 def test_images_keep_their_labels(examples_dir):
-    files = inputs.find_files([str(examples_dir / "train" / "*")])
+    files = example_files.find([str(examples_dir / "train" / "*")])
     config = dataclasses.replace(PLAIN, batch_size=100)
     ((batch, labels),) = inputs.train_dataset(files, 100, config, 0).take(1)
     # Each class has a colour of its own, so its strongest channel tells the class.

@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from contract import features
+from contract import example_files, features
 from tests.trainer_module.conftest import TINY, write_transform_graph
-from trainer_module import hooks, inputs, preprocessing, run
+from trainer_module import hooks, preprocessing, run
 
 
 def read_weights(checkpoint_dir: Path) -> dict[str, np.ndarray]:
@@ -132,6 +132,8 @@ def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
         return {features.STANDARDIZED_IMAGE: standardized, features.LABEL: raw[features.LABEL]}
 
     write_transform_graph(off_by_one, tmp_path)
-    examples = inputs.read_first(inputs.find_files([str(examples_dir / "eval" / "*")]), 4)
+    examples = example_files.read_first(
+        example_files.find([str(examples_dir / "eval" / "*")]), 4
+    )
     with pytest.raises(RuntimeError, match="disagree by up to"):
         run.check_no_skew(tft.TFTransformOutput(str(tmp_path)), examples)

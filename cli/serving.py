@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
+from cli.command_help import examples
 from contract import imports
-from pipeline_def.command_help import examples
+from pipeline_def.config import PipelineConfig
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -82,7 +83,7 @@ def predict(
     asked = kind(server, model) if server else kind(model=model)
     if not sample:
         sys.exit(predict.run(asked, images, as_json))
-    drawn = sample_predictions.draw(sample, seed)
+    drawn = sample_predictions.draw(sample, seed, Path(PipelineConfig().data_dir))
     answers = sample_predictions.ask(asked, drawn)
     sample_predictions.show(answers, as_json)
     if png:

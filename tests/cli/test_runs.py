@@ -13,9 +13,9 @@ import click
 import pytest
 import requests
 
-from pipeline_def.cli import main
+from cli.main import main
+from tests.finished_runs import cifar
 from tests.report.browser import chromium, needs_chromium, opened
-from tests.report.conftest import cifar
 
 
 def printed(*arguments: str) -> str:
@@ -141,7 +141,7 @@ def test_the_shell_completes_commands():
         "COMP_WORDS": "cifar li",
         "COMP_CWORD": "1",
     }
-    command = [*cifar()[:2], "from pipeline_def.cli import main; main(prog_name='cifar')"]
+    command = [*cifar()[:2], "from cli.main import main; main(prog_name='cifar')"]
     result = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **environment}
     )

@@ -29,7 +29,7 @@ class Finished:
 
 
 def cifar(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from pipeline_def.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from cli.main import main; main()", *arguments]
 
 
 def smoke_run(output: Path, *settings: str) -> list[str]:

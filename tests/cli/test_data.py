@@ -9,8 +9,8 @@ from pathlib import Path
 import click.testing
 import pytest
 
+from cli.main import main
 from data_sources.dataset import SAMPLE_DIR
-from pipeline_def.cli import main
 
 CIFAR = Path(sys.executable).with_name("cifar")
 PAGE = b"<!DOCTYPE html>\n<html><body>Please sign in to this network.</body></html>\n"
@@ -251,7 +251,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, pipeline_def.cli\n"
+        "import sys, cli.main\n"
         "print([name for name in ('numpy', 'PIL', 'requests', 'rich', 'tensorflow') "
         "if name in sys.modules])"
     )

@@ -1,6 +1,5 @@
 """`cifar report`, `status`, `runs`, `lineage`, `board`. Heavy modules wait until one runs."""
 
-import dataclasses
 import json
 import os
 import sys
@@ -8,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from cli.command_help import examples
 from contract import imports
-from pipeline_def.command_help import examples
+from contract.files import PAGE_FILE
 from pipeline_def.config import PipelineConfig
 
 DEFAULTS = PipelineConfig()
@@ -56,7 +56,7 @@ def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: P
         first, second = (runs.find_run(output, name) for name in compare)
         run_report.write_comparison(first, second, page)
     else:
-        page = to or output / run_report.PAGE_FILE
+        page = to or output / PAGE_FILE
         run_report.write_report(runs.find_run(output, run), page)
     click.echo(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
@@ -127,8 +127,8 @@ def lineage(
             f"{output} holds no metadata.sqlite. `cifar run` makes one; --output or "
             "--metadata-url says where to look."
         )
-    config = dataclasses.replace(DEFAULTS, output_dir=str(output), metadata_url=metadata_url)
-    found = report_lineage.trace(metadata.connection_to(config, read_only=True), version)
+    connection = metadata.connection_to(output, metadata_url, read_only=True)
+    found = report_lineage.trace(connection, version)
     if json_output:
         click.echo(json.dumps(found.as_dict(), indent=2))
     elif dot:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from cli.command_help import examples
 from contract import imports
-from pipeline_def.command_help import examples
 from pipeline_def.config import PRESETS
 
 

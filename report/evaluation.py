@@ -6,8 +6,8 @@ from typing import Any
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 
-from components.evaluator import ACCURACY, CROSS_ENTROPY, TOP_3
 from contract import features
+from contract.metrics import ACCURACY, CROSS_ENTROPY, TOP_3
 
 # The names TFMA gives the models of an unnamed spec: the candidate's depends on whether
 # there is a baseline.

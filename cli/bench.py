@@ -1,0 +1,39 @@
+"""`cifar bench`: the numbers of the README, measured here and now."""
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+
+import click
+
+from cli.command_help import examples
+from contract import imports
+
+BENCHMARKS = [  # of these, the ones that are there
+    name
+    for name in ("pipeline", "training", "serving", "kubeflow", "report")
+    if (Path(__file__).parents[1] / "benchmarks" / f"{name}.py").is_file()
+]
+
+
+@click.command(epilog=examples("cifar bench pipeline", "cifar bench report --json"))
+@click.argument("name", type=click.Choice(BENCHMARKS))
+@click.option(
+    "--data",
+    "data_source",
+    metavar="auto|sample|DIR|ARCHIVE",
+    help="What to measure on, as in `cifar run`.",
+)
+@click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
+def bench(name: str, data_source: str | None, json_output: bool) -> None:
+    """Measure what the README says of NAME, here and now.
+
+    Exit code 1: a target was missed.
+    """
+    imports.silence()
+    measure = importlib.import_module(f"benchmarks.{name}").main
+    options = {"data": data_source} if data_source else {}
+    if not options.keys() <= inspect.signature(measure).parameters.keys():
+        raise click.UsageError(f"The benchmark {name} takes no --data.")
+    sys.exit(measure(json_output, **options))

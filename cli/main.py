@@ -1,0 +1,61 @@
+"""The console script `cifar`. Heavy modules are imported by the command that needs them."""
+
+from typing import Any
+
+import click
+
+from cli.bench import bench
+from cli.data import data
+from cli.kubeflow import kubeflow
+from cli.run import run
+from cli.runs import board, lineage, list_runs, report, status
+from cli.serving import doctor, predict, serve
+
+COMPLETION = """\b
+Completion of commands and options with the Tab key, in ~/.bashrc or ~/.zshrc:
+  eval "$(_CIFAR_COMPLETE=bash_source cifar)"
+  eval "$(_CIFAR_COMPLETE=zsh_source cifar)"
+"""
+
+
+class OneLineErrors(click.Group):
+    """A group whose commands end in one line per error; --debug shows the traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command, and says what went wrong."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.ClickException(str(error) or repr(error)) from error
+
+
+@click.group(
+    cls=OneLineErrors,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=COMPLETION,
+)
+@click.version_option("0.1.0", prog_name="cifar")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """CIFAR-10 batches in, a gated, versioned classifier for TensorFlow Serving out."""
+
+
+for command in (
+    run,
+    data,
+    status,
+    list_runs,
+    report,
+    lineage,
+    board,
+    serve,
+    predict,
+    doctor,
+    kubeflow,
+    bench,
+):
+    main.add_command(command)

@@ -1,0 +1,64 @@
+"""`cifar run`: the pipeline, once."""
+
+import dataclasses
+import sys
+
+import click
+
+from cli.command_help import examples
+from pipeline_def.config import PRESETS, apply_settings
+
+NOT_BLESSED_EXIT_CODE = 3
+
+
+@click.command(
+    epilog=examples(
+        "cifar run",
+        "cifar run --preset smoke --data sample",
+        "cifar run --set train_steps=20_000 --set learning_rate=0.1",
+    )
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="quick",
+    show_default=True,
+    help="Which settings to start from.",
+)
+@click.option(
+    "--data",
+    "data_source",
+    default="auto",
+    show_default=True,
+    metavar="auto|sample|DIR|ARCHIVE",
+    help="auto fetches CIFAR-10 unless it is there; sample is the bundled 1,200 images.",
+)
+@click.option("--output", default="output", show_default=True, metavar="DIR")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change one field of the preset; may be given again.",
+)
+@click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
+def run(
+    preset: str, data_source: str, output: str, settings: tuple[str, ...], verbose: bool
+) -> None:
+    """Run the pipeline: batches in, a pushed model out.
+
+    Exit code 0: pushed. 3: trained and evaluated, but the gate did not bless the model.
+    1: failed. 2: a wrong option.
+    """
+    config = dataclasses.replace(PRESETS[preset], data=data_source, output_dir=output)
+    try:
+        config = apply_settings(config, settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    from pipeline_def import local_runner
+
+    record = local_runner.run(config, verbose)
+    click.echo("\n".join(local_runner.summary_lines(record)))
+    if record["data_source"] == "sample":
+        click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
+    sys.exit(0 if record["status"] == "pushed" else NOT_BLESSED_EXIT_CODE)

@@ -1,0 +1,10 @@
+"""The names of files that one stage writes and another reads."""
+
+# In the Trainer's model run.
+TRAINING_FILE = "training.json"  # how the training went
+PREDICTIONS_FILE = "eval_predictions.npz"  # keys and probabilities of a few eval examples
+
+SERVING_CHECK_FILE = "serving_check.json"  # in ServingCheck's blessing: verdict and numbers
+FACTS_FILE = "report.json"  # what ReportGen writes beside its page
+PAGE_FILE = "report.html"
+RECORD_FILE = "run.json"  # of a run, in its folder and in the output folder
