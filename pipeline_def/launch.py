@@ -10,17 +10,16 @@ import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.types import artifact_utils
 
-from serving import model_registry
+from pipeline_def import cache_check
 
 COMPLETED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
@@ -39,6 +38,7 @@ def run_nodes(
     definition: pipeline.Pipeline,
     connection: metadata_store_pb2.ConnectionConfig,
     watch: Callable[[str], AbstractContextManager[Callable[[bool], None]]],
+    say: Callable[[str], None],
 ) -> Iterator[Stage]:
     """Runs every node in order and yields what each did.
 
@@ -47,6 +47,7 @@ def run_nodes(
         connection: The metadata store.
         watch: Given a node's name, the context it runs in; what the context yields is
             told whether the node was cached.
+        say: Is told which file of a cached output differs, so that its node runs again.
 
     Raises:
         RuntimeError: A node was left out or did not complete.
@@ -61,8 +62,8 @@ def run_nodes(
     for node in compiled.nodes:
         name = node.pipeline_node.node_info.id
         started = time.monotonic()
-        with watch(name) as finished:
-            execution = launcher.Launcher(
+        with watch(name) as finished, cache_check.only_whole_outputs(name, say):
+            execution = cache_check.RecordingLauncher(
                 pipeline_node=node.pipeline_node,
                 mlmd_connection=metadata.Metadata(connection),
                 pipeline_info=compiled.pipeline_info,
@@ -113,25 +114,3 @@ def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types
         )
         for event in events
     }
-
-
-def forget_missing_pushes(connection: metadata_store_pb2.ConnectionConfig) -> None:
-    """Marks pushes whose version is gone as deleted, so that no cache stands for them.
-
-    TFX reuses an output only while metadata calls it live, and looks no further than the
-    artifact's own folder: a deleted version would count as pushed for ever.
-    """
-    with metadata.Metadata(connection) as handle:
-        pushes = handle.store.get_artifacts_by_type("PushedModel")
-        live = [push for push in pushes if push.state == metadata_store_pb2.Artifact.LIVE]
-        gone = [push for push in live if _is_gone(push)]
-        for push in gone:
-            push.state = metadata_store_pb2.Artifact.DELETED
-        if gone:
-            handle.store.put_artifacts(gone)
-
-
-def _is_gone(push: metadata_store_pb2.Artifact) -> bool:
-    """Returns whether a push says where its version is, and it is not there."""
-    destination = push.custom_properties["pushed_destination"].string_value
-    return bool(destination) and not model_registry.holds_model(Path(destination))

@@ -94,7 +94,6 @@ def run_stages(
         from pipeline_def import launch, pipeline, results
 
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
-    launch.forget_missing_pushes(connection)
     config = dataclasses.replace(config, baseline_version=choose_baseline(config))
 
     @contextlib.contextmanager
@@ -105,7 +104,8 @@ def run_stages(
         del record["failed_stage"]
 
     outputs = {}
-    for stage in launch.run_nodes(pipeline.create_pipeline(config), connection, watch):
+    definition = pipeline.create_pipeline(config)
+    for stage in launch.run_nodes(definition, connection, watch, console.say):
         record["stages"][stage.name] = {
             "seconds": round(stage.seconds, 2),
             "cached": stage.cached,
