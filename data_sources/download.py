@@ -68,8 +68,13 @@ def _download_rest(
             # As sent: some servers call a .gz a compressed response, which requests would
             # unpack.
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
-                file.write(chunk)
                 offset += len(chunk)
+                if offset > size_bytes:
+                    part.unlink()
+                    raise SourceError(
+                        f"{url} sends more than the {size_bytes:,} bytes expected; deleted them"
+                    )
+                file.write(chunk)
                 update(offset)
 
 

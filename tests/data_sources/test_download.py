@@ -61,6 +61,19 @@ def test_archive_of_another_length_is_refused(get, server):
         get()
 
 
+def test_server_that_announces_no_length_may_send_the_archive(get, server):
+    server.says_length = False
+    assert get() == server.body
+
+
+def test_server_that_announces_no_length_cannot_fill_the_disk(get, server, tmp_path):
+    server.says_length = False
+    server.body += bytes(10_000_000)
+    with pytest.raises(SourceError, match=r"sends more than the .* bytes expected; deleted"):
+        get()
+    assert not list(tmp_path.glob("*.part"))
+
+
 def test_download_with_a_wrong_checksum_is_deleted(get, tmp_path):
     with pytest.raises(SourceError, match="expected 0000; deleted"):
         get(md5="0000")

