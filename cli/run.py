@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from cli.command_help import examples
+from cli.command_help import examples, metadata_url_option
 from pipeline_def.config import PRESETS, apply_settings
 
 NOT_BLESSED_EXIT_CODE = 3
@@ -41,17 +41,25 @@ NOT_BLESSED_EXIT_CODE = 3
     metavar="FIELD=VALUE",
     help="Change one field of the preset; may be given again.",
 )
+@metadata_url_option
 @click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
 def run(
-    preset: str, data_source: str, output: str, settings: tuple[str, ...], verbose: bool
+    preset: str,
+    data_source: str,
+    output: str,
+    settings: tuple[str, ...],
+    metadata_url: str,
+    verbose: bool,
 ) -> None:
     """Run the pipeline: batches in, a pushed model out.
 
     Exit code 0: pushed. 3: trained and evaluated, but the gate did not bless the model.
     1: failed. 2: a wrong option.
     """
-    config = dataclasses.replace(PRESETS[preset], data=data_source, output_dir=output)
     try:
+        config = dataclasses.replace(
+            PRESETS[preset], data=data_source, output_dir=output, metadata_url=metadata_url
+        )
         config = apply_settings(config, settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

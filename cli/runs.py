@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.command_help import examples
+from cli.command_help import examples, metadata_url_option
 from contract import imports
 from contract.files import PAGE_FILE
 from pipeline_def.config import PipelineConfig
@@ -42,7 +42,14 @@ model_option = click.option(
     help="Where to write the page.  [default: report.html or compare.html in DIR]",
 )
 @output_option
-def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: Path) -> None:
+@metadata_url_option
+def report(
+    run: str,
+    compare: tuple[str, str] | None,
+    to: Path | None,
+    output: Path,
+    metadata_url: str,
+) -> None:
     """Write the report of a RUN as one self-contained HTML page.
 
     RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
@@ -57,7 +64,7 @@ def report(run: str, compare: tuple[str, str] | None, to: Path | None, output: P
         run_report.write_comparison(first, second, page)
     else:
         page = to or output / PAGE_FILE
-        run_report.write_report(runs.find_run(output, run), page)
+        run_report.write_report(runs.find_run(output, run), page, metadata_url=metadata_url)
     click.echo(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -107,12 +114,7 @@ def list_runs(output: Path, json_output: bool) -> None:
 )
 @click.argument("version", default="latest", metavar="[VERSION]")
 @output_option
-@click.option(
-    "--metadata-url",
-    default="",
-    metavar="URL",
-    help="Where metadata are, if not in DIR: mysql://USER:PASSWORD@HOST:PORT/DATABASE.",
-)
+@metadata_url_option
 @click.option("--dot", is_flag=True, help="Print a graph for Graphviz.")
 @json_option
 def lineage(
@@ -125,7 +127,7 @@ def lineage(
     if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
         raise FileNotFoundError(
             f"{output} holds no metadata.sqlite. `cifar run` makes one; --output or "
-            "--metadata-url says where to look."
+            "--metadata-url-file says where to look."
         )
     connection = metadata.connection_to(output, metadata_url, read_only=True)
     found = report_lineage.trace(connection, version)

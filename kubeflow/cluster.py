@@ -1,6 +1,7 @@
 """What the pipeline needs to know of a cluster: one YAML file, `kubeflow/cluster.yaml`."""
 
 import dataclasses
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,15 @@ class Cluster:
     node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()  # as in a pod
     image_pull_secrets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuses a URL with a password, which anyone who reads the compiled file would see."""
+        for name, value in self.env.items():
+            if re.search(r"://[^/]*:.*@", str(value)):
+                raise ValueError(
+                    f"env: {name} holds a password, and would stand in the compiled file. Put "
+                    "it into a Kubernetes secret and name that under `secrets:`."
+                )
 
 
 def read_cluster(path: Path) -> Cluster:

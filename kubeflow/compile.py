@@ -66,6 +66,12 @@ def compile_pipeline(
     Raises:
         ValueError: The backend would reject it; every reason is in the message.
     """
+    if any(setting.startswith("metadata_url=") for setting in settings):
+        raise ValueError(
+            "metadata_url has no effect on Kubeflow Pipelines, which keeps metadata in a store "
+            "of its own. A secret a step needs comes from a Kubernetes secret: `secrets:` in "
+            "the cluster file (kubeflow/cluster.yaml)."
+        )
     settings = [f"output_dir={cluster.mount_path}", *settings]
     dependence = find_dependence(defaults, settings, cluster.mount_path)
     spec = run_compiler(config_of(defaults, settings), image)

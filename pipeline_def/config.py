@@ -1,4 +1,4 @@
-"""Everything that can differ between two runs, in flow order. Imports nobody of ours."""
+"""Everything that can differ between two runs, in flow order."""
 
 import dataclasses
 import math
@@ -6,6 +6,8 @@ import re
 import typing
 from collections.abc import Iterable
 from typing import Any
+
+from contract import metadata_url
 
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 OPTIMIZERS = ("sgd", "momentum")
@@ -76,8 +78,9 @@ class PipelineConfig:
     model_name: str = "cifar10"
     keep_versions: int = 3
 
-    # metadata: an empty string is SQLite in the output folder; else mysql://USER:PASSWORD@HOST/DB
-    metadata_url: str = ""
+    # metadata: an empty string is SQLite in the output folder; else mysql://USER:PASSWORD@HOST/DB.
+    # With a password it comes from CIFAR_METADATA_URL or --metadata-url-file alone.
+    metadata_url: str = dataclasses.field(default="", repr=False)
     enable_cache: bool = True
 
     def __post_init__(self) -> None:
@@ -114,10 +117,12 @@ class PipelineConfig:
                 "max_brightness_delta and weight_decay are 0 or more, got "
                 f"{self.max_brightness_delta} and {self.weight_decay}."
             )
+        if self.metadata_url:
+            metadata_url.parse(self.metadata_url)
 
     def as_record(self) -> dict[str, Any]:
         """Returns every field by name, for files people share: without a password."""
-        url = re.sub(r"(//[^/@]*):[^/@]*@", r"\1:…@", self.metadata_url)
+        url = metadata_url.redacted(self.metadata_url)
         return dataclasses.asdict(self) | {"metadata_url": url}
 
     def trainer_fields(self) -> dict[str, Any]:
@@ -213,7 +218,8 @@ def apply_settings(config: PipelineConfig, settings: Iterable[str]) -> PipelineC
     """Returns the config with `field=value` settings applied, each parsed to its field's type.
 
     Raises:
-        ValueError: A setting has no `=`, names no field, or holds a value of another type.
+        ValueError: A setting has no `=`, names no field, or holds a value of another type or
+            a password.
     """
     types = typing.get_type_hints(PipelineConfig)
     changes: dict[str, Any] = {}
@@ -226,6 +232,8 @@ def apply_settings(config: PipelineConfig, settings: Iterable[str]) -> PipelineC
                 f"--set {name}: there is no such field. Fields: "
                 f"{', '.join(sorted(types.keys() - {'preset'}))}."
             )
+        if name == "metadata_url":
+            metadata_url.check_has_no_password(text)
         changes[name] = _parse(name, text, types[name])
     return dataclasses.replace(config, **changes)
 

@@ -50,6 +50,7 @@ def lineage_of(record: Record, metadata_url: str = "") -> lineage.Lineage | None
     if record["config"]["metadata_url"]:
         can_ask = bool(metadata_url)
     else:
+        metadata_url = ""
         can_ask = (output_dir / metadata.SQLITE_FILE).is_file()
     if not can_ask or not record.get("pushed_version"):
         return None

@@ -275,3 +275,36 @@ for executor in executors.values():
     json_format.ParseDict(executor, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
 print(len(deployment.executors), "executors")
 """
+
+
+SECRET_URL = "mysql://tfx:S3c:r@t/pw@db/mlmd"
+
+
+def compile_command(path, *arguments):
+    command = ["kubeflow", "compile", "--image", IMAGE, "--output", str(path), *arguments]
+    return CliRunner().invoke(main, command, env={"CIFAR_METADATA_URL": SECRET_URL})
+
+
+def test_the_password_of_a_metadata_store_is_not_compiled(tmp_path):
+    result = compile_command(tmp_path / "pipeline.yaml")
+    assert result.exit_code == 0, result.output
+    assert "S3c" not in result.output + (tmp_path / "pipeline.yaml").read_text()
+
+
+@pytest.mark.parametrize("url", [SECRET_URL, "mysql://tfx@db/mlmd"])
+def test_a_metadata_store_is_no_setting_of_kubeflow(tmp_path, url):
+    result = compile_command(tmp_path / "pipeline.yaml", "--set", f"metadata_url={url}")
+    assert result.exit_code == 1
+    assert "Kubernetes secret" in result.output
+    assert "S3c" not in result.output
+    assert not (tmp_path / "pipeline.yaml").exists()
+
+
+def test_a_password_in_a_variable_of_the_cluster_file_is_refused(tmp_path):
+    path = tmp_path / "cluster.yaml"
+    path.write_text("env: {HTTPS_PROXY: 'http://me:S3cret@proxy.test:3128'}")
+    with pytest.raises(
+        ValueError, match=r"HTTPS_PROXY holds a password.*Kubernetes secret"
+    ) as it:
+        read_cluster(path)
+    assert "S3cret" not in str(it.value)

@@ -70,7 +70,16 @@ def test_presets_are_named_after_themselves():
         assert dataclasses.replace(config) == config  # checked again, and valid
 
 
-def test_the_record_of_a_run_does_not_hold_the_password():
+def test_neither_record_nor_text_of_a_config_holds_the_password():
     config = dataclasses.replace(REFERENCE, metadata_url="mysql://tfx:s3cret@db/mlmd")
     assert config.as_record()["metadata_url"] == "mysql://tfx:…@db/mlmd"
     assert config.as_record()["seed"] == config.seed
+    assert "s3cret" not in f"{config}{config.as_record()}"
+
+
+def test_a_password_is_no_setting():
+    with pytest.raises(ValueError, match=r"CIFAR_METADATA_URL, or .*--metadata-url-file") as it:
+        apply_settings(REFERENCE, ["metadata_url=mysql://tfx:s3cret@db/mlmd"])
+    assert "s3cret" not in str(it.value)
+    config = apply_settings(REFERENCE, ["metadata_url=mysql://tfx@db/mlmd"])
+    assert config.metadata_url == "mysql://tfx@db/mlmd"

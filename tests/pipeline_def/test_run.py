@@ -374,9 +374,34 @@ def test_a_second_run_on_the_same_output_is_refused(project, first_record):
     assert project.record() == before
 
 
+def test_no_process_no_file_and_no_line_holds_the_password(project, tmp_path):
+    secret = "S3cret:w@rd/pass-w0rd"
+    (tmp_path / "url").write_text(f"mysql://tfx:{secret}@127.0.0.1:1/mlmd")  # nobody answers
+    output = tmp_path / "output"
+    command = project.command("--metadata-url-file", str(tmp_path / "url"), output=output)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*command, "--verbose"], cwd=project.root, stdout=pipe, stderr=pipe
+    ) as process:
+        command_line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        said = b"".join(process.communicate(timeout=300))
+    assert process.returncode == 1
+    assert b"Metadata storage" in said
+    assert project.record(output)["config"]["metadata_url"] == "mysql://tfx:…@127.0.0.1:1/mlmd"
+    left = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    assert {"run.json", "run.log", "report.html"} <= {path.name for path in left}
+    for part in (secret, "S3cret", "w@rd", "pass-w0rd"):
+        assert part.encode() not in command_line + said
+        assert not [path for path, content in left.items() if part.encode() in content]
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [("epochs=3", "no such field"), ("train_steps=soon", "train_steps is a whole number")],
+    [
+        ("epochs=3", "no such field"),
+        ("train_steps=soon", "train_steps is a whole number"),
+        ("metadata_url=mysql://me:secret@db/mlmd", "CIFAR_METADATA_URL"),
+    ],
 )
 def test_a_wrong_setting_is_a_usage_error(project, first_record, setting, expected):
     before = project.record()

@@ -1,0 +1,97 @@
+"""Where metadata are kept when not in the output folder, and how its password stays secret.
+
+The URL comes from a file or from the environment: a command line is seen by every user of
+the machine (`ps`) and stays in the shell's history.
+"""
+
+import dataclasses
+import os
+import re
+import urllib.parse
+from pathlib import Path
+
+ENVIRONMENT_VARIABLE = "CIFAR_METADATA_URL"
+FORM = "mysql://USER:PASSWORD@HOST:PORT/DATABASE"
+# The password ends at the last @, so that one with `:`, `@` or `/` in it is read as it is.
+PATTERN = re.compile(
+    r"(?P<scheme>[a-z0-9+.-]+)://"
+    r"((?P<user>[^:]*?)(:(?P<password>.*))?@)?"
+    r"(?P<host>[^:/@\[\]]+|\[[0-9a-fA-F:.]+\])(:(?P<port>\d+))?/(?P<database>[^/?#@]+)",
+    re.DOTALL,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A database server, and who asks."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = dataclasses.field(repr=False)
+
+
+def parse(url: str) -> Server:
+    """Returns the server a `metadata_url` names.
+
+    Raises:
+        ValueError: It is no mysql://… with a host and a database. The message holds no
+            part of the URL but its scheme.
+    """
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme == "postgresql":
+        raise ValueError(
+            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for a "
+            "text with a backslash, and the Evaluator's parameters hold some. Use "
+            f"{FORM} (MySQL or MariaDB)."
+        )
+    found = PATTERN.fullmatch(url)
+    if not found or scheme != "mysql":
+        raise ValueError(
+            f"metadata_url is {FORM}, got "
+            f"{f'{scheme}://…' if scheme.isalnum() else 'another text'}"
+            f"{'' if found else ' without a host, a whole-number port or a database'}."
+        )
+    return Server(
+        host=found["host"].strip("[]"),
+        port=int(found["port"] or 3306),
+        database=found["database"],
+        user=urllib.parse.unquote(found["user"] or ""),
+        password=urllib.parse.unquote(found["password"] or ""),
+    )
+
+
+def redacted(url: str) -> str:
+    """Returns a URL to be shown: without a password, whatever it holds."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}{separator}{user}{':…' if colon else ''}{at}{place.partition('?')[0]}"
+
+
+def check_has_no_password(url: str) -> None:
+    """Raises ValueError for a URL that must not be where it was found: on a command line."""
+    if redacted(url) != url:
+        raise ValueError(
+            "metadata_url holds a password, and a command line is seen by every user of this "
+            f"machine. Put the URL into the environment variable {ENVIRONMENT_VARIABLE}, or "
+            "into a file named by --metadata-url-file."
+        )
+
+
+def read(file: Path | None) -> str:
+    """Returns the URL in a file, else in the environment, else an empty string.
+
+    Raises:
+        ValueError: The file cannot be read, or holds none.
+    """
+    if file is None:
+        return os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+    try:
+        url = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); it should hold {FORM}.") from error
+    if not url:
+        raise ValueError(f"{file} is empty; it should hold {FORM}.")
+    return url
