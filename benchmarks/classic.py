@@ -16,7 +16,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from data_sources.cifar_format import CIFAR10, IMAGE_SIZE, TRAIN_FILES
+from contract.features import IMAGE_SIZE
+from data_sources.cifar_format import CIFAR10, TRAIN_FILES
 
 CROP_SIZE = 24
 BATCH_SIZE = 128

@@ -18,7 +18,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from contract import example_files, features, progress
+from contract import example_files, features, progress, signatures
 from contract.metrics import ACCURACY, CROSS_ENTROPY, TOP_3
 
 log = logging.getLogger("cifar.evaluator")
@@ -114,7 +114,7 @@ def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfi
         model_specs=[
             tfma.ModelSpec(
                 model_type="tf_generic",
-                signature_name="predict_examples",
+                signature_name=signatures.EXAMPLES,
                 label_key=features.LABEL,
                 prediction_key="probabilities",
             )

@@ -25,7 +25,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from contract import features
+from contract import features, signatures
 from contract.files import PREDICTIONS_FILE, SERVING_CHECK_FILE
 from serving.model_server.process import ServerProcess
 
@@ -33,7 +33,6 @@ log = logging.getLogger("cifar.serving_check")
 
 MODEL_NAME = "candidate"
 VERSION = "1"
-SIGNATURE = "predict_examples"
 BATCH_SIZE = 50
 LATENCY_REQUESTS = 50
 TIMEOUT_SECONDS = 60.0
@@ -231,7 +230,7 @@ def predict_by_grpc(
     """Returns the probabilities of serialized examples, float32, shape (n, classes)."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = MODEL_NAME
-    request.model_spec.signature_name = SIGNATURE
+    request.model_spec.signature_name = signatures.EXAMPLES
     request.inputs["examples"].CopyFrom(tf.make_tensor_proto(examples, tf.string))
     response = stub.Predict(request, timeout=TIMEOUT_SECONDS)
     return tf.make_ndarray(response.outputs["probabilities"])
@@ -242,7 +241,7 @@ def predict_by_rest(rest_url: str, examples: list[bytes]) -> np.ndarray:
     encoded = [{"b64": base64.b64encode(example).decode()} for example in examples]
     response = requests.post(
         f"{rest_url}/v1/models/{MODEL_NAME}:predict",
-        json={"signature_name": SIGNATURE, "instances": encoded},
+        json={"signature_name": signatures.EXAMPLES, "instances": encoded},
         timeout=TIMEOUT_SECONDS,
     )
     response.raise_for_status()

@@ -9,9 +9,7 @@ import dataclasses
 
 import numpy as np
 
-IMAGE_SIZE = 32
-CHANNELS = 3
-IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * CHANNELS
+from contract.features import CHANNELS, IMAGE_BYTES, IMAGE_SIZE
 
 
 @dataclasses.dataclass(frozen=True)

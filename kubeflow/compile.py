@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
+from contract import imports
 from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, Resources
 from kubeflow.parameters import SAMPLE, RunParameters, config_of
@@ -91,10 +92,8 @@ def compile_pipeline(
             "backoffFactor": 2.0,
             "backoffMaxDuration": "3600s",
         }
-        container["env"] = [
-            {"name": name, "value": value}
-            for name, value in ({"TF_CPP_MIN_LOG_LEVEL": "1"} | dict(cluster.env)).items()
-        ]
+        env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | dict(cluster.env)
+        container["env"] = [{"name": name, "value": value} for name, value in env.items()]
         is_trainer = node == "Trainer"
         container["resources"] = resource_limits(
             cluster.trainer_resources if is_trainer else cluster.resources

@@ -24,7 +24,7 @@ from data_sources import dataset
 from kubeflow.parameters import RunParameters, config_of
 from pipeline_def.config import PipelineConfig
 
-with imports.uncollected():
+with imports.without_garbage_collection():
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.components.base import base_node

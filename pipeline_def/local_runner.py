@@ -26,9 +26,6 @@ from serving import model_registry
 
 log = logging.getLogger(__name__)
 
-# Set before TensorFlow is first imported: its C++ side reads it once.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-
 
 def run(config: PipelineConfig, verbose: bool = False) -> dict[str, Any]:
     """Runs the pipeline, writes `run.json` and returns what is in it.
@@ -87,7 +84,8 @@ def run_stages(
         f"Preset {config.preset}: {config.train_steps:,} steps, data from {data.directory} "
         f"({data.source}), output in {config.output_dir}"
     )
-    with console.stage("import TFX"), imports.uncollected():
+    imports.log_warnings()
+    with console.stage("import TFX"), imports.without_garbage_collection():
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
         from contract import metadata

@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from contract import features
+from contract import features, signatures
 from contract.progress import duration
 from report import lineage
 from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
@@ -83,7 +83,8 @@ def example_requests(facts: dict[str, Any]) -> list[dict[str, str]]:
     request, name = facts["request"], facts["config"]["model_name"]
     root = str(Path(facts["pushed_path"]).parent) if facts["pushed_path"] else "MODEL_DIR"
     url = f"http://localhost:8501/v1/models/{name}"
-    body = '{"signature_name": "predict_image_bytes", "instances": [{"b64": "%s"}]}'
+    instance = '"instances": [{"b64": "%s"}]'
+    body = f'{{"signature_name": "{signatures.IMAGE_FILES}", {instance}}}'
     return [
         {
             "what": "Serve what is pushed, on this machine",

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from contract import features
+from contract import features, signatures
 from report import pictures
 from report.data import Split
 
@@ -24,7 +24,7 @@ def predict(model_dir: str, images: np.ndarray) -> np.ndarray:
     Returns:
         float32, shape (n, 10): probabilities.
     """
-    signature = tf.saved_model.load(model_dir).signatures["serving_default"]
+    signature = tf.saved_model.load(model_dir).signatures[signatures.PIXELS]
     return np.concatenate(
         [
             signature(images=tf.constant(images[start : start + _PREDICT_BATCH]))[

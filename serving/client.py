@@ -17,14 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 import requests
 
+from contract import signatures
+
 DEFAULT_MODEL = "cifar10"
 DEFAULT_REST_ADDRESS = "http://127.0.0.1:8501"
 DEFAULT_GRPC_ADDRESS = "127.0.0.1:8500"
 TIMEOUT_SECONDS = 30.0
 
-BYTES_SIGNATURE = "predict_image_bytes"
 BYTES_INPUT = "image_bytes"
-PIXELS_SIGNATURE = "serving_default"
 PIXELS_INPUT = "images"
 
 
@@ -82,7 +82,7 @@ class RestClient:
             PredictionError: The server cannot be reached, or refuses.
         """
         rows = [{"b64": base64.b64encode(image).decode()} for image in images]
-        return self._predict(BYTES_SIGNATURE, rows)
+        return self._predict(signatures.IMAGE_FILES, rows)
 
     def classify_pixels(self, images: np.ndarray) -> list[Prediction]:
         """Returns a prediction for each image.
@@ -93,7 +93,7 @@ class RestClient:
         Raises:
             PredictionError: The server cannot be reached, or refuses.
         """
-        return self._predict(PIXELS_SIGNATURE, images.tolist())
+        return self._predict(signatures.PIXELS, images.tolist())
 
     def _predict(self, signature: str, rows: list) -> list[Prediction]:
         if not rows:
@@ -141,12 +141,12 @@ class GrpcClient:
     def classify(self, images: Sequence[bytes]) -> list[Prediction]:
         """Returns a prediction for each image; see `RestClient.classify`."""
         return self._predict(
-            BYTES_SIGNATURE, BYTES_INPUT, np.array([*images, None], object)[:-1]
+            signatures.IMAGE_FILES, BYTES_INPUT, np.array([*images, None], object)[:-1]
         )
 
     def classify_pixels(self, images: np.ndarray) -> list[Prediction]:
         """Returns a prediction for each image; see `RestClient.classify_pixels`."""
-        return self._predict(PIXELS_SIGNATURE, PIXELS_INPUT, images)
+        return self._predict(signatures.PIXELS, PIXELS_INPUT, images)
 
     def _predict(self, signature: str, name: str, values: np.ndarray) -> list[Prediction]:
         import grpc

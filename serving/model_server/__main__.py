@@ -1,6 +1,5 @@
 """The command line of the model server."""
 
-import gc
 import json
 import logging
 import os
@@ -9,6 +8,7 @@ import sys
 import threading
 from typing import NoReturn
 
+from contract import imports
 from serving.model_server.flags import parse_command_line
 
 
@@ -21,20 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     """
     config = parse_command_line(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO)
-    # Deprecations inside the TensorFlow version we pin are no news to an operator.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    imports.silence()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    # TensorFlow, after the flags. What it makes stays: the garbage collector would look through
-    # it in vain, while it is imported and beside requests.
-    gc.disable()
-    from serving.model_server.server import ModelServer
+    with imports.without_garbage_collection():  # TensorFlow, once the flags are right
+        from serving.model_server.server import ModelServer
 
-    gc.freeze()
-    gc.enable()
     try:
         server = ModelServer(config)
     except (OSError, ValueError) as error:

@@ -7,7 +7,7 @@ from contract import imports
 
 def test_collection_waits_for_the_imports_and_then_leaves_them_alone():
     try:
-        with imports.uncollected():
+        with imports.without_garbage_collection():
             assert not gc.isenabled()
         assert gc.isenabled()
         assert gc.get_freeze_count() > 0
@@ -17,7 +17,7 @@ def test_collection_waits_for_the_imports_and_then_leaves_them_alone():
 
 def test_collection_goes_on_after_an_import_that_fails():
     try:
-        with pytest.raises(ImportError), imports.uncollected():
+        with pytest.raises(ImportError), imports.without_garbage_collection():
             raise ImportError
         assert gc.isenabled()
     finally:
