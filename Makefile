@@ -36,9 +36,10 @@ $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 	@cd tests/kubeflow/kfp && CGO_ENABLED=0 go build -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
 	@touch $@
 
-check: install  ## lint, format, declared against imported packages, types
+check: install  ## lint, format, layers, declared against imported packages, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
 	@$(BIN)/mypy cli components contract data_sources pipeline_def report serving trainer_module
