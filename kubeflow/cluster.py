@@ -1,110 +1,112 @@
 """What the pipeline needs to know of a cluster: one YAML file, `kubeflow/cluster.yaml`."""
 
-import dataclasses
+import json
 import re
-import typing
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+import pydantic
 import yaml
 
+ObjectName = Annotated[
+    str, pydantic.StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
+]
+VariableName = Annotated[
+    str, pydantic.StringConstraints(pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
+]
 
-@dataclasses.dataclass(frozen=True)
-class Resources:
-    """What a step gets: Kubernetes takes a limit as the request too."""
 
-    cpu: float = 2
-    memory_gib: float = 4
-    gpu: int = 0
+def refuse_password(value: str) -> str:
+    """Returns a variable's value unless it is a URL with a password, which the file would show."""
+    if re.search(r"://[^/]*:.*@", value):
+        raise ValueError(
+            "it holds a password, and would stand in the compiled file. Put it into a "
+            "Kubernetes secret and name that under `secrets:`"
+        )
+    return value
+
+
+PublicValue = Annotated[str, pydantic.AfterValidator(refuse_password)]
+Folder = Annotated[str, pydantic.StringConstraints(pattern=r"^(/[^/:]+)+$")]
+
+
+class Settings(pydantic.BaseModel):
+    """A mapping of the file: fixed once read, and of these fields and types only."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Toleration(Settings):
+    """As in a pod; what is left out is not sent."""
+
+    key: str = ""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    tolerationSeconds: pydantic.NonNegativeInt = 0  # noqa: N815 - Kubernetes' name
+
+
+class StepPod(Settings):
+    """What the pod of a step gets, and where it may run."""
+
+    cpu: pydantic.PositiveFloat = 2  # a limit; Kubernetes takes it as the request too
+    memory_gib: pydantic.PositiveFloat = 4  # likewise
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+
+
+class TrainerPod(StepPod):
+    """What the Trainer's pod gets: the one step that can use an accelerator."""
+
+    cpu: pydantic.PositiveFloat = 4
+    memory_gib: pydantic.PositiveFloat = 8
+    gpu: pydantic.NonNegativeInt = 0
     gpu_type: str = "nvidia.com/gpu"
 
 
-@dataclasses.dataclass(frozen=True)
-class Secret:
+class Secret(Settings):
     """One key of a Kubernetes secret, given to every step as an environment variable."""
 
-    name: str
+    name: ObjectName
     key: str
-    env: str
+    env: VariableName
 
 
-@dataclasses.dataclass(frozen=True)
-class Cluster:
-    """A cluster's volume, resources and policies."""
+class Cluster(Settings):
+    """A cluster's volume, pods and policies."""
 
-    volume_claim: str = "cifar10"  # ReadWriteMany: batches, checkpoints, serving folder
-    mount_path: str = "/mnt/cifar10"
-    resources: Resources = Resources()
-    trainer_resources: Resources = Resources(cpu=4, memory_gib=8)
-    retries: int = 2
-    retry_backoff_seconds: int = 30  # doubled with each retry
-    timeout_seconds: int = 0  # of a step; 0: none
-    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    volume_claim: ObjectName = "cifar10"  # ReadWriteMany: batches, checkpoints, serving
+    mount_path: Folder = "/mnt/cifar10"
+    steps: StepPod = StepPod()
+    trainer: TrainerPod = TrainerPod()
+    retries: pydantic.NonNegativeInt = 2
+    retry_backoff_seconds: pydantic.NonNegativeInt = 30  # doubled with each retry
+    timeout_seconds: pydantic.NonNegativeInt = 0  # of a step; 0: none
+    env: dict[VariableName, PublicValue] = {}  # of every step
     secrets: tuple[Secret, ...] = ()
-    node_selector: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    tolerations: tuple[Mapping[str, Any], ...] = ()  # as in a pod
-    image_pull_secrets: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuses a URL with a password, which anyone who reads the compiled file would see."""
-        for name, value in self.env.items():
-            if re.search(r"://[^/]*:.*@", str(value)):
-                raise ValueError(
-                    f"env: {name} holds a password, and would stand in the compiled file. Put "
-                    "it into a Kubernetes secret and name that under `secrets:`."
-                )
+    image_pull_secrets: tuple[ObjectName, ...] = ()
 
 
 def read_cluster(path: Path) -> Cluster:
     """Returns the cluster a YAML file describes; what it leaves out has the defaults.
 
     Raises:
-        ValueError: The file is no mapping, names no such field, or a value has another type.
+        ValueError: The file is no YAML, names no such field, or a value is not allowed.
     """
     try:
         fields = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
-    return _build(Cluster, fields, str(path))
-
-
-def _build(kind: type, fields: Any, where: str) -> Any:
-    """Returns a dataclass from a mapping, each value checked against its field's type."""
-    types = typing.get_type_hints(kind)
-    if not isinstance(fields, Mapping):
-        raise ValueError(f"{where} is a mapping of {', '.join(types)}, got {fields!r}.")
-    if unknown := sorted(set(fields) - set(types)):
+    try:
+        # As JSON, where a list may stand for a tuple and nothing else is converted.
+        return Cluster.model_validate_json(json.dumps(fields, default=str))
+    except pydantic.ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, found['loc'])) or 'the file'}: {found['msg']}"
+            + ("" if "env" in found["loc"] else f", got {found['input']!r}")
+            for found in error.errors()
+        ]
         raise ValueError(
-            f"{where} has no field {', '.join(unknown)}. Fields: {', '.join(types)}."
-        )
-    missing = [
-        field.name
-        for field in dataclasses.fields(kind)
-        if field.name not in fields
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}.")
-    return kind(
-        **{
-            name: _convert(types[name], value, f"{where}: {name}")
-            for name, value in fields.items()
-        }
-    )
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """Returns a YAML value as a field's type."""
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, where)
-    origin = typing.get_origin(kind) or kind
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is a list, got {value!r}.")
-        return tuple(_convert(typing.get_args(kind)[0], item, where) for item in value)
-    expected = (int, float) if origin is float else origin
-    if not isinstance(value, expected) or isinstance(value, bool):
-        raise ValueError(f"{where} is a {origin.__name__}, got {value!r}.")
-    return value
+            f"{path} does not describe a cluster (kubeflow/cluster.yaml shows every field):\n  "
+            + "\n  ".join(problems)
+        ) from error

@@ -2,7 +2,7 @@
 
 TFX compiles the one `create_pipeline`. What its output lacks for an open-source backend
 (parameters' defaults, a pipeline root, retries, resources, volumes, artifacts the UI can
-show) is added here, to plain dictionaries. Then every rule the backend has is checked.
+show) is added here, to plain dictionaries.
 
 A parameter of the run may change many values deep in the nodes: `preset` reaches the
 Trainer's hyper-parameters and the Evaluator's thresholds. So nodes get the parameters of
@@ -22,7 +22,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from contract import imports
 from kubeflow import checks, ui_artifacts
-from kubeflow.cluster import Cluster, Resources
+from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, RunParameters, config_of
 from pipeline_def.code_version import ROOT
 from pipeline_def.config import PRESETS, PipelineConfig
@@ -32,6 +32,11 @@ COMMAND = ["python", "-m", "kubeflow.entrypoint"]
 
 # Looked up, or pushed, each time: an equal run would otherwise take another run's answer.
 NEVER_CACHED = ("BaselineModel", "Pusher")
+
+# Argo counts it from the start of a step's first attempt and ends later attempts by it, so it
+# bounds the whole step, and left out it is 0 (argoproj/argo-workflows processNodeRetries).
+# `timeout_seconds` of the cluster file is what bounds an attempt.
+TEN_YEARS = "315360000s"
 
 PARAMETER_TYPES = {str: "STRING", int: "NUMBER_INTEGER"}
 
@@ -67,12 +72,7 @@ def compile_pipeline(
     Raises:
         ValueError: The backend would reject it; every reason is in the message.
     """
-    if any(setting.startswith("metadata_url=") for setting in settings):
-        raise ValueError(
-            "metadata_url has no effect on Kubeflow Pipelines, which keeps metadata in a store "
-            "of its own. A secret a step needs comes from a Kubernetes secret: `secrets:` in "
-            "the cluster file (kubeflow/cluster.yaml)."
-        )
+    checks.check(image, pipeline_root, settings)
     settings = [f"output_dir={cluster.mount_path}", *settings]
     dependence = find_dependence(defaults, settings, cluster.mount_path)
     spec = run_compiler(config_of(defaults, settings), image)
@@ -90,17 +90,12 @@ def compile_pipeline(
             "maxRetryCount": cluster.retries,
             "backoffDuration": f"{cluster.retry_backoff_seconds}s",
             "backoffFactor": 2.0,
-            "backoffMaxDuration": "3600s",
+            "backoffMaxDuration": TEN_YEARS,
         }
-        env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | dict(cluster.env)
+        env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | cluster.env
         container["env"] = [{"name": name, "value": value} for name, value in env.items()]
-        is_trainer = node == "Trainer"
-        container["resources"] = resource_limits(
-            cluster.trainer_resources if is_trainer else cluster.resources
-        )
-    documents = [spec, platform_spec(spec, cluster, dependence.volume_users)]
-    checks.check(documents)
-    return documents
+        container["resources"] = resource_limits(pod_of(node, cluster))
+    return [spec, platform_spec(spec, cluster, dependence.volume_users)]
 
 
 def run_compiler(config: PipelineConfig, image: str) -> Spec:
@@ -235,14 +230,19 @@ def pass_parameters(
         container["args"] += ["--setting", setting]
 
 
-def resource_limits(resources: Resources) -> Spec:
+def pod_of(node: str, cluster: Cluster) -> StepPod:
+    """Returns what the pod of a node gets."""
+    return cluster.trainer if node == "Trainer" else cluster.steps
+
+
+def resource_limits(pod: StepPod) -> Spec:
     """Returns the limits of a container, in the fields every backend 2.x knows."""
     limits: Spec = {
-        "cpuLimit": float(resources.cpu),
-        "memoryLimit": float(resources.memory_gib),
+        "cpuLimit": float(pod.cpu),
+        "memoryLimit": pod.memory_gib * 2**30 / 1e9,  # the backend appends "G", not "Gi"
     }
-    if resources.gpu:
-        limits["accelerator"] = {"type": resources.gpu_type, "count": str(resources.gpu)}
+    if isinstance(pod, TrainerPod) and pod.gpu:
+        limits["accelerator"] = {"type": pod.gpu_type, "count": str(pod.gpu)}
     return limits
 
 
@@ -251,6 +251,7 @@ def platform_spec(spec: Spec, cluster: Cluster, volume_users: set[str]) -> Spec:
     executors = {}
     for node, task in spec["root"]["dag"]["tasks"].items():
         label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        pod = pod_of(node, cluster)
         executors[label] = {
             "pvcMount": [
                 {"constant": cluster.volume_claim, "mountPath": cluster.mount_path}
@@ -263,8 +264,10 @@ def platform_spec(spec: Spec, cluster: Cluster, volume_users: set[str]) -> Spec:
                 }
                 for secret in cluster.secrets
             ],
-            "nodeSelector": {"labels": dict(cluster.node_selector)},
-            "tolerations": [dict(toleration) for toleration in cluster.tolerations],
+            "nodeSelector": {"labels": pod.node_selector},
+            "tolerations": [
+                toleration.model_dump(exclude_unset=True) for toleration in pod.tolerations
+            ],
             "imagePullSecret": [{"secretName": name} for name in cluster.image_pull_secrets],
             "activeDeadlineSeconds": str(cluster.timeout_seconds or ""),
         }

@@ -10,12 +10,14 @@ import yaml
 from click.testing import CliRunner
 
 from cli.main import main
-from kubeflow.cluster import Cluster, Resources, Secret, read_cluster
+from kubeflow.cluster import Cluster, Secret, StepPod, Toleration, TrainerPod, read_cluster
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters, config_of, default_fingerprint
 from pipeline_def.code_version import ROOT
+from tests.kubeflow.backend import parse
 
 IMAGE = "registry.test/cifar:1"
+MAX_ARGUMENT_BYTES = 128 * 1024  # of one argument: MAX_ARG_STRLEN in Linux
 
 
 def container_of(documents, node):
@@ -60,6 +62,40 @@ def test_a_node_gets_the_parameters_it_depends_on_and_no_others(documents):
     assert run_parameters_of(documents, "Pusher") == {
         *("preset", "data", "data_fingerprint", "train_steps", "push_destination"),
     }
+
+
+def test_the_official_protos_take_every_field(pipeline_yaml):
+    spec, deployment, _ = parse(pipeline_yaml)
+    assert len(spec.root.dag.tasks) == len(deployment.executors)
+
+
+def test_every_step_is_a_container_the_launcher_can_start(documents):
+    for node, task in documents[0]["root"]["dag"]["tasks"].items():
+        executor = documents[0]["deploymentSpec"]["executors"][f"{node}_executor"]
+        assert set(executor) == {"container"}, "open-source backends have no resolvers"
+        container = executor["container"]
+        assert "lifecycle" not in container, "nor drivers of an ExampleGen"
+        assert container["command"] == ["python", "-m", "kubeflow.entrypoint"]
+        values = str(task["inputs"]["parameters"])
+        for argument in container["args"]:
+            assert "{{" not in argument.replace("{{$}}", "")
+            size = len(argument.replace("{{$}}", values).encode())
+            assert size < MAX_ARGUMENT_BYTES / 2, "the rest is for addresses of artifacts"
+
+
+def test_every_input_is_an_output_of_a_step_that_is_waited_for(documents):
+    tasks, components = documents[0]["root"]["dag"]["tasks"], documents[0]["components"]
+    for node, task in tasks.items():
+        defined = components[node]["inputDefinitions"].get("artifacts", {})
+        assert set(defined) == set(task["inputs"].get("artifacts", {}))
+        for name, source in task["inputs"].get("artifacts", {}).items():
+            made_by = source["taskOutputArtifact"]
+            assert made_by["producerTask"] in task["dependentTasks"]
+            outputs = components[made_by["producerTask"]]["outputDefinitions"]["artifacts"]
+            made = outputs[made_by["outputArtifactKey"]]
+            assert made["artifactType"] == defined[name]["artifactType"]
+        parameters = components[node]["inputDefinitions"].get("parameters", {})
+        assert set(parameters) == set(task["inputs"]["parameters"])
 
 
 def test_no_value_of_this_machine_is_in_the_file(pipeline_yaml):
@@ -114,14 +150,19 @@ def test_everything_of_a_cluster_reaches_the_documents():
     cluster = Cluster(
         volume_claim="models",
         mount_path="/models",
-        trainer_resources=Resources(cpu=8, memory_gib=16, gpu=1),
+        steps=StepPod(node_selector={"pool": "batch"}),
+        trainer=TrainerPod(
+            cpu=8,
+            memory_gib=16,
+            gpu=1,
+            node_selector={"pool": "gpu"},
+            tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists"),),
+        ),
         retries=4,
         retry_backoff_seconds=5,
         timeout_seconds=7200,
         env={"HTTPS_PROXY": "http://proxy.test:3128"},
-        secrets=(Secret("database", "password", "DB_PASSWORD"),),
-        node_selector={"pool": "gpu"},
-        tolerations=({"key": "nvidia.com/gpu", "operator": "Exists"},),
+        secrets=(Secret(name="database", key="password", env="DB_PASSWORD"),),
         image_pull_secrets=("registry",),
     )
     defaults = RunParameters(data="/models/data", push_destination="/models/serving")
@@ -130,10 +171,13 @@ def test_everything_of_a_cluster_reaches_the_documents():
     assert trainer["image"] == IMAGE
     assert trainer["resources"] == {
         "cpuLimit": 8.0,
-        "memoryLimit": 16.0,
+        "memoryLimit": 17.179869184,  # × 1e9 bytes: 16 GiB
         "accelerator": {"type": "nvidia.com/gpu", "count": "1"},
     }
-    assert container_of(documents, "Pusher")["resources"]["cpuLimit"] == 2.0
+    assert container_of(documents, "Pusher")["resources"] == {
+        "cpuLimit": 2.0,
+        "memoryLimit": 4.294967296,
+    }
     assert {"name": "HTTPS_PROXY", "value": "http://proxy.test:3128"} in trainer["env"]
     assert trainer["args"][-2:] == ["--setting", "output_dir=/models"]
     assert task_of(documents, "Trainer")["retryPolicy"]["maxRetryCount"] == 4
@@ -152,6 +196,15 @@ def test_everything_of_a_cluster_reaches_the_documents():
         "imagePullSecret": [{"secretName": "registry"}],
         "activeDeadlineSeconds": "7200",
     }
+    others = platform_of(documents, "Evaluator")
+    assert others["nodeSelector"] == {"labels": {"pool": "batch"}}
+    assert "tolerations" not in others
+
+
+def test_retries_are_not_cut_short_by_a_long_training(documents):
+    for node in documents[0]["root"]["dag"]["tasks"]:
+        limit = task_of(documents, node)["retryPolicy"]["backoffMaxDuration"]
+        assert int(limit.removesuffix("s")) > 365 * 24 * 3600
 
 
 def test_a_setting_reaches_the_nodes_it_changes_in_every_preset():
@@ -192,18 +245,29 @@ def test_a_wrong_parameter_is_named(name):
 
 def test_the_example_of_a_cluster_file_is_complete():
     cluster = read_cluster(ROOT / "kubeflow/cluster.yaml")
-    text = (ROOT / "kubeflow/cluster.yaml").read_text()
+    written = yaml.safe_load((ROOT / "kubeflow/cluster.yaml").read_text())
     assert cluster == Cluster()
-    assert all(f"{name}:" in text for name in Cluster.__dataclass_fields__)
+    assert set(written) == set(Cluster.model_fields)
+    assert set(written["steps"]) == set(StepPod.model_fields)
+    assert set(written["trainer"]) == set(TrainerPod.model_fields)
 
 
 WRONG_CLUSTERS = {
-    "colour: red": "no field colour",
-    "retries: many": "retries is a int, got 'many'",
-    "resources: {cpu: true}": "cpu is a float",
-    "secrets: [{name: a}]": "lacks key, env",
-    "tolerations: {}": "tolerations is a list",
-    "- retries": "is a mapping of",
+    "colour: red": "colour: Extra inputs",
+    "retries: many": "retries: Input should be a valid integer, got 'many'",
+    "retries: -1": "retries: Input should be greater than or equal to 0, got -1",
+    "steps: {cpu: true}": "steps.cpu: Input should be a valid number",
+    "steps: {memory_gib: 0}": "steps.memory_gib: Input should be greater than 0",
+    "steps: {gpu: 1}": "steps.gpu: Extra inputs",
+    "secrets: [{name: a}]": "secrets.0.env: Field required",
+    "secrets: [{name: A, key: b, env: C}]": "secrets.0.name: String should match",
+    "env: {1 2: a}": "should match pattern",
+    "volume_claim: Volume": "volume_claim: String should match",
+    "mount_path: mnt": "mount_path: String should match",
+    "image_pull_secrets: registry": "image_pull_secrets: Input should be a valid array",
+    "trainer: {tolerations: [{effect: Sometimes}]}": "trainer.tolerations.0.effect: Input",
+    "timeout_seconds: 2020-01-01": "timeout_seconds: Input should be a valid integer",
+    "- retries": "the file: Input should be an object",
     "retries: [": "is no YAML",
 }
 
@@ -304,7 +368,7 @@ def test_a_password_in_a_variable_of_the_cluster_file_is_refused(tmp_path):
     path = tmp_path / "cluster.yaml"
     path.write_text("env: {HTTPS_PROXY: 'http://me:S3cret@proxy.test:3128'}")
     with pytest.raises(
-        ValueError, match=r"HTTPS_PROXY holds a password.*Kubernetes secret"
+        ValueError, match=r"HTTPS_PROXY.*holds a password.*Kubernetes secret"
     ) as it:
         read_cluster(path)
     assert "S3cret" not in str(it.value)

@@ -15,7 +15,7 @@ from google.protobuf import json_format
 from pipeline_def.code_version import ROOT
 from serving.model_server.process import ServerProcess
 from tests.conftest import trainings_at
-from tests.kubeflow.backend import NEW, OLD, StepFailedError, parse
+from tests.kubeflow.backend import NEW, OLD, StepFailedError
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +205,3 @@ def test_every_step_runs_on_either_launcher(backend, pipeline_yaml, first_run):
     steps = backend.run(pipeline_yaml, OLD, cache=False)
     assert {step.state for step in steps.values()} == {"SUCCEEDED"}
     assert len(versions(backend)) == before + 1
-
-
-def test_the_compiled_file_parses_strictly(pipeline_yaml):
-    spec, deployment, _ = parse(pipeline_yaml)
-    assert len(spec.root.dag.tasks) == len(deployment.executors)

@@ -6,16 +6,18 @@ import uuid
 import pytest
 import yaml
 
-from kubeflow.cluster import Cluster, Secret
+from kubeflow.cluster import Cluster, Secret, Toleration, TrainerPod
 from kubeflow.compile import NEVER_CACHED, compile_pipeline
 from kubeflow.parameters import RunParameters
 from tests.kubeflow.kfp.workflow import RefusedError, compile_run
 
 PREFIX = "pipelines.kubeflow.org/"
 EVERYTHING = Cluster(
-    secrets=(Secret("database", "password", "DB_PASSWORD"),),
-    node_selector={"pool": "gpu"},
-    tolerations=({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},),
+    secrets=(Secret(name="database", key="password", env="DB_PASSWORD"),),
+    trainer=TrainerPod(
+        node_selector={"pool": "gpu"},
+        tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),),
+    ),
     image_pull_secrets=("registry",),
     timeout_seconds=7200,
     retries=3,
