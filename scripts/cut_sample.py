@@ -1,4 +1,4 @@
-"""Cuts data/sample from the six official batch files: `cut_sample.py data/cifar10`."""
+"""Cuts data_sources/sample from the six official batch files: `cut_sample.py data/cifar10`."""
 
 import hashlib
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from data_sources.cifar_format import BATCH_FILES, CIFAR10
+from data_sources.dataset import SAMPLE_DIR
 
 RECORDS_PER_CLASS = 20
-SAMPLE_DIR = Path(__file__).parents[1] / "data" / "sample"
 
 
 def cut(content: bytes) -> bytes:

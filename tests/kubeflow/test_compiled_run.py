@@ -106,7 +106,9 @@ def test_the_model_is_as_accurate_as_the_local_run(first_run, local_record):
 
 
 def test_a_model_server_serves_what_was_pushed(backend, first_run):
-    records = np.fromfile(ROOT / "data/sample/test_batch.bin", np.uint8).reshape(-1, 3073)
+    records = np.fromfile(ROOT / "data_sources/sample/test_batch.bin", np.uint8).reshape(
+        -1, 3073
+    )
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     (version, *_) = versions(backend)
     flags = ("--model_name=cifar10", f"--model_base_path={version.parent}")
@@ -188,7 +190,7 @@ def test_an_image_of_other_code_is_refused(backend, documents, pipeline_yaml):
 
 def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, pipeline_yaml):
     batches = backend.volume / "data/cifar-10-batches-bin"  # as the archive unpacks
-    shutil.copytree(ROOT / "data/sample", batches)
+    shutil.copytree(ROOT / "data_sources/sample", batches)
     told = {"only": "CifarExampleGen", "cache": False, "data": "/mnt/cifar10/data"}
     with pytest.raises(StepFailedError) as failure:  # they are not the official ones
         backend.run(pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"), **told)

@@ -80,7 +80,6 @@ def test_every_package_is_sent_to_the_image_and_the_tests_are_not():
     packages = {each.partition(".")[0] for each in setuptools.find_packages(str(ROOT))}
     assert sent == (packages - {"benchmarks", "tests"}) | {
         *(path for paths in needed for path in paths),
-        "data/sample",
     }
     assert all((ROOT / path).exists() for path in sent)
     assert ("COPY", ". .") in stage("")

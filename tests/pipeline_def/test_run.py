@@ -75,7 +75,7 @@ def cached_stages(record: dict) -> list[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     root = tmp_path_factory.mktemp("project")
-    for package in (*OUR_PACKAGES, "pipeline_def", "data/sample"):
+    for package in (*OUR_PACKAGES, "pipeline_def"):
         shutil.copytree(ROOT / package, root / package)
     return Project(root, root / "output")
 
@@ -122,7 +122,9 @@ def test_the_summary_says_what_the_record_says(first_run, first_record):
 def test_the_pushed_model_is_as_accurate_as_the_gate_says(project, first_record):
     import tensorflow as tf
 
-    records = np.fromfile(ROOT / "data/sample/test_batch.bin", np.uint8).reshape(-1, 3073)
+    records = np.fromfile(ROOT / "data_sources/sample/test_batch.bin", np.uint8).reshape(
+        -1, 3073
+    )
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     model = tf.saved_model.load(first_record["pushed_path"])
     predicted = model.signatures["serving_default"](images=tf.constant(images))["class_ids"]
@@ -207,7 +209,7 @@ def test_an_edited_model_reruns_from_the_trainer_on(project, first_record):
 
 
 def test_changed_data_reruns_everything_that_reads_it(project, first_record, tmp_path):
-    shutil.copytree(ROOT / "data/sample", tmp_path / "data")
+    shutil.copytree(ROOT / "data_sources/sample", tmp_path / "data")
     batch = tmp_path / "data/data_batch_1.bin"
     content = bytearray(batch.read_bytes())
     content[1] ^= 255  # one red value of the first image
@@ -308,7 +310,7 @@ BAD_FOLDERS = {
 def test_bad_batches_are_named_before_anything_starts(project, first_record, tmp_path, name):
     spoil, expected = BAD_FOLDERS[name]
     directory = tmp_path / "batches"
-    shutil.copytree(ROOT / "data/sample", directory)
+    shutil.copytree(ROOT / "data_sources/sample", directory)
     spoil(directory)
     before = project.versions()
     result = project.run("--data", str(directory))
@@ -320,7 +322,7 @@ def test_bad_batches_are_named_before_anything_starts(project, first_record, tmp
 
 
 def _archive(path: Path, member: str) -> None:
-    content = (ROOT / "data/sample/test_batch.bin").read_bytes()
+    content = (ROOT / "data_sources/sample/test_batch.bin").read_bytes()
     with tarfile.open(path, "w:gz") as tar:
         info = tarfile.TarInfo(member)
         info.size = len(content)
