@@ -17,7 +17,7 @@ VariableName = Annotated[
 
 
 def refuse_password(value: str) -> str:
-    """Returns a variable's value unless it is a URL with a password, which the file would show."""
+    """Returns a value unless it is a URL with a password, which the file would show."""
     if re.search(r"://[^/]*:.*@", value):
         raise ValueError(
             "it holds a password, and would stand in the compiled file. Put it into a "
