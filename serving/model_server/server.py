@@ -11,7 +11,7 @@ from pathlib import Path
 from tensorflow.core.protobuf import config_pb2
 
 from serving.model_server import config as configs
-from serving.model_server import grpc_service, rest, warmup
+from serving.model_server import grpc_service, http_server, rest, warmup
 from serving.model_server.batching import BatchingServable
 from serving.model_server.flags import ServerConfig
 from serving.model_server.manager import LoadPolicy, ModelManager
@@ -62,22 +62,16 @@ class ModelServer:
             configs.read_batching_parameters(Path(config.batching_parameters_file))
         self._grpc, grpc_port = grpc_service.create_server(config, self.manager, self.metrics)
         timeout_ms = config.rest_api_timeout_in_ms
-        api = rest.RestApi(
-            self.manager,
-            self.metrics,
-            metrics_path,
-            timeout_ms / 1000 if timeout_ms > 0 else None,
-        )
-        self._rest = rest.RestServer(config, api)
-        self.address = Address(config.host, grpc_port, self._rest.server_address[1])
+        timeout_seconds = timeout_ms / 1000 if timeout_ms > 0 else None
+        api = rest.RestApi(self.manager, self.metrics, metrics_path, timeout_seconds)
+        self._rest = http_server.HttpServer(config, api, timeout_seconds)
+        self.address = Address(config.host, grpc_port, self._rest.port)
         self._is_stopped = threading.Event()
 
     def start(self) -> None:
         """Answers requests; returns when each model is available or has failed to load."""
         self._grpc.start()
-        threading.Thread(
-            target=self._rest.serve_forever, args=(0.05,), name="rest", daemon=True
-        ).start()
+        self._rest.start()
         self._apply(self._models)
         if self._config.model_config_file:
             threading.Thread(target=self._watch_config, name="config", daemon=True).start()
@@ -87,7 +81,7 @@ class ModelServer:
         self._is_stopped.set()
         start = time.perf_counter()
         stopped = self._grpc.stop(self._config.drain_seconds)
-        self._rest.drain(self._config.drain_seconds)
+        self._rest.drain()
         stopped.wait(self._config.drain_seconds)
         self.manager.stop()
         _log.info("Drained in %.1f s", time.perf_counter() - start)

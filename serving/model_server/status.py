@@ -33,11 +33,18 @@ _CODE_OF_NUMBER = {code.value[0]: code for code in Code}
 class ServingError(Exception):
     """A request or a load that failed, with the status a client shall see."""
 
-    def __init__(self, code: Code, message: str) -> None:
-        """Keeps both parts; `str` of the error is the message."""
+    def __init__(self, code: Code, message: str, http_status: int = 0) -> None:
+        """Keeps its parts; `str` of the error is the message.
+
+        Args:
+            code: Of gRPC.
+            message: For the client.
+            http_status: Where it is not the one that stands for the code.
+        """
         super().__init__(message)
         self.code = code
         self.message = message
+        self.http_status = http_status or HTTP_STATUS.get(code, 500)
 
 
 def invalid(message: str) -> ServingError:
@@ -70,8 +77,3 @@ def cut_for_grpc(message: str) -> str:
     if len(encoded) <= MAX_GRPC_MESSAGE:
         return encoded.decode()
     return encoded[:MAX_GRPC_MESSAGE].decode("utf-8", "ignore") + CUT_MARK
-
-
-def http_status(code: Code) -> int:
-    """Returns the HTTP status that stands for a status code."""
-    return HTTP_STATUS.get(code, 500)

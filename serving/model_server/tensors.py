@@ -35,6 +35,7 @@ _VALUE_FIELD = {
     types_pb2.DT_COMPLEX64: "scomplex_val",
     types_pb2.DT_COMPLEX128: "dcomplex_val",
 }
+_CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 _BITS_16 = (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16)
 _COMPLEX_PART = {
     types_pb2.DT_COMPLEX64: np.float32,
@@ -50,6 +51,12 @@ def numpy_dtype(dtype: int) -> np.dtype:
 def data_type(array: np.ndarray) -> int:
     """Returns the DataType of an array."""
     return int(dtypes.as_dtype(array.dtype).as_datatype_enum)
+
+
+def cpp_name(dtype: int) -> str:
+    """Returns what C++ calls a DataType."""
+    name = dtypes.as_dtype(dtype).name
+    return _CPP_NAMES.get(name, name)
 
 
 def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:

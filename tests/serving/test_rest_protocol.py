@@ -85,8 +85,18 @@ def test_versions_and_labels_choose_the_model(post):
 
 
 def test_urls_ignore_case_and_percent_signs(post):
-    status, _ = post("/V1/Models/half%5Fplus%5Ftwo/VERSIONS/1:PREDICT", {"instances": [1.0]})
+    status, _ = post("/V1/Models/half%5Fplus%5Ftwo/VERSIONS/1:predict", {"instances": [1.0]})
     assert status == 200
+
+
+def test_methods_and_subresources_do_not(post, get):
+    """Source: http_rest_api_handler.cc: the pattern ignores case, the comparison does not."""
+    path = "/v1/models/half_plus_two:PREDICT"
+    assert post(path, {"instances": [1.0]}) == (
+        400,
+        {"error": f"Malformed request: POST {path}"},
+    )
+    assert "model_version_status" in get("/v1/models/half_plus_two/METADATA")[1]
 
 
 def test_regress_returns_a_value_for_each_example(post):
@@ -214,6 +224,7 @@ def test_options_is_for_web_pages(server, session):
     page = session.options(url, headers={"Origin": "http://page"})
     assert (page.status_code, page.content) == (200, b"")
     assert session.options(url).status_code == 400
+    assert session.options(server.rest_url + "/v2").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -440,9 +451,11 @@ def test_wrong_examples_are_named(post, body, error):
     assert answer["error"].endswith(error)
 
 
-def test_gzip_bodies_are_unpacked(server, session):
+# Source of x-gzip: evhttp_request.cc looks for "gzip" anywhere in the header.
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_gzip_bodies_are_unpacked(server, session, encoding):
     body = gzip.compress(b'{"instances": [2.0]}')
-    headers = {"Content-Encoding": "gzip"}
+    headers = {"Content-Encoding": encoding}
     reply = session.post(server.rest_url + PREDICT, data=body, headers=headers)
     assert reply.json() == {"predictions": [3.0]}
 
@@ -478,3 +491,24 @@ def test_requests_sent_in_one_packet_are_answered_in_turn(server):
         received = b"".join(iter(lambda: connection.recv(65536), b""))
     assert received.count(b"HTTP/1.1 200") == 1
     assert received.index(b"HTTP/1.1 200") < received.index(b"HTTP/1.1 404")
+
+
+def test_json_is_laid_out_as_the_c_server_does(server, session):
+    """Source: json_tensor.cc, which writes with RapidJSON's PrettyWriter."""
+
+    def text(path: str, body: dict) -> str:
+        return session.post(server.rest_url + path, data=json.dumps(body)).text
+
+    rows = text(PREDICT, {"instances": [1.0, 2.0]})
+    assert rows == '{\n    "predictions": [2.5, 3.0\n    ]\n}'
+    column = text(PREDICT, {"inputs": [[2.0]]})
+    assert column == ('{\n    "outputs": [\n        [\n            3.0\n        ]\n    ]\n}')
+    both = text(PREDICT, {"signature_name": "two_outputs", "instances": [{"x": [2.0]}]})
+    assert both == (
+        '{\n    "predictions": [\n        {\n            "y": [3.0],\n'
+        '            "y2": [4.0]\n        }\n    ]\n}'
+    )
+    regressed = {"signature_name": "regress", "examples": [{"x": 2.0}]}
+    path = PREDICT.replace("predict", "regress")
+    assert text(path, regressed) == '{\n    "results": [3.0]\n}'
+    assert text(PREDICT, {}) == ("{\n    \"error\": \"Missing 'inputs' or 'instances' key\"\n}")

@@ -1,4 +1,4 @@
-"""JSON bodies to tensors and examples, and results back to JSON.
+"""JSON bodies to tensors and examples.
 
 The rules and the errors are those of json_tensor.cc in TensorFlow Serving 2.15.1. Regular
 lists of numbers take a fast path through NumPy; everything else, and every error, goes
@@ -7,7 +7,6 @@ element by element.
 
 import base64
 import itertools
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +15,12 @@ import numpy as np
 from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow.python.framework import dtypes
-from tensorflow_serving.apis import classification_pb2, input_pb2, regression_pb2
+from tensorflow_serving.apis import input_pb2
 
 from serving.model_server import json_text, tensors
 from serving.model_server.status import Code, ServingError, invalid
 
 BASE64_KEY = "b64"
-BYTES_SUFFIX = "_bytes"
 
 _INTEGER_LIMITS = {
     types_pb2.DT_INT8: (-(2**31), 2**31 - 1),
@@ -35,13 +32,9 @@ _INTEGER_LIMITS = {
     types_pb2.DT_UINT64: (0, 2**64 - 1),
 }
 _FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
-_WRITABLE = (*_INTEGER_LIMITS, *_FLOATS, types_pb2.DT_BOOL, types_pb2.DT_STRING)
 
 _SPACES = b" \t\n\v\f\r"
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
-
-# What C++ calls a dtype, where Python says it otherwise.
-_CPP_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
 
@@ -293,20 +286,15 @@ def _scalar(value: Any, dtype: int) -> Any:
         return value
     raise ServingError(
         Code.UNIMPLEMENTED,
-        f"Conversion of JSON Value: {json_text.text(value)} to type: {_dtype_name(dtype)}",
+        f"Conversion of JSON Value: {json_text.text(value)} to type: {tensors.cpp_name(dtype)}",
     )
 
 
 def _type_error(value: Any, dtype: int) -> ServingError:
     return invalid(
         f"JSON Value: {json_text.text(value)} Type: {json_text.type_name(value)} is not "
-        f"of expected type: {_dtype_name(dtype)}"
+        f"of expected type: {tensors.cpp_name(dtype)}"
     )
-
-
-def _dtype_name(dtype: int) -> str:
-    name = dtypes.as_dtype(dtype).name
-    return _CPP_NAMES.get(name, name)
 
 
 def _decode_base64(value: dict) -> bytes:
@@ -395,80 +383,3 @@ def _kind(feature: feature_pb2.Feature, kind: str, name: str) -> Any:
             f"{known.removesuffix('_list')}"
         )
     return getattr(feature, f"{kind}_list").value
-
-
-def rows_json(outputs: Mapping[str, np.ndarray]) -> str:
-    """Returns `{"predictions": [...]}`: an item for each row of the outputs."""
-    batch_size = None
-    for name, array in outputs.items():
-        if not array.ndim:
-            raise invalid(f"Tensor name: {name} has no shape information ")
-        if batch_size not in (None, len(array)):
-            raise invalid(
-                f"Tensor name: {name} has inconsistent batch size: {len(array)} "
-                f"expecting: {batch_size}"
-            )
-        batch_size = len(array)
-    columns = {name: _items(name, array) for name, array in outputs.items()}
-    if len(columns) == 1:
-        rows = next(iter(columns.values()))
-    else:
-        keys = [json_text.string(name.encode()) for name in columns]
-        rows = [
-            "{" + ", ".join(f"{k}: {v}" for k, v in zip(keys, row, strict=True)) + "}"
-            for row in zip(*columns.values(), strict=True)
-        ]
-    return '{"predictions": [' + ", ".join(rows) + "]}"
-
-
-def columns_json(outputs: Mapping[str, np.ndarray]) -> str:
-    """Returns `{"outputs": ...}`: the only output, or an object of all."""
-    texts = {name: _items(name, array[np.newaxis])[0] for name, array in outputs.items()}
-    if len(texts) == 1:
-        return f'{{"outputs": {next(iter(texts.values()))}}}'
-    pairs = (f"{json_text.string(name.encode())}: {t}" for name, t in texts.items())
-    return '{"outputs": {' + ", ".join(pairs) + "}}"
-
-
-def _items(name: str, array: np.ndarray) -> list[str]:
-    """Returns the JSON of each item along the first axis."""
-    texts = _flat_json(name, array)
-    for axis in range(array.ndim - 1, 0, -1):
-        size, count = array.shape[axis], math.prod(array.shape[:axis])
-        texts = ["[" + ", ".join(texts[i * size : (i + 1) * size]) + "]" for i in range(count)]
-    return texts
-
-
-def _flat_json(name: str, array: np.ndarray) -> list[str]:
-    dtype = tensors.data_type(array)
-    flat = np.ravel(array)
-    if dtype not in _WRITABLE:
-        raise invalid(f"Failed to write JSON value for tensor type: {_dtype_name(dtype)}")
-    if dtype in _FLOATS:
-        return json_text.numbers(flat)
-    if dtype == types_pb2.DT_BOOL:
-        return ["true" if value else "false" for value in flat]
-    if dtype != types_pb2.DT_STRING:
-        return [str(value) for value in flat.tolist()]
-    if name.endswith(BYTES_SUFFIX):
-        return [f'{{"b64": "{base64.b64encode(value).decode()}"}}' for value in flat]
-    return [json_text.string(value) for value in flat]
-
-
-def classification_json(result: classification_pb2.ClassificationResult) -> str:
-    """Returns `{"results": [[[label, score], ...], ...]}`."""
-    rows = []
-    for classifications in result.classifications:
-        labels = [json_text.string(c.label.encode()) for c in classifications.classes]
-        scores = json_text.numbers(
-            np.array([c.score for c in classifications.classes], np.float32)
-        )
-        pairs = (f"[{label}, {score}]" for label, score in zip(labels, scores, strict=True))
-        rows.append("[" + ", ".join(pairs) + "]")
-    return '{"results": [' + ", ".join(rows) + "]}"
-
-
-def regression_json(result: regression_pb2.RegressionResult) -> str:
-    """Returns `{"results": [value, ...]}`."""
-    values = np.array([r.value for r in result.regressions], np.float32)
-    return '{"results": [' + ", ".join(json_text.numbers(values)) + "]}"
