@@ -1,87 +1,203 @@
-"""A hash of the code a node depends on: the part of the cache key TFX leaves out.
+"""Hashes of the code a node depends on: the part of the cache key TFX leaves out.
 
 TFX's key holds the executor's class path and the parameters, not the code behind them
 (tfx/orchestration/portable/cache_utils.py), so an edited function would be ignored.
+
+Imports are followed into this project, a team's own packages and whatever else Python finds
+outside the standard library and the installed packages, which the lock pins. Nothing is
+imported on the way, so a module named only at run time (`importlib.import_module`) is not seen.
 """
 
 import ast
 import functools
 import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from importlib import machinery
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-OUR_PACKAGES = (
-    "components",
-    "contract",
-    "data_sources",
-    "report",
-    "serving",
-    "trainer_module",
+
+_DISTRIBUTION = "cifar-estimator-pipeline"
+_INSTALLED = {"site-packages", "dist-packages"}
+_LOADERS = (
+    (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+    (machinery.SourceFileLoader, machinery.SOURCE_SUFFIXES),
 )
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_Finder = Callable[[str], machinery.ModuleSpec | None]
 
 
 def code_version(*modules: str, files: tuple[str, ...] = ()) -> str:
     """Returns a hash of modules, of all of ours they import, and of data files.
-
-    The config is left out: its values are parameters of the nodes already.
 
     Args:
         modules: Dotted names, such as `trainer_module.run`.
         files: Paths below the project's root, such as `components/schema.pbtxt`.
 
     Raises:
-        ModuleNotFoundError: A module is none of ours.
+        ModuleNotFoundError: A module, or one that it imports, cannot be found.
+        ValueError: A module's file cannot be read, as within a zip archive.
     """
+    contents = {name: path.read_bytes() for name, path in source_files(*modules).items()}
+    return _digest(contents | {file: (ROOT / file).read_bytes() for file in files})
+
+
+def algorithm_version(*modules: str) -> str:
+    """Returns a hash of what modules, and all of ours they import, compute.
+
+    Unlike `code_version`, it does not change with comments, docstrings and layout.
+
+    Raises:
+        ModuleNotFoundError, ValueError: As `code_version` does.
+    """
+    files = source_files(*modules).items()
+    return _digest({name: _statements(path.read_bytes()) for name, path in files})
+
+
+def source_files(*modules: str) -> dict[str, Path]:
+    """Returns the files of modules and of all of ours they import, by dotted name.
+
+    Raises:
+        ModuleNotFoundError, ValueError: As `code_version` does.
+    """
+    find = functools.cache(_find)
     for module in modules:
-        if not ROOT.joinpath(*module.split(".")).with_suffix(".py").is_file():
-            raise ModuleNotFoundError(f"There is no module {module} below {ROOT}.")
-    digest = hashlib.sha256()
-    for path in sorted(_reachable_files(modules) | {ROOT / file for file in files}):
-        digest.update(f"{path.relative_to(ROOT)}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _reachable_files(modules: tuple[str, ...]) -> set[Path]:
-    """Returns the source files of modules and of what they import, directly or not."""
-    files: set[Path] = set()
-    waiting = [path for module in modules for path in _source_files(module)]
+        if find(module) is None:
+            raise ModuleNotFoundError(
+                f"There is no module {module} on the Python path, so its code cannot be part "
+                "of the cache key. Check the name, or add its folder to PYTHONPATH."
+            )
+    own_packages = _project_packages() | {_top(module) for module in modules}
+    files: dict[str, Path] = {}
+    seen: set[str] = set()
+    waiting = set(modules)
     while waiting:
-        path = waiting.pop()
-        if path not in files:
-            files.add(path)
-            waiting += [
-                source
-                for module in _imported_names(path.read_text())
-                for source in _source_files(module)
-            ]
+        name = waiting.pop()
+        seen.add(name)
+        spec = find(name)
+        if spec and _is_ours(name, find, own_packages):
+            waiting |= {name.rpartition(".")[0]} - {""} - seen  # the package's __init__
+            if path := _file_of(spec):
+                files[name] = path
+                waiting |= _imported_names(spec, path, find) - seen
     return files
 
 
+def _find(name: str) -> machinery.ModuleSpec | None:
+    """Returns where Python would import a module from; None if it would not find it."""
+    package, _, _ = name.rpartition(".")
+    if not package:
+        return importlib.util.find_spec(name)
+    parent = _find(package)
+    folders = (parent and parent.submodule_search_locations) or []
+    specs = (machinery.FileFinder(folder, *_LOADERS).find_spec(name) for folder in folders)
+    return next((spec for spec in specs if spec), None)
+
+
+def _is_ours(name: str, find: _Finder, own_packages: set[str]) -> bool:
+    top = _top(name)
+    if top in sys.stdlib_module_names:
+        return False
+    spec = find(top)
+    if top in own_packages or spec is None:
+        return spec is not None
+    folders = [*(spec.submodule_search_locations or []), spec.origin or ""]
+    return not any(_INSTALLED & set(Path(folder).parts) for folder in folders)
+
+
+def _project_packages() -> set[str]:
+    """Returns this project's packages if it is installed: a wheel lies among the libraries."""
+    try:
+        packages = importlib.metadata.distribution(_DISTRIBUTION).read_text("top_level.txt")
+    except importlib.metadata.PackageNotFoundError:
+        packages = None
+    return set((packages or "").split())
+
+
+def _file_of(spec: machinery.ModuleSpec) -> Path | None:
+    """Returns the file of a module; None for a package without `__init__.py`."""
+    if spec.origin is None:
+        return None
+    path = Path(spec.origin)
+    if not path.is_file():
+        raise ValueError(
+            f"The code of {spec.name} is in {path}, which is no file, so it cannot be part of "
+            "the cache key. Unpack or install it as plain files."
+        )
+    return path
+
+
+class _Import(NamedTuple):
+    """`import module`, or `from <level dots>module import names`."""
+
+    module: str
+    level: int
+    names: tuple[str, ...]
+    is_required: bool  # it runs whenever the importing module does
+
+
+def _imported_names(spec: machinery.ModuleSpec, path: Path, find: _Finder) -> set[str]:
+    """Returns the dotted names of all that a file imports, and of what may be a module.
+
+    Raises:
+        ModuleNotFoundError: An import that must succeed would not.
+    """
+    if path.suffix != ".py":
+        return set()
+    names = set()
+    for found in _imports(path.read_bytes()):
+        module = importlib.util.resolve_name("." * found.level + found.module, spec.parent)
+        if found.is_required and not _can_be_found(module, find):
+            raise ModuleNotFoundError(
+                f"{path} imports {module}, which is not on the Python path, so its code "
+                "cannot be part of the cache key. Install it, or add its folder to PYTHONPATH."
+            )
+        names |= {module, *(f"{module}.{name}" for name in found.names)}
+    return names
+
+
+def _can_be_found(module: str, find: _Finder) -> bool:
+    return _top(module) in sys.stdlib_module_names or find(_top(module)) is not None
+
+
 @functools.cache
-def _imported_names(source: str) -> frozenset[str]:
-    """Returns every name imported anywhere in a module, as a dotted path.
+def _imports(source: bytes) -> tuple[_Import, ...]:
+    """Returns every import of a module, at its top or within a function.
 
     Kept, because the nodes of a pipeline have most of their modules in common.
     """
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    imports = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return frozenset(names)
+            imports += [_Import(a.name, 0, (), node in tree.body) for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = tuple(alias.name for alias in node.names)
+            imports.append(_Import(node.module or "", node.level, names, node in tree.body))
+    return tuple(imports)
 
 
-def _source_files(module: str) -> list[Path]:
-    """Returns the file of a module of ours with its packages' `__init__`; [] for others."""
-    parts = module.split(".")
-    if parts[0] not in OUR_PACKAGES:
-        return []
-    packages = [
-        ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)
-    ]
-    return [
-        path for path in (*packages, ROOT.joinpath(*parts).with_suffix(".py")) if path.is_file()
-    ]
+@functools.cache
+def _statements(source: bytes) -> bytes:
+    """Returns a module in one layout, without comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree).encode()
+
+
+def _digest(contents: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, content in sorted(contents.items()):
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]

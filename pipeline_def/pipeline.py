@@ -22,8 +22,9 @@ from components.example_validator import ExampleValidator
 from components.pusher import Pusher
 from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
-from pipeline_def.code_version import ROOT, code_version
+from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
+from trainer_module import WEIGHT_MODULES
 
 PIPELINE_NAME = "cifar10-estimator"
 SCHEMA_FILE = "components/schema.pbtxt"
@@ -147,10 +148,14 @@ def report_templates() -> tuple[str, ...]:
 
 
 def training_fingerprint(config: PipelineConfig) -> str:
-    """Returns what tells one training from another: data, code and hyper-parameters."""
+    """Returns what tells one training from another: all that shapes the weights.
+
+    That is the data and how it becomes examples, the network with its inputs, and the
+    hyper-parameters; how it is trained, logged and exported is not.
+    """
     facts = {
         "data": config.data_fingerprint,
-        "code": code_version("trainer_module.run", "components.example_gen"),
+        "code": algorithm_version(*WEIGHT_MODULES, "components.example_gen"),
         "hyper_parameters": config.training_fields(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

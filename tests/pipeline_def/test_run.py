@@ -16,7 +16,7 @@ import filelock
 import numpy as np
 import pytest
 
-from pipeline_def.code_version import OUR_PACKAGES, ROOT
+from pipeline_def.code_version import ROOT
 from tests.conftest import trainings_at
 
 STAGES = [
@@ -64,8 +64,12 @@ class Project:
 
     def versions(self) -> dict[str, float]:
         """Returns each pushed file and when it was written."""
-        serving = self.output / "serving"
-        return {str(path): path.stat().st_mtime for path in serving.rglob("*")}
+        return files_below(self.output / "serving")
+
+
+def files_below(folder: Path, pattern: str = "*") -> dict[str, float]:
+    """Returns each file below a folder and when it was written."""
+    return {str(path): path.stat().st_mtime for path in folder.rglob(pattern)}
 
 
 def cached_stages(record: dict) -> list[str]:
@@ -75,8 +79,8 @@ def cached_stages(record: dict) -> list[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
     root = tmp_path_factory.mktemp("project")
-    for package in (*OUR_PACKAGES, "pipeline_def"):
-        shutil.copytree(ROOT / package, root / package)
+    for init in ROOT.glob("*/__init__.py"):
+        shutil.copytree(init.parent, root / init.parent.name)
     return Project(root, root / "output")
 
 
@@ -193,19 +197,33 @@ def test_a_model_that_fails_the_serving_check_is_not_pushed(project, first_recor
     assert project.versions() == before
 
 
-def test_an_edited_model_reruns_from_the_trainer_on(project, first_record):
-    source = project.root / "trainer_module/model.py"
+def run_edited(project: Project, module: str) -> dict:
+    """Returns the record of a run with a statement added to a module, which is then undone."""
+    source = project.root / module
     text = source.read_text()
-    source.write_text(text + "\n# edited\n")
+    source.write_text(text + "\nEDITED = True\n")
     try:
         result = project.run()
     finally:
         source.write_text(text)
     assert result.returncode == 0, result.stdout + result.stderr
-    record = project.record()
+    return project.record()
+
+
+def test_an_edited_model_reruns_from_the_trainer_on(project, first_record):
+    record = run_edited(project, "trainer_module/model.py")
     assert cached_stages(record) == STAGES[: STAGES.index("Trainer")]
     assert record["pushed_version"] > first_record["pushed_version"]
     assert record["gate"]["baseline_version"] is not None
+
+
+def test_an_edited_export_is_exported_without_training(project, first_record):
+    before = files_below(project.output / "checkpoints", "model.ckpt-*")
+    record = run_edited(project, "trainer_module/export.py")
+    assert cached_stages(record) == STAGES[: STAGES.index("Trainer")]
+    assert record["pushed_version"] > first_record["pushed_version"]
+    assert record["training"] == first_record["training"]
+    assert files_below(project.output / "checkpoints", "model.ckpt-*") == before
 
 
 def test_changed_data_reruns_everything_that_reads_it(project, first_record, tmp_path):
