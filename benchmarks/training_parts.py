@@ -75,6 +75,7 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
     """
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+    from contract import training_record
     from trainer_module import run
 
     config = dataclasses.replace(
@@ -103,11 +104,11 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
     )
     run.run_fn(fn_args)
     (first, begin), *_, (last, end) = times.lines
-    summary = run.read_summary(fn_args.model_run_dir)
+    record = training_record.read(fn_args.model_run_dir)
     return {
         "examples_per_second": BATCH_SIZE * (last - first) / (end - begin),
-        "median_step_examples_per_second": summary["examples_per_second"],
-        "loss": summary["loss"],
+        "median_step_examples_per_second": record.examples_per_second,
+        "loss": record.loss,
     }
 
 

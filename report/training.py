@@ -1,12 +1,10 @@
 """How training went: the curves in the event files that TensorBoard reads."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-from tensorflow.core.util import event_pb2
-
-from trainer_module import run
+from contract import event_files, training_record
 
 MAX_POINTS = 400  # of one curve: more than a screen has room for
 STEPS_PER_SECOND = "global_step/sec"
@@ -21,8 +19,8 @@ CURVES = {
 
 def training_facts(model_run_dir: str, batch_size: int) -> dict[str, Any]:
     """Returns the summary that the Trainer wrote, and `curves` of [step, value] pairs."""
-    scalars = read_scalars(model_run_dir)
-    summary = run.read_summary(model_run_dir)
+    scalars = event_files.read_scalars(model_run_dir)
+    record = training_record.read(model_run_dir)
     curves = {name: thin(scalars.get(tag, [])) for name, tag in CURVES.items()}
     for name in ("loss_averaged", "cross_entropy_averaged"):
         # An average that was summarized before its first update is 0.
@@ -30,24 +28,9 @@ def training_facts(model_run_dir: str, batch_size: int) -> dict[str, Any]:
     curves["images_per_second"] = thin(
         [(step, value * batch_size) for step, value in scalars.get(STEPS_PER_SECOND, [])]
     )
-    curves["eval_accuracy"] = [(e["step"], e["accuracy"]) for e in summary["evaluations"]]
-    curves["eval_loss"] = [(e["step"], e["loss"]) for e in summary["evaluations"]]
-    return {**summary, "curves": curves}
-
-
-def read_scalars(events_dir: str) -> dict[str, list[tuple[int, float]]]:
-    """Returns every scalar in a folder's event files: by tag, (step, value) in step order.
-
-    A run that was killed and went on wrote some steps twice; the later one counts.
-    """
-    by_tag: dict[str, dict[int, float]] = {}
-    for path in sorted(tf.io.gfile.glob(f"{events_dir}/events.out.tfevents.*")):
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-            event = event_pb2.Event.FromString(record)
-            for value in event.summary.value:
-                if value.HasField("simple_value"):
-                    by_tag.setdefault(value.tag, {})[event.step] = value.simple_value
-    return {tag: sorted(points.items()) for tag, points in by_tag.items()}
+    curves["eval_accuracy"] = [(e.step, e.accuracy) for e in record.evaluations]
+    curves["eval_loss"] = [(e.step, e.loss) for e in record.evaluations]
+    return {**dataclasses.asdict(record), "curves": curves}
 
 
 def thin(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -39,6 +39,8 @@ def export_for_serving(
         examples: Serialized tf.Examples to warm up with; at least one.
     """
     staging_dir = serving_model_dir.rstrip("/") + ".staging"
+    if tf.io.gfile.exists(staging_dir):  # of a run that was killed
+        tf.io.gfile.rmtree(staging_dir)
     tf.io.gfile.makedirs(staging_dir)
     warmup_path = posixpath.join(staging_dir, WARMUP_FILE)
     write_warmup_records(warmup_path, examples)

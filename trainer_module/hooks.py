@@ -128,6 +128,18 @@ class FiniteGuard(v1.train.CheckpointSaverListener):
             )
 
 
+class RecordListener(v1.train.CheckpointSaverListener):
+    """Writes the record ahead of each checkpoint: whoever goes on from it finds it there."""
+
+    def __init__(self, write_record: Callable[[int], None]) -> None:
+        """Takes what writes the record of a training up to a step."""
+        self._write_record = write_record
+
+    def before_save(self, session: v1.Session, global_step_value: int) -> None:
+        """Writes the record up to the step about to be saved."""
+        self._write_record(int(global_step_value))
+
+
 class EvalListener(v1.train.CheckpointSaverListener):
     """Evaluates the newest checkpoint whenever another `every_steps` are done."""
 

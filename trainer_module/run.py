@@ -1,8 +1,10 @@
 """run_fn: what TFX's Trainer calls, and the summary of this folder."""
 
+import dataclasses
 import io
 import json
 import logging
+import math
 import os
 import posixpath
 import time
@@ -14,10 +16,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import example_files, features
+from contract import example_files, features, training_record
 from contract.files import PREDICTIONS_FILE, TRAINING_FILE
 from pipeline_def.config import PipelineConfig
-from trainer_module import export, hooks, inputs, model, preprocessing
+from trainer_module import checkpoints, export, hooks, inputs, model, preprocessing
 
 logger = logging.getLogger("cifar.train")
 
@@ -48,6 +50,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     num_train_examples = example_files.count(train_files)
     checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
+    if is_chief():
+        checkpoints.repair(checkpoint_dir)
     with tf.Graph().as_default():  # in eager mode a cluster would have to be set up earlier
         estimator = build_estimator(config, checkpoint_dir, num_train_examples)
         train(estimator, config, train_files, num_train_examples, eval_files, transform_output)
@@ -150,14 +154,24 @@ def train(
     eval_files: Sequence[str],
     transform_output: tft.TFTransformOutput,
 ) -> None:
-    """Trains up to `train_steps`, evaluating beside it, and writes the summary.
+    """Trains up to `train_steps`, evaluating beside it, and keeps the record of it.
 
-    The summary lies with the checkpoints, so that a run which finds its training already
-    done still knows how it went.
+    The record lies with the checkpoints and is written ahead of each, so that a run which
+    finds its training already done still knows how it went.
     """
-    start_step = read_step(estimator.model_dir)
-    summary = read_summary(estimator.model_dir)
-    evaluations = [e for e in summary.get("evaluations", []) if e["step"] <= start_step]
+    model_dir = estimator.model_dir
+    start_step = checkpoints.newest_step(model_dir)
+    before = training_record.read(model_dir)
+    evaluations = [e for e in before.evaluations if e.step <= start_step]
+    record = training_record.TrainingRecord(
+        steps=start_step,
+        train_examples=num_train_examples,
+        compute_dtype=config.compute_dtype,
+        devices=tuple(device.name for device in tf.config.list_logical_devices()),
+        cores=os.cpu_count() or 1,
+    )
+    if before.steps == start_step >= config.train_steps:
+        record = before
     eval_fn = inputs.eval_input_fn(eval_files, transform_output)
 
     def train_input_fn(
@@ -168,16 +182,13 @@ def train(
 
     def evaluate() -> None:
         metrics = estimator.evaluate(eval_fn)
-        evaluation = {
-            "step": int(metrics["global_step"]),
-            "accuracy": float(metrics["accuracy"]),
-            "loss": float(metrics["loss"]),
-        }
+        evaluation = training_record.Evaluation(
+            int(metrics["global_step"]), float(metrics["accuracy"]), float(metrics["loss"])
+        )
         evaluations.append(evaluation)
-        write_summary(estimator.model_dir, {**summary, "evaluations": evaluations})
         logger.info(
-            f"step {evaluation['step']:,} evaluated  accuracy {evaluation['accuracy']:.4f}  "
-            f"loss {evaluation['loss']:.3f}"
+            f"step {evaluation.step:,} evaluated  accuracy {evaluation.accuracy:.4f}  "
+            f"loss {evaluation.loss:.3f}"
         )
 
     if start_step < config.train_steps:
@@ -185,7 +196,25 @@ def train(
             config.train_steps, config.batch_size, config.log_every_steps, config.learning_rate
         )
         start_seconds = time.perf_counter()
+
+        def record_at(step: int) -> training_record.TrainingRecord:
+            return dataclasses.replace(
+                record,
+                steps=step,
+                start_step=start_step,
+                loss=None if math.isnan(log_hook.loss) else log_hook.loss,
+                examples_per_second=log_hook.examples_per_second,
+                seconds=time.perf_counter() - start_seconds,
+                evaluations=tuple(evaluations),
+            )
+
         listeners = [hooks.FiniteGuard(config.learning_rate)]
+        if is_chief():
+            listeners.append(
+                hooks.RecordListener(
+                    lambda step: training_record.write(model_dir, record_at(step))
+                )
+            )
         if is_cluster():
             tf.estimator.train_and_evaluate(
                 estimator,
@@ -199,45 +228,13 @@ def train(
         else:
             listeners.append(hooks.EvalListener(evaluate, config.eval_every_steps, log_hook))
             estimator.train(train_input_fn, [log_hook], None, config.train_steps, listeners)
-        summary = {
-            "steps": log_hook.step,
-            "start_step": start_step,
-            "loss": log_hook.loss,
-            "examples_per_second": log_hook.examples_per_second,
-            "seconds": time.perf_counter() - start_seconds,
-            "train_examples": num_train_examples,
-            "compute_dtype": config.compute_dtype,
-            "devices": [device.name for device in tf.config.list_logical_devices()],
-            "cores": os.cpu_count(),
-        }
+        record = record_at(log_hook.step)
     else:
         logger.info(f"All {start_step:,} steps were trained before; nothing to train.")
-    if not evaluations or evaluations[-1]["step"] < config.train_steps:
+    if not evaluations or evaluations[-1].step < config.train_steps:
         evaluate()
-    write_summary(estimator.model_dir, {**summary, "evaluations": evaluations})
-
-
-def read_step(checkpoint_dir: str) -> int:
-    """Returns the step of the newest checkpoint; 0 without one."""
-    checkpoint = tf.train.latest_checkpoint(checkpoint_dir)
-    return int(tf.train.load_variable(checkpoint, "global_step")) if checkpoint else 0
-
-
-def read_summary(directory: str) -> dict[str, Any]:
-    """Returns the summary of training kept in a folder; empty without one."""
-    path = posixpath.join(directory, TRAINING_FILE)
-    if not tf.io.gfile.exists(path):
-        return {}
-    with tf.io.gfile.GFile(path) as file:
-        return json.loads(file.read())
-
-
-def write_summary(directory: str, summary: dict[str, Any]) -> None:
-    """Writes the summary of training, at once or not at all."""
-    path = posixpath.join(directory, TRAINING_FILE)
-    with tf.io.gfile.GFile(path + ".new", "w") as file:
-        file.write(json.dumps(summary, indent=2) + "\n")
-    tf.io.gfile.rename(path + ".new", path, overwrite=True)
+    record = dataclasses.replace(record, evaluations=tuple(evaluations))
+    training_record.write(model_dir, record)
 
 
 def keep_run(checkpoint_dir: str, model_run_dir: str) -> None:

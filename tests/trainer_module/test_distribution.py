@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from contract import training_record
 from pipeline_def.config import PipelineConfig
 from tests.trainer_module.conftest import TINY
-from trainer_module import inputs, run
+from trainer_module import inputs
 
 DISTRIBUTED = {**TINY.trainer_fields(), "distribution": "mirrored"}
 
@@ -68,10 +69,10 @@ def test_two_devices_train_as_one_does(make_fn_args, trained_dir, tmp_path):
     config = PipelineConfig(**DISTRIBUTED)
     wait_for([start(make_fn_args(config, tmp_path))])
     assert_same_weights(tmp_path / "checkpoints", trained_dir / "checkpoints")
-    summary = run.read_summary(str(tmp_path / "model_run"))
-    assert len(summary["devices"]) == 2
-    assert summary["loss"] == pytest.approx(
-        run.read_summary(str(trained_dir / "model_run"))["loss"], rel=1e-3
+    record = training_record.read(str(tmp_path / "model_run"))
+    assert len(record.devices) == 2
+    assert record.loss == pytest.approx(
+        training_record.read(str(trained_dir / "model_run")).loss, rel=1e-3
     )
 
 
@@ -85,7 +86,7 @@ def test_a_cluster_of_processes_trains_as_one_does(
     wait_for([start(fn_args, {"cluster": cluster, "task": task}) for task in tasks])
 
     assert_same_weights(tmp_path / "checkpoints", trained_dir / "checkpoints")
-    assert run.read_summary(str(tmp_path / "model_run"))["steps"] == 12
+    assert training_record.read(str(tmp_path / "model_run")).steps == 12
     assert (tmp_path / "model" / "Format-Serving" / "saved_model.pb").exists()
     assert list((tmp_path / "checkpoints" / "eval").glob("events.out.*"))
 

@@ -1,15 +1,13 @@
 """What a compute dtype costs in accuracy, on all of CIFAR-10."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from benchmarks import training_parts
-from contract import features
-from contract.files import TRAINING_FILE
+from contract import features, training_record
 from data_sources import dataset
 from pipeline_def.config import COMPUTE_DTYPES, QUICK, PipelineConfig
 from trainer_module import run
@@ -41,11 +39,11 @@ def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> flo
         },
     )
     run.run_fn(arguments)
-    summary = json.loads((output / "model_run" / TRAINING_FILE).read_text())
-    accuracy = summary["evaluations"][-1]["accuracy"]
+    record = training_record.read(str(output / "model_run"))
+    accuracy = record.evaluations[-1].accuracy
     print(
         f"{config.compute_dtype}, seed {config.seed}: {accuracy:.4f} after {STEPS:,} steps, "
-        f"{summary['examples_per_second']:,.0f} images/s"
+        f"{record.examples_per_second:,.0f} images/s"
     )
     return accuracy
 

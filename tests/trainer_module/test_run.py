@@ -13,9 +13,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from contract import example_files, features
+from contract import example_files, features, training_record
+from report.training import training_facts
 from tests.trainer_module.conftest import TINY, write_transform_graph
-from trainer_module import hooks, preprocessing, run
+from trainer_module import checkpoints, hooks, preprocessing, run
 
 
 def read_weights(checkpoint_dir: Path) -> dict[str, np.ndarray]:
@@ -33,15 +34,15 @@ def read_events(directory: Path) -> dict[int, set[str]]:
     return tags
 
 
-def test_summary_tells_how_training_went(trained_dir):
-    summary = json.loads((trained_dir / "model_run" / "training.json").read_text())
-    assert summary["start_step"] == 0
-    assert summary["steps"] == 12
-    assert summary["train_examples"] == 100
-    assert summary["examples_per_second"] > 0
-    assert summary["loss"] > 0
-    assert [evaluation["step"] for evaluation in summary["evaluations"]] == [8, 12]
-    assert all(0 <= evaluation["accuracy"] <= 1 for evaluation in summary["evaluations"])
+def test_record_tells_how_training_went(trained_dir):
+    record = json.loads((trained_dir / "model_run" / "training.json").read_text())
+    assert record["start_step"] == 0
+    assert record["steps"] == 12
+    assert record["train_examples"] == 100
+    assert record["examples_per_second"] > 0
+    assert record["loss"] > 0
+    assert [evaluation["step"] for evaluation in record["evaluations"]] == [8, 12]
+    assert all(0 <= evaluation["accuracy"] <= 1 for evaluation in record["evaluations"])
 
 
 def test_tensorboard_shows_rates_losses_layers_weights_and_images(trained_dir):
@@ -94,15 +95,68 @@ def test_killed_run_goes_on_where_it_was(make_fn_args, trained_dir, tmp_path):
     """
     process = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert process.returncode == -signal.SIGKILL
-    assert run.read_step(str(tmp_path / "checkpoints")) == 8
+    assert checkpoints.newest_step(str(tmp_path / "checkpoints")) == 8
 
     run.run_fn(make_fn_args(TINY, tmp_path))
-    summary = run.read_summary(str(tmp_path / "model_run"))
-    assert (summary["start_step"], summary["steps"]) == (8, 12)
-    # Same batches, same rates, same averages: the weights are those of a run left alone.
-    uninterrupted = read_weights(trained_dir / "checkpoints")
-    for name, weights in read_weights(tmp_path / "checkpoints").items():
-        np.testing.assert_allclose(weights, uninterrupted[name], atol=1e-5, err_msg=name)
+    record = training_record.read(str(tmp_path / "model_run"))
+    assert (record.start_step, record.steps) == (8, 12)
+    assert_same_weights(tmp_path, trained_dir)
+
+
+def assert_same_weights(directory: Path, undisturbed_dir: Path) -> None:
+    """Same batches, same rates, same averages: the weights are those of a run left alone."""
+    undisturbed = read_weights(undisturbed_dir / "checkpoints")
+    for name, weights in read_weights(directory / "checkpoints").items():
+        np.testing.assert_allclose(weights, undisturbed[name], atol=1e-5, err_msg=name)
+
+
+def test_a_run_killed_after_its_last_checkpoint_still_knows_how_it_went(
+    make_fn_args, tmp_path, monkeypatch
+):
+    class KilledError(Exception):
+        """Ends the training as a kill would: no hook comes to its end."""
+
+    def log_last_step(hook: hooks.LogHook) -> None:
+        if hook.step == 12:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks.LogHook, "_log", log_last_step)
+        with pytest.raises(KilledError):
+            run.run_fn(make_fn_args(TINY, tmp_path))
+    assert checkpoints.newest_step(str(tmp_path / "checkpoints")) == 12
+    (events,) = (tmp_path / "checkpoints").glob("events.out.*")
+    events.write_bytes(events.read_bytes()[:-5])
+
+    run.run_fn(make_fn_args(TINY, tmp_path))
+    record = training_record.read(str(tmp_path / "model_run"))
+    assert (record.start_step, record.steps, record.train_examples) == (0, 12, 100)
+    assert record.loss > 0
+    assert record.examples_per_second > 0
+    assert record.seconds > 0
+    assert [evaluation.step for evaluation in record.evaluations] == [8, 12]
+    curves = training_facts(str(tmp_path / "model_run"), TINY.batch_size)["curves"]
+    assert curves["loss"][0][0] <= 4
+
+
+def test_training_goes_on_from_the_newest_whole_checkpoint(
+    make_fn_args, trained_dir, tmp_path, caplog
+):
+    shutil.copytree(trained_dir / "checkpoints", tmp_path / "checkpoints")
+    data = tmp_path / "checkpoints" / "model.ckpt-12.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    (tmp_path / "checkpoints" / "training.json").write_text("")
+
+    run.run_fn(make_fn_args(TINY, tmp_path))
+    assert f"{tmp_path}/checkpoints/model.ckpt-12 is damaged" in caplog.text
+    assert "goes on from model.ckpt-8" in caplog.text
+    assert "training.json is no record of a training" in caplog.text
+    record = training_record.read(str(tmp_path / "model_run"))
+    assert (record.start_step, record.steps) == (8, 12)
+    assert [evaluation.step for evaluation in record.evaluations] == [12]
+    assert_same_weights(tmp_path, trained_dir)
 
 
 def test_finished_training_is_only_exported_again(make_fn_args, trained_dir, tmp_path):
@@ -112,8 +166,8 @@ def test_finished_training_is_only_exported_again(make_fn_args, trained_dir, tmp
     after = {path: path.stat().st_mtime for path in (tmp_path / "checkpoints").glob("model*")}
     assert after == before
     assert (tmp_path / "model" / "Format-Serving" / "saved_model.pb").exists()
-    summaries = [run.read_summary(str(d / "model_run")) for d in (tmp_path, trained_dir)]
-    assert summaries[0] == summaries[1]
+    records = [training_record.read(str(d / "model_run")) for d in (tmp_path, trained_dir)]
+    assert records[0] == records[1]
 
 
 def test_diverged_training_stops_and_leaves_no_broken_checkpoint(make_fn_args, tmp_path):

@@ -1,0 +1,73 @@
+"""The record of a training: the Trainer writes it, whoever reports on the training reads it."""
+
+import dataclasses
+import json
+import logging
+import posixpath
+from typing import Any
+
+import tensorflow as tf
+
+from contract.files import TRAINING_FILE
+
+log = logging.getLogger("cifar.train")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What the averaged weights reached on the eval split at a step."""
+
+    step: int
+    accuracy: float
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRecord:
+    """How a training went; None stands for what nobody measured or what was lost."""
+
+    steps: int = 0  # trained so far, in all
+    start_step: int = 0  # where the last process to train went on; 0 if it was the only one
+    train_examples: int = 0
+    loss: float | None = None  # of the last step
+    examples_per_second: float | None = None
+    seconds: float | None = None  # of the last process
+    compute_dtype: str = ""
+    devices: tuple[str, ...] = ()
+    cores: int = 0
+    evaluations: tuple[Evaluation, ...] = ()  # in order of steps
+
+
+def read(directory: str) -> TrainingRecord:
+    """Returns the record kept in a folder; without one, or with a damaged one, an empty one."""
+    path = posixpath.join(directory, TRAINING_FILE)
+    if not tf.io.gfile.exists(path):
+        return TrainingRecord()
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return _from_json(json.loads(file.read()))
+    except (ValueError, TypeError) as error:
+        log.warning(
+            f"{path} is no record of a training ({error}) and is not used: how the steps "
+            "before this run went is not known any more."
+        )
+        return TrainingRecord()
+
+
+def write(directory: str, record: TrainingRecord) -> None:
+    """Writes the record into a folder, at once or not at all."""
+    path = posixpath.join(directory, TRAINING_FILE)
+    with tf.io.gfile.GFile(path + ".new", "w") as file:
+        file.write(json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+    tf.io.gfile.rename(path + ".new", path, overwrite=True)
+
+
+def _from_json(fields: dict[str, Any]) -> TrainingRecord:
+    """Returns the record of JSON fields; those it does not know are left out."""
+    if not isinstance(fields, dict):
+        raise TypeError(f"expected an object, got {type(fields).__name__}")
+    known = {field.name for field in dataclasses.fields(TrainingRecord)}
+    values = {name: value for name, value in fields.items() if name in known}
+    values["evaluations"] = tuple(Evaluation(**e) for e in values.get("evaluations", ()))
+    values["devices"] = tuple(values.get("devices", ()))
+    return TrainingRecord(**values)

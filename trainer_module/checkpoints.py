@@ -1,0 +1,116 @@
+"""Which checkpoint training goes on from: the newest one that is whole.
+
+A kill, a full disk or a bad sector can leave a checkpoint cut, flipped or half-written, and so
+the file in which TensorFlow keeps their names.
+"""
+
+import logging
+import posixpath
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+log = logging.getLogger("cifar.train")
+
+_STATE_FILE = "checkpoint"  # TensorFlow goes on from the checkpoint it names
+_PREFIX = re.compile(r"model\.ckpt-\d+")
+
+
+def newest_step(checkpoint_dir: str) -> int:
+    """Returns the step of the newest whole checkpoint; 0 without one."""
+    names = _names(checkpoint_dir)
+    whole = (name for name in reversed(names) if not _damage(checkpoint_dir, name))
+    return _step(next(whole, "model.ckpt-0"))
+
+
+def repair(checkpoint_dir: str) -> None:
+    """Leaves the newest checkpoint whole and named as such, for the Estimator to find.
+
+    Damaged ones, and what a killed save left, are removed: the steps are trained again. Only
+    for the one process that writes checkpoints, before it trains.
+    """
+    names = _names(checkpoint_dir)
+    damages = {}
+    while names and (damage := _damage(checkpoint_dir, names[-1])):
+        damages[names.pop()] = damage
+    newest = names[-1] if names else None
+    named = _named_newest(checkpoint_dir)
+    if named and named not in (*names, *damages):
+        damages[named] = "its index is missing"
+    for name, damage in damages.items():
+        log.warning(
+            f"The checkpoint {posixpath.join(checkpoint_dir, name)} is damaged ({damage}) and "
+            f"is removed; training goes on from {newest or 'step 0'}."
+        )
+    _remove_all_but(checkpoint_dir, names)
+    if named != newest or not newest:
+        _name_all(checkpoint_dir, names)
+
+
+def _names(checkpoint_dir: str) -> list[str]:
+    """Returns the names of all checkpoints with an index, oldest first.
+
+    TensorFlow writes the index after the data. The state file is not asked: it may be damaged
+    itself.
+    """
+    pattern = posixpath.join(checkpoint_dir, "model.ckpt-*.index")
+    names = [posixpath.basename(path)[: -len(".index")] for path in tf.io.gfile.glob(pattern)]
+    return sorted(filter(_PREFIX.fullmatch, names), key=_step)
+
+
+def _step(name: str) -> int:
+    return int(name.partition("-")[2])
+
+
+def _damage(checkpoint_dir: str, name: str) -> str:
+    """Returns what is wrong with a checkpoint; empty if nothing is.
+
+    Every value is read, since TensorFlow compares its checksum only then (12 MB in 20 ms).
+
+    Raises:
+        tf.errors.PermissionDeniedError: The files may not be read.
+    """
+    try:
+        reader = tf.train.load_checkpoint(posixpath.join(checkpoint_dir, name))
+        for variable in reader.get_variable_to_shape_map():
+            reader.get_tensor(variable)
+    except tf.errors.PermissionDeniedError:
+        raise
+    except (tf.errors.OpError, LookupError, ValueError, RuntimeError) as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def _remove_all_but(checkpoint_dir: str, names: Sequence[str]) -> None:
+    """Removes the files of every checkpoint but the named ones, and what a save began."""
+    for path in tf.io.gfile.glob(posixpath.join(checkpoint_dir, "model.ckpt-*")):
+        prefix = _PREFIX.match(posixpath.basename(path))
+        if tf.io.gfile.isdir(path):  # model.ckpt-<step>_temp
+            tf.io.gfile.rmtree(path)
+        elif prefix and (prefix[0] not in names or ".tempstate" in path):
+            tf.io.gfile.remove(path)
+
+
+def _named_newest(checkpoint_dir: str) -> str | None:
+    """Returns the checkpoint that TensorFlow would go on from; None without a name."""
+    try:
+        state = tf.train.get_checkpoint_state(checkpoint_dir)
+    except ValueError as error:
+        log.warning(f"{posixpath.join(checkpoint_dir, _STATE_FILE)} is damaged: {error}.")
+        return None
+    return state and posixpath.basename(state.model_checkpoint_path)
+
+
+def _name_all(checkpoint_dir: str, names: Sequence[str]) -> None:
+    """Writes which checkpoints there are, oldest first; TensorFlow goes on from the last."""
+    path = posixpath.join(checkpoint_dir, _STATE_FILE)
+    if not names:
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
+        return
+    lines = [f'model_checkpoint_path: "{names[-1]}"']
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+    with tf.io.gfile.GFile(path + ".new", "w") as file:
+        file.write("\n".join(lines) + "\n")
+    tf.io.gfile.rename(path + ".new", path, overwrite=True)
