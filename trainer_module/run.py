@@ -19,7 +19,15 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from contract import example_files, features, training_record
 from contract.files import PREDICTIONS_FILE, TRAINING_FILE
 from pipeline_def.config import PipelineConfig
-from trainer_module import checkpoints, export, hooks, inputs, model, preprocessing
+from trainer_module import (
+    checkpoints,
+    export,
+    failures,
+    hooks,
+    inputs,
+    model,
+    preprocessing,
+)
 
 logger = logging.getLogger("cifar.train")
 
@@ -54,13 +62,23 @@ def run_fn(fn_args: FnArgs) -> None:
         checkpoints.repair(checkpoint_dir)
     with tf.Graph().as_default():  # in eager mode a cluster would have to be set up earlier
         estimator = build_estimator(config, checkpoint_dir, num_train_examples)
-        train(estimator, config, train_files, num_train_examples, eval_files, transform_output)
+        with failures.disk_full_explained(
+            "checkpoints and summaries",
+            checkpoint_dir,
+            "Training goes on from the last whole checkpoint.",
+        ):
+            train(
+                estimator, config, train_files, num_train_examples, eval_files, transform_output
+            )
     if not is_chief():
         return
-    export.export_for_serving(estimator, fn_args.serving_model_dir, transform_output, examples)
-    keep_run(estimator.model_dir, fn_args.model_run_dir)
-    predictions_path = posixpath.join(fn_args.model_run_dir, PREDICTIONS_FILE)
-    write_predictions(estimator, predictions_path, examples, transform_output)
+    with failures.failed_export_explained(fn_args.serving_model_dir, checkpoint_dir):
+        export.export_for_serving(
+            estimator, fn_args.serving_model_dir, transform_output, examples
+        )
+        keep_run(estimator.model_dir, fn_args.model_run_dir)
+        predictions_path = posixpath.join(fn_args.model_run_dir, PREDICTIONS_FILE)
+        write_predictions(estimator, predictions_path, examples, transform_output)
 
 
 def check_no_skew(transform_output: tft.TFTransformOutput, examples: Sequence[bytes]) -> None:

@@ -159,6 +159,35 @@ def test_training_goes_on_from_the_newest_whole_checkpoint(
     assert_same_weights(tmp_path, trained_dir)
 
 
+def test_a_full_disk_while_training_is_explained(make_fn_args, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "training.json.new").symlink_to("/dev/full")
+    with pytest.raises(
+        OSError, match=rf"No space left .*{tmp_path}/checkpoints .*Versions pushed before are"
+    ):
+        run.run_fn(make_fn_args(TINY, tmp_path))
+
+
+def test_a_full_disk_while_exporting_is_explained(make_fn_args, trained_dir, tmp_path):
+    shutil.copytree(trained_dir / "checkpoints", tmp_path / "checkpoints")
+    (tmp_path / "model_run").mkdir()
+    (tmp_path / "model_run" / "eval_predictions.npz").symlink_to("/dev/full")
+    with pytest.raises(
+        OSError, match=r"No space left .*The training is finished and kept in .*checkpoints"
+    ):
+        run.run_fn(make_fn_args(TINY, tmp_path))
+
+
+def test_a_failed_export_says_that_the_training_is_safe(make_fn_args, trained_dir, tmp_path):
+    shutil.copytree(trained_dir / "checkpoints", tmp_path / "checkpoints")
+    (tmp_path / "model").write_text("in the way")
+    with pytest.raises(
+        RuntimeError,
+        match=rf"could not be exported to {tmp_path}/model/.*kept in .*checkpoints",
+    ):
+        run.run_fn(make_fn_args(TINY, tmp_path))
+
+
 def test_finished_training_is_only_exported_again(make_fn_args, trained_dir, tmp_path):
     shutil.copytree(trained_dir / "checkpoints", tmp_path / "checkpoints")
     before = {path: path.stat().st_mtime for path in (tmp_path / "checkpoints").glob("model*")}
