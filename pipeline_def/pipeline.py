@@ -5,6 +5,7 @@ batches → examples → statistics → schema check → transform graph → tra
 """
 
 import hashlib
+import importlib
 import json
 from pathlib import Path
 
@@ -24,13 +25,13 @@ from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
-from trainer_module import WEIGHT_MODULES
 
 PIPELINE_NAME = "cifar10-estimator"
 SCHEMA_FILE = "components/schema.pbtxt"
 
-RUN_FN = "trainer_module.run.run_fn"
-PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
+TRAINER_MODULE = "trainer_module"
+RUN_FN = f"{TRAINER_MODULE}.run.run_fn"
+PREPROCESSING_FN = f"{TRAINER_MODULE}.preprocessing.preprocessing_fn"
 
 
 def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
@@ -153,9 +154,10 @@ def training_fingerprint(config: PipelineConfig) -> str:
     That is the data and how it becomes examples, the network with its inputs, and the
     hyper-parameters; how it is trained, logged and exported is not.
     """
+    weight_modules = importlib.import_module(TRAINER_MODULE).WEIGHT_MODULES
     facts = {
         "data": config.data_fingerprint,
-        "code": algorithm_version(*WEIGHT_MODULES, "components.example_gen"),
+        "code": algorithm_version(*weight_modules, "components.example_gen"),
         "hyper_parameters": config.training_fields(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
