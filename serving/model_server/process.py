@@ -9,7 +9,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
+
+from contract.child_process import bound_to_parent
 
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
@@ -26,7 +29,7 @@ class Ready:
 
 
 class ServerProcess:
-    """A model server that runs as long as the `with` block.
+    """A model server that runs as long as the `with` block, and never longer than its parent.
 
     ```
     with ServerProcess("--model_name=m", "--model_base_path=/models/m") as server:
@@ -47,10 +50,12 @@ class ServerProcess:
         """
         self._log = tempfile.NamedTemporaryFile(prefix="model-server-", suffix=".log")
         self._process = subprocess.Popen(
-            [
-                sys.executable, "-m", "serving.model_server",
-                "--port=0", "--rest_api_port=0", *self._flags,
-            ],
+            bound_to_parent(
+                [
+                    sys.executable, "-m", "serving.model_server",
+                    "--port=0", "--rest_api_port=0", *self._flags,
+                ]
+            ),
             stdout=subprocess.PIPE, stderr=self._log, text=True,
         )  # fmt: skip
         try:
@@ -61,9 +66,17 @@ class ServerProcess:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stops the server."""
-        self.stop()
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stops the server; at once, where this process is told to stop itself."""
+        if error is None or isinstance(error, Exception):
+            self.stop()
+        else:
+            self.kill()
         self._log.close()
 
     @property

@@ -1,0 +1,68 @@
+"""Children are gone when their parent is, even if it was killed."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from contract.child_process import bound_to_parent
+
+SLEEPER = """
+import subprocess, time
+from contract.child_process import bound_to_parent
+print(subprocess.Popen(bound_to_parent(["sleep", "100"])).pid, flush=True)
+time.sleep(100)
+"""
+SERVER = """
+from serving.model_server.process import ServerProcess
+with ServerProcess("--model_name=m", "--model_base_path=/nowhere"):
+    pass
+"""
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_the_command_runs_in_the_very_process_that_was_started():
+    child = subprocess.Popen(
+        bound_to_parent([sys.executable, "-c", "import os; print(os.getpid())"]),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.communicate()[0] == f"{child.pid}\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux")
+def test_a_child_ends_with_a_parent_that_is_killed():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, text=True
+    )
+    child = int(parent.stdout.readline())
+    wait_until(lambda: "sleep" in Path(f"/proc/{child}/comm").read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    wait_until(lambda: not is_running(child))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux")
+def test_a_model_server_ends_with_a_parent_that_is_killed_while_it_starts():
+    parent = subprocess.Popen([sys.executable, "-c", SERVER])
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    wait_until(lambda: children.read_text())
+    child = int(children.read_text())
+    wait_until(lambda: "model_server" in Path(f"/proc/{child}/cmdline").read_text())
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_until(lambda: not is_running(child))
