@@ -98,15 +98,23 @@ def find_baseline(model_dir: Path, version: str, training_fingerprint: str) -> P
 
     Raises:
         FileNotFoundError: A version is named and its folder holds no SavedModel.
+        ValueError: A version is named and its SavedModel is broken.
     """
     if version == NONE:
         return None
     if version == LATEST:
         newest = model_registry.newest_other_version(model_dir, training_fingerprint)
         return newest.path if newest else None
-    if not model_registry.holds_model(model_dir / version):
+    path = model_dir / version
+    if not model_registry.holds_model(path):
         raise FileNotFoundError(
-            f"{model_dir / version} holds no saved_model.pb, though it is the baseline. "
-            "Was it deleted during the run? Run again: the newest one is taken."
+            f"{path} holds no saved_model.pb, though it is the baseline. Was it deleted during "
+            "the run? Run again: the newest one is taken."
         )
-    return model_dir / version
+    fault = model_registry.find_fault(model_registry.read_version(path))
+    if fault:
+        raise ValueError(
+            f"{path} is the baseline and broken: {fault}. Delete it, or name another with "
+            "`--set baseline_version=`; `latest` takes the newest that is whole."
+        )
+    return path

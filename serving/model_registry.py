@@ -6,19 +6,36 @@ Names that are no number (`.staging-…`, `.retired-…`) are invisible to Tenso
 """
 
 import dataclasses
+import hashlib
 import json
+import logging
 from pathlib import Path
 
+log = logging.getLogger("cifar.model_registry")
+
 PROVENANCE_FILE = "assets.extra/pushed.json"
+MODEL_FILE = "saved_model.pb"
+MODEL_FILES = (MODEL_FILE, "variables/**/*", "assets/**/*")
 
 
 @dataclasses.dataclass(frozen=True)
 class PushedVersion:
-    """One version in the serving folder."""
+    """One version in the serving folder.
+
+    Attributes:
+        training_fingerprint: What it was trained from; empty if the folder does not say.
+        model_artifact_id: Of the Trainer's output; 0 if the folder does not say.
+        model_uri: Where the Trainer wrote it; empty if the folder does not say.
+        checksums: SHA-256 of each file of the model, by its path in the folder; empty if the
+            folder does not say.
+    """
 
     number: int
     path: Path
-    training_fingerprint: str  # empty if the folder does not say
+    training_fingerprint: str = ""
+    model_artifact_id: int = 0
+    model_uri: str = ""
+    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def pushed_versions(model_dir: Path) -> list[PushedVersion]:
@@ -26,7 +43,7 @@ def pushed_versions(model_dir: Path) -> list[PushedVersion]:
     if not model_dir.is_dir():
         return []
     versions = [
-        _read_version(folder)
+        read_version(folder)
         for folder in model_dir.iterdir()
         if is_version(folder.name) and holds_model(folder)
     ]
@@ -39,25 +56,97 @@ def is_version(name: str) -> bool:
 
 
 def holds_model(folder: Path) -> bool:
-    """Returns whether a folder holds a SavedModel."""
-    return (folder / "saved_model.pb").is_file()
+    """Returns whether a folder holds a SavedModel, whole or not."""
+    return (folder / MODEL_FILE).is_file()
 
 
 def newest_other_version(model_dir: Path, training_fingerprint: str) -> PushedVersion | None:
-    """Returns the newest version that was trained differently, or None.
+    """Returns the newest whole version that was trained differently, or None.
 
     A model is never its own baseline: the second run of an equal training compares with
-    what the first compared with, so its evaluation is found in the cache.
+    what the first compared with, so its evaluation is found in the cache. A version that is
+    broken is named in a warning, and the one before it is looked at.
     """
-    others = [
-        version
-        for version in pushed_versions(model_dir)
-        if version.training_fingerprint != training_fingerprint
-    ]
-    return others[-1] if others else None
+    for version in reversed(pushed_versions(model_dir)):
+        if version.training_fingerprint == training_fingerprint:
+            continue
+        fault = find_fault(version)
+        if fault is None:
+            return version
+        log.warning(
+            "The pushed version %s is broken and no baseline: %s. Delete its folder, so that "
+            "no server loads it.",
+            version.path,
+            fault,
+        )
+    return None
 
 
-def _read_version(folder: Path) -> PushedVersion:
+def find_fault(version: PushedVersion) -> str | None:
+    """Returns what is broken in a version's files, or None if they are whole.
+
+    They are compared with the checksums taken when it was pushed; where there are none, the
+    graph is parsed and every variable read, whose checksums TensorFlow keeps.
+    """
+    if not version.checksums:
+        return _find_unreadable(version.path)
+    present = checksums(version.path)
+    for name, expected in version.checksums.items():
+        if name not in present:
+            return f"{name} is missing"
+        if present[name] != expected:
+            return f"{name} is not the file that was pushed"
+    return None
+
+
+def _find_unreadable(folder: Path) -> str | None:
+    """Returns what TensorFlow cannot read in a SavedModel, or None."""
+    # Importing TensorFlow takes seconds, and whoever lists versions does without.
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        saved_model = saved_model_pb2.SavedModel.FromString((folder / MODEL_FILE).read_bytes())
+        if not saved_model.meta_graphs:
+            return f"{MODEL_FILE} holds no graph"
+        if (folder / "variables").is_dir():
+            variables = tf.train.load_checkpoint(str(folder / "variables/variables"))
+            for name in variables.get_variable_to_shape_map():
+                variables.get_tensor(name)
+    except (DecodeError, OSError) as error:
+        return f"{MODEL_FILE} cannot be read ({error})"
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        return f"its variables cannot be read ({str(error).splitlines()[0]})"
+    return None
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file of a SavedModel, by its path in the folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in MODEL_FILES
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }
+
+
+def read_version(folder: Path) -> PushedVersion:
+    """Returns a version as its folder tells it; with a warning if that cannot be read."""
+    number = int(folder.name)
     provenance = folder / PROVENANCE_FILE
-    fields = json.loads(provenance.read_text()) if provenance.is_file() else {}
-    return PushedVersion(int(folder.name), folder, fields.get("training_fingerprint", ""))
+    try:
+        fields = json.loads(provenance.read_text())
+        return PushedVersion(
+            number,
+            folder,
+            str(fields["training_fingerprint"]),
+            int(fields["model_artifact_id"]),
+            str(fields["model_artifact_uri"]),
+            dict(fields.get("checksums", {})),
+        )
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("%s does not say where version %d is from: %r", provenance, number, error)
+    return PushedVersion(number, folder)
