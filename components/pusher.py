@@ -5,12 +5,16 @@ it after the second, and takes a folder that is already there for its own work
 (tfx/components/pusher/executor.py).
 """
 
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import shutil
+import socket
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +32,7 @@ log = logging.getLogger("cifar.pusher")
 
 STAGING_PREFIX = ".staging-"
 RETIRED_PREFIX = ".retired-"
-ABANDONED_SECONDS = 3_600  # a staging folder this old belongs to a run that was killed
+ABANDONED_SECONDS = 3_600  # another machine's staging folder this old: its run was killed
 
 
 class Executor(stock_executor.Executor):
@@ -56,26 +60,45 @@ class Executor(stock_executor.Executor):
         custom_config = json.loads(exec_properties["custom_config"])
         model_dir = Path(destination.filesystem.base_directory)
         candidate = artifact_utils.get_single_instance(input_dict["model"])
-        version = push(
-            Path(self.GetModelPath(input_dict)),
-            model_dir,
-            provenance={
-                "training_fingerprint": custom_config["training_fingerprint"],
-                "model_artifact_id": candidate.id,
-                "model_artifact_uri": candidate.uri,
-            },
-        )
-        retire_old_versions(model_dir, custom_config["keep_versions"])
+        model = Path(self.GetModelPath(input_dict))
+        provenance = {
+            "training_fingerprint": custom_config["training_fingerprint"],
+            "model_artifact_id": candidate.id,
+            "model_artifact_uri": candidate.uri,
+            "checksums": model_registry.checksums(model),
+        }
+        remove_abandoned(model_dir)
+        version = find_pushed(model_dir, provenance) or push(model, model_dir, provenance)
         self._MarkPushed(
             pushed_model, pushed_destination=str(version), pushed_version=version.name
         )
         log.info("Pushed version %s to %s", version.name, version)
+        try:
+            retire_old_versions(model_dir, custom_config["keep_versions"])
+        except OSError as error:
+            log.warning("Version %s is pushed, but an old one stays: %s", version.name, error)
 
 
 class Pusher(StockPusher):
     """Pushes the blessed candidate as the next version, atomically."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+def find_pushed(model_dir: Path, provenance: dict[str, Any]) -> Path | None:
+    """Returns the newest version if it is this very model, whole; else None.
+
+    So it is when a run was killed between its push and the record of it in the metadata.
+    """
+    newest = next(reversed(model_registry.pushed_versions(model_dir)), None)
+    if (
+        newest is None
+        or newest.model_uri != provenance["model_artifact_uri"]
+        or newest.checksums != provenance["checksums"]
+        or model_registry.find_fault(newest)
+    ):
+        return None
+    return newest.path
 
 
 def push(model: Path, model_dir: Path, provenance: dict[str, Any]) -> Path:
@@ -93,21 +116,22 @@ def push(model: Path, model_dir: Path, provenance: dict[str, Any]) -> Path:
         version if that is later: TensorFlow Serving serves the highest.
 
     Raises:
-        OSError: `model_dir` cannot be written. Nothing but a hidden folder is left behind.
+        OSError: `model_dir` cannot be written, or knows no locks. What is pushed stays.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(model_dir)
-    staging = model_dir / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+    staging = model_dir / f"{STAGING_PREFIX}{socket.gethostname()}-{uuid.uuid4().hex}"
+    staging.mkdir()
     try:
-        shutil.copytree(model, staging)
-        extra = staging / "assets.extra"
-        extra.mkdir(exist_ok=True)
-        (extra / "mlmd_uuid").write_text(f"{provenance['model_artifact_id']}\n")
-        (staging / model_registry.PROVENANCE_FILE).write_text(
-            json.dumps(provenance, indent=2) + "\n"
-        )
-        _flush_to_disk(staging)
-        version = _rename_to_next_version(staging, model_dir)
+        with _locked(staging):
+            shutil.copytree(model, staging, dirs_exist_ok=True)
+            extra = staging / "assets.extra"
+            extra.mkdir(exist_ok=True)
+            (extra / "mlmd_uuid").write_text(f"{provenance['model_artifact_id']}\n")
+            (staging / model_registry.PROVENANCE_FILE).write_text(
+                json.dumps(provenance, indent=2) + "\n"
+            )
+            _flush_to_disk(staging)
+            version = _rename_to_next_version(staging, model_dir)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
@@ -134,12 +158,43 @@ def _rename_to_next_version(staging: Path, model_dir: Path) -> Path:
     return staging.rename(version)
 
 
-def _remove_abandoned(model_dir: Path) -> None:
+def remove_abandoned(model_dir: Path) -> None:
     """Deletes hidden folders that a killed run left behind."""
-    for prefix in (STAGING_PREFIX, RETIRED_PREFIX):
-        for folder in model_dir.glob(f"{prefix}*"):
-            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+    for folder in model_dir.glob(f"{RETIRED_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in model_dir.glob(f"{STAGING_PREFIX}*"):
+        if _is_abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(staging: Path) -> bool:
+    """Returns whether nobody is pushing from a staging folder any more.
+
+    A push of this machine holds a lock on it; one of another machine, whose locks we may not
+    see, has an hour.
+    """
+    try:
+        if staging.name.startswith(f"{STAGING_PREFIX}{socket.gethostname()}-"):
+            with _locked(staging):
+                return True
+        return time.time() - staging.stat().st_mtime > ABANDONED_SECONDS
+    except OSError:  # locked, or renamed to a version just now
+        return False
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process, until it lets go or ends.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _flush_to_disk(folder: Path) -> None:

@@ -1,5 +1,10 @@
 import errno
+import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,7 +14,12 @@ import pytest
 from components import pusher
 from serving import model_registry
 
-PROVENANCE = {"training_fingerprint": "f1", "model_artifact_id": 7, "model_artifact_uri": "/m"}
+PROVENANCE = {
+    "training_fingerprint": "f1",
+    "model_artifact_id": 7,
+    "model_artifact_uri": "/m",
+    "checksums": {"saved_model.pb": hashlib.sha256(b"graph").hexdigest()},
+}
 
 
 @pytest.fixture
@@ -34,6 +44,7 @@ def test_a_pushed_version_holds_the_model_and_where_it_came_from(model, tmp_path
     assert json.loads((version / "assets.extra/pushed.json").read_text()) == PROVENANCE
     (pushed,) = model_registry.pushed_versions(version.parent)
     assert (pushed.path, pushed.training_fingerprint) == (version, "f1")
+    assert (pushed.model_artifact_id, pushed.model_uri) == (7, "/m")
 
 
 def test_a_watcher_never_sees_a_version_without_its_model(model, tmp_path):
@@ -88,8 +99,7 @@ def test_a_folder_that_holds_no_model_is_not_overwritten_either(model, tmp_path,
 def test_a_push_that_fails_leaves_nothing_behind(model, tmp_path, monkeypatch):
     first = pusher.push(model, tmp_path / "serving", PROVENANCE)
 
-    def full_disk(source, target):
-        Path(target).mkdir()
+    def full_disk(source, target, dirs_exist_ok):
         (Path(target) / "saved_model.pb").write_bytes(b"gra")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -106,12 +116,52 @@ def test_the_newest_versions_are_kept(model, tmp_path):
     assert sorted(path.name for path in serving.iterdir()) == versions[-2:]
 
 
-def test_what_a_killed_push_left_is_removed_after_an_hour(model, tmp_path, monkeypatch):
+PUSH_UNTIL_KILLED = """
+import sys, time
+from pathlib import Path
+from components import pusher
+pusher._flush_to_disk = lambda folder: (print(folder, flush=True), time.sleep(100))
+pusher.push(Path(sys.argv[1]), Path(sys.argv[2]), {"model_artifact_id": 7})
+"""
+
+
+def test_what_a_killed_push_left_is_removed_and_one_under_way_is_not(model, tmp_path):
     serving = tmp_path / "serving"
-    (serving / ".staging-old").mkdir(parents=True)
-    pusher.push(model, serving, PROVENANCE)
-    assert hidden(serving) == [".staging-old"]  # may be a push under way
-    now = time.time()
-    monkeypatch.setattr(pusher.time, "time", lambda: now + 4_000)
-    pusher.push(model, serving, PROVENANCE)
+    command = [sys.executable, "-c", PUSH_UNTIL_KILLED, str(model), str(serving)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        staging = Path(process.stdout.readline().strip())
+        pusher.remove_abandoned(serving)
+        assert hidden(serving) == [staging.name]
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    pusher.remove_abandoned(serving)
     assert hidden(serving) == []
+
+
+def test_a_push_of_another_machine_has_an_hour(tmp_path):
+    abandoned = tmp_path / ".staging-elsewhere-1"
+    abandoned.mkdir()
+    (tmp_path / ".staging-elsewhere-2").mkdir()
+    (tmp_path / ".retired-5").mkdir()
+    an_hour_ago = time.time() - 4_000
+    os.utime(abandoned, (an_hour_ago, an_hour_ago))
+    pusher.remove_abandoned(tmp_path)
+    assert hidden(tmp_path) == [".staging-elsewhere-2"]
+
+
+def test_a_push_whose_run_was_killed_is_not_made_twice(model, tmp_path):
+    version = pusher.push(model, tmp_path, PROVENANCE)
+    assert pusher.find_pushed(tmp_path, PROVENANCE) == version
+    assert pusher.find_pushed(tmp_path, PROVENANCE | {"model_artifact_uri": "/n"}) is None
+    assert pusher.find_pushed(tmp_path, PROVENANCE | {"checksums": {"a": "b"}}) is None
+
+
+def test_a_push_that_is_broken_or_not_the_newest_is_made_again(model, tmp_path):
+    first = pusher.push(model, tmp_path, PROVENANCE)
+    (first / "saved_model.pb").write_bytes(b"grap")
+    assert pusher.find_pushed(tmp_path, PROVENANCE) is None
+    (first / "saved_model.pb").write_bytes(b"graph")
+    pusher.push(model, tmp_path, PROVENANCE | {"model_artifact_uri": "/n"})
+    assert pusher.find_pushed(tmp_path, PROVENANCE) is None
