@@ -1,5 +1,7 @@
 """Where metadata are kept. Without TFX, so that a look at them takes no seconds."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as proto
@@ -38,3 +40,37 @@ def connection_to(
             password=server.password,
         )
     )
+
+
+def check(output_dir: str | Path, metadata_url: str = "") -> None:
+    """Checks that SQLite metadata are whole; those on a server are left to it.
+
+    Raises:
+        ValueError: The file is empty or damaged, or it is gone while its artifacts are there.
+    """
+    output = Path(output_dir)
+    fault = "" if metadata_url else _find_fault(output)
+    if fault:
+        raise ValueError(
+            f"{output / SQLITE_FILE} {fault}. It says which stage made what below "
+            f"{output / 'pipeline'}. Restore both from a backup, or move both away: the next "
+            "run starts new ones, and goes on from the checkpoints. Pushed versions are not "
+            "touched."
+        )
+
+
+def _find_fault(output: Path) -> str:
+    """Returns what is wrong with the metadata file of an output folder; empty if nothing."""
+    path = output / SQLITE_FILE
+    if not path.exists():
+        has_artifacts = any((output / "pipeline").glob("*/*"))
+        return "is missing, though there are artifacts" if has_artifacts else ""
+    if path.stat().st_size == 0:
+        return "is empty"
+    try:
+        # Not read-only: what a killed run was writing is rolled back first.
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    return "" if found == "ok" else f"is damaged ({found})"

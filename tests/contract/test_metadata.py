@@ -1,6 +1,14 @@
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as proto
 
+from contract import metadata
 from contract.metadata import connection_to
 
 
@@ -20,3 +28,67 @@ def test_metadata_may_be_a_mysql_server():
     mysql = connection_to("output", url).mysql
     assert (mysql.host, mysql.port, mysql.database) == ("db.example", 3307, "mlmd")
     assert (mysql.user, mysql.password) == ("tfx", "p@ss")
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    """An output folder with metadata of a real store, and an artifact."""
+    store = metadata_store.MetadataStore(metadata.connection_to(tmp_path))
+    kind = proto.ArtifactType(name="Model")
+    type_id = store.put_artifact_type(kind)
+    store.put_artifacts([proto.Artifact(type_id=type_id, uri=f"/{n}") for n in range(500)])
+    (tmp_path / "pipeline/Trainer/model").mkdir(parents=True)
+    return tmp_path
+
+
+def test_whole_metadata_pass(output):
+    metadata.check(output)
+
+
+def test_a_folder_without_a_run_needs_no_metadata(tmp_path):
+    metadata.check(tmp_path)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5_000])
+
+
+def _overwrite(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:12288] = b"x" * 8192
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (Path.unlink, "is missing, though there are artifacts"),
+        (lambda path: path.write_bytes(b"<html>" * 1_000), "is damaged"),
+        (_cut, "is damaged"),
+        (_overwrite, "is damaged"),
+    ],
+)
+def test_damaged_metadata_are_refused_with_what_to_do(output, damage, fault):
+    damage(output / "metadata.sqlite")
+    with pytest.raises(ValueError, match=f"metadata.sqlite {fault}") as raised:
+        metadata.check(output)
+    assert f"below {output / 'pipeline'}. Restore both" in str(raised.value)
+
+
+def test_what_a_killed_run_was_writing_is_rolled_back(output):
+    """A journal that was left behind is not damage."""
+    program = (
+        "import os, signal, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "database.execute('PRAGMA cache_size = 1')\n"
+        "database.execute('BEGIN IMMEDIATE')\n"
+        "database.execute(\"UPDATE Artifact SET uri = 'half' || uri || zeroblob(3000)\")\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = output / "metadata.sqlite"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert path.with_name("metadata.sqlite-journal").stat().st_size
+    metadata.check(output)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT uri FROM Artifact LIMIT 1").fetchone() == ("/0",)
