@@ -58,9 +58,9 @@ class Remaining(rich.progress.ProgressColumn):
 class RunConsole(logging.Handler):
     """Shows stages as they run, fed by the records of the `cifar` loggers.
 
-    The last record a stage logs is what its line says. Records with `step` and `steps`
-    (training) move the bar on a terminal, and elsewhere are lines now and then. Those of
-    `progress.announce` and `progress.advance` move the bar only.
+    The last record a stage logs is what its line says; a warning is a line of its own.
+    Records with `step` and `steps` (training) move the bar on a terminal, and elsewhere are
+    lines now and then. Those of `progress.announce` and `progress.advance` move the bar only.
     """
 
     def __init__(
@@ -88,6 +88,10 @@ class RunConsole(logging.Handler):
     def say(self, line: str = "", style: str | None = None) -> None:
         """Prints one line as it is: no markup, not folded."""
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Prints a warning."""
+        self.say(f"  Warning: {line}", "yellow")
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Callable[[bool], None]]:
@@ -141,7 +145,9 @@ class RunConsole(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a record of a `cifar` logger."""
         try:
-            if hasattr(record, "step"):
+            if record.levelno >= logging.WARNING:
+                self.warn(record.getMessage())
+            elif hasattr(record, "step"):
                 self._show_step(record)
             elif hasattr(record, "total"):
                 self._total, self._unit = record.total, record.unit  # type: ignore[attr-defined]
@@ -200,7 +206,7 @@ def quiet(
     terminal_or_pipe = rich.console.Console(file=sys.stdout)
     is_live = terminal_or_pipe.is_terminal and not terminal_or_pipe.is_dumb_terminal
     console = RunConsole(terminal_or_pipe, is_live and not verbose, last_seconds)
-    handlers: list[logging.Handler] = [logging.FileHandler(log_file)]
+    handlers: list[logging.Handler] = [LogFile(log_file, console.warn)]
     if verbose:
         handlers.append(logging.StreamHandler(sys.stderr))
     logging.basicConfig(
@@ -210,15 +216,51 @@ def quiet(
         force=True,
     )
     ours = logging.getLogger("cifar")
-    ours.addHandler(console)
+    others, ours.handlers = ours.handlers, [console]
+    with contextlib.nullcontext() if verbose else _stderr_to(log_file):
+        try:
+            yield console
+        finally:
+            ours.handlers = others
+
+
+@contextlib.contextmanager
+def _stderr_to(log_file: Path) -> Iterator[None]:
+    """Appends to a file what anybody writes to standard error, from C++ too."""
     terminal = os.dup(2)
     try:
-        if not verbose:
-            with log_file.open("a") as file:
-                os.dup2(file.fileno(), 2)
-        yield console
+        with log_file.open("a") as file:
+            os.dup2(file.fileno(), 2)
+        yield
     finally:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # its disk may be full
+            sys.stderr.flush()
         os.dup2(terminal, 2)
         os.close(terminal)
-        ours.removeHandler(console)
+
+
+class LogFile(logging.FileHandler):
+    """A log whose disk may fill up: it says so once, and the run goes on without it."""
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        """Takes the file, which is appended to, and where a full disk is said."""
+        super().__init__(path)
+        self._warn = warn
+        assert self.stream is not None  # opened just now
+        self._descriptor = self.stream.fileno()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Lets the log end where it cannot be written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logging.getLogger().handlers = [
+            logging.NullHandler() if handler is self else handler
+            for handler in logging.getLogger().handlers
+        ]
+        if os.path.sameopenfile(2, self._descriptor):
+            # What third parties write to standard error would fail where they do not expect it.
+            with Path(os.devnull).open("w") as nothing:
+                os.dup2(nothing.fileno(), 2)
+        self._warn(f"the log {self.baseFilename} ends here: {error.strerror}. The run goes on.")

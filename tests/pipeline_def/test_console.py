@@ -118,3 +118,27 @@ def test_colour_is_for_what_failed_and_no_color_is_honoured(shown, tmp_path):
 def test_a_terminal_that_cannot_redraw_gets_plain_lines(tmp_path):
     _, shown = run_in_terminal(program(tmp_path / "run.log"), TERM="dumb")
     assert not CONTROL.search(shown)
+
+
+def test_a_full_disk_under_the_log_is_said_once_and_ends_nothing(tmp_path):
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    result = subprocess.run(program(tmp_path / "run.log"), capture_output=True, text=True)
+    warning, *lines = result.stdout.splitlines()
+    assert warning == (
+        f"  Warning: the log {tmp_path / 'run.log'} ends here: No space left on device. "
+        "The run goes on."
+    )
+    assert lines[1] == "    step 30 of 30  loss 2.500"
+    for line, expected in zip(lines[2:], STAGE_LINES, strict=True):
+        assert re.fullmatch(expected, line)
+    assert result.stderr == ""
+    assert result.returncode == 1  # the program's own
+
+
+def test_a_warning_is_a_line_of_its_own(tmp_path):
+    warns = PROGRAM.replace(
+        'train.info("step 30 evaluated")', 'train.warning("a checkpoint is torn")'
+    )
+    command = [sys.executable, "-c", warns, str(tmp_path / "run.log")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "  Warning: a checkpoint is torn\n" in result.stdout
