@@ -1,5 +1,6 @@
 """The console script `cifar`. Heavy modules are imported by the command that needs them."""
 
+import logging
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from cli.kubeflow import kubeflow
 from cli.run import run
 from cli.runs import board, lineage, list_runs, report, status
 from cli.serving import doctor, predict, serve
+from contract import stopping
 
 COMPLETION = """\b
 Completion of commands and options with the Tab key, in ~/.bashrc or ~/.zshrc:
@@ -24,7 +26,13 @@ class OneLineErrors(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command, and says what went wrong."""
         try:
-            return super().invoke(ctx)
+            with stopping.signals_raise():
+                return super().invoke(ctx)
+        except stopping.StoppedError as stopped:
+            goes_on = ctx.invoked_subcommand in ("run", "data")
+            advice = " The same command goes on from what is finished." if goes_on else ""
+            click.echo(f"{stopped}.{advice}", err=True)
+            stopping.end_process(stopped)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
@@ -42,6 +50,10 @@ class OneLineErrors(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """CIFAR-10 batches in, a gated, versioned classifier for TensorFlow Serving out."""
+    warnings = logging.StreamHandler()
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("Warning: %(message)s"))
+    logging.getLogger("cifar").handlers = [warnings]
 
 
 for command in (

@@ -54,7 +54,7 @@ def run(
     """Run the pipeline: batches in, a pushed model out.
 
     Exit code 0: pushed. 3: trained and evaluated, but the gate did not bless the model.
-    1: failed. 2: a wrong option.
+    1: failed. 2: a wrong option. 130: stopped by Ctrl-C. 143: stopped by SIGTERM.
     """
     try:
         config = dataclasses.replace(

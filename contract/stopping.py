@@ -1,0 +1,68 @@
+"""SIGTERM and SIGHUP stop a command as Ctrl-C does: by an exception where it is."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal that asked this process to stop.
+
+    A KeyboardInterrupt, so that third parties let it pass as they do Ctrl-C.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Takes the number of the signal."""
+        super().__init__(f"Stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number  # as a shell says it: Ctrl-C 130, SIGTERM 143
+
+
+class _Request:
+    """The first signal that came, kept for where its exception is swallowed."""
+
+    error: StoppedError | None = None
+
+
+@contextlib.contextmanager
+def signals_raise() -> Iterator[None]:
+    """Raises StoppedError on the first signal to stop, and ends the process on the second."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        _Request.error = None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _Request.error:
+        os._exit(_Request.error.exit_code)
+    _Request.error = StoppedError(number)
+    raise _Request.error
+
+
+def check() -> None:
+    """Raises the StoppedError of a signal that came, should anyone have swallowed it."""
+    if _Request.error:
+        raise _Request.error
+
+
+def end_process(stopped: StoppedError) -> NoReturn:
+    """Ends the process with the exit code of a signal, without waiting for any thread."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(stopped.exit_code)
