@@ -123,14 +123,17 @@ def lineage(
     """Show where a pushed VERSION comes from, back to the batch files and the code."""
     from contract import metadata
     from report import lineage as report_lineage
+    from report import run_report, runs
 
     if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
         raise FileNotFoundError(
             f"{output} holds no metadata.sqlite. `cifar run` makes one; --output or "
             "--metadata-url-file says where to look."
         )
+    metadata.check(output, metadata_url)
+    folders = run_report.pushed_versions(runs.read_runs(output))
     connection = metadata.connection_to(output, metadata_url, read_only=True)
-    found = report_lineage.trace(connection, version)
+    found = report_lineage.trace(connection, version, folders)
     if json_output:
         click.echo(json.dumps(found.as_dict(), indent=2))
     elif dot:

@@ -7,9 +7,11 @@ was left out: it returns normally when a node could not resolve its inputs
 
 import dataclasses
 import datetime
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
@@ -22,6 +24,11 @@ from tfx.types import artifact_utils
 from pipeline_def import cache_check
 
 COMPLETED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+ENDED = (
+    *COMPLETED,
+    metadata_store_pb2.Execution.FAILED,
+    metadata_store_pb2.Execution.CANCELED,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,3 +121,27 @@ def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types
         )
         for event in events
     }
+
+
+def abandon_killed(connection: metadata_store_pb2.ConnectionConfig, root: Path) -> None:
+    """Removes what executions that never ended left below a pipeline's root.
+
+    To be called while nothing runs: what metadata then call running was killed. Half an
+    output is of no use, and TFX never comes back to it.
+    """
+    for folder in root.glob("*/.system/stateful_working_dir/*"):
+        shutil.rmtree(folder)
+    folders: dict[int, list[Path]] = {}
+    for pattern in ("*/*/*", "*/.system/executor_execution/*"):
+        for folder in root.glob(pattern):
+            if folder.name.isdigit():
+                folders.setdefault(int(folder.name), []).append(folder)
+    with metadata.Metadata(connection) as handle:
+        executions = handle.store.get_executions_by_id(list(folders))
+        killed = [e for e in executions if e.last_known_state not in ENDED]
+        for execution in killed:
+            execution.last_known_state = metadata_store_pb2.Execution.FAILED
+            for folder in folders[execution.id]:
+                shutil.rmtree(folder, ignore_errors=True)
+        if killed:
+            handle.store.put_executions(killed)

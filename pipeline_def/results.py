@@ -9,27 +9,35 @@ from tfx import types
 
 from components import baseline_model, serving_check
 from pipeline_def.config import PipelineConfig
-from report import evaluation
+from report import evaluation, runs
+
+
+def read_push(pushed: types.Artifact) -> dict[str, Any]:
+    """Returns the status of a run by what its Pusher did, and the version if it pushed one."""
+    if not pushed.get_int_custom_property("pushed"):
+        return {"status": runs.NOT_BLESSED, "pushed_version": None, "pushed_path": None}
+    return {
+        "status": runs.PUSHED,
+        "pushed_version": pushed.get_string_custom_property("pushed_version"),
+        "pushed_path": pushed.get_string_custom_property("pushed_destination"),
+    }
 
 
 def read_results(
     config: PipelineConfig, outputs: Mapping[str, Mapping[str, types.Artifact]]
 ) -> dict[str, Any]:
-    """Returns the results of a run whose nodes have all completed.
+    """Returns the results of a run that came past its Pusher.
 
     Args:
         config: The run's config.
         outputs: Node name → output name → artifact.
     """
-    pushed = outputs["Pusher"]["pushed_model"]
     evaluation_dir = outputs["Evaluator"]["evaluation"].uri
     serving_blessing = outputs["ServingCheck"]["blessing"]
-    is_pushed = bool(pushed.get_int_custom_property("pushed"))
     training = json.loads(
         (Path(outputs["Trainer"]["model_run"].uri) / "training.json").read_text()
     )
     return {
-        "status": "pushed" if is_pushed else "not_blessed",
         **evaluation.read_metrics(evaluation_dir),
         "blessed": all(
             blessing.get_int_custom_property("blessed")
@@ -42,12 +50,6 @@ def read_results(
             baseline_model.version_of(outputs["BaselineModel"]["model"]),
         ),
         "serving_check": serving_check.read_report(serving_blessing),
-        "pushed_version": (
-            pushed.get_string_custom_property("pushed_version") if is_pushed else None
-        ),
-        "pushed_path": (
-            pushed.get_string_custom_property("pushed_destination") if is_pushed else None
-        ),
         "train_steps": training["steps"],
         "examples_per_second": training["examples_per_second"],
         "training": training,

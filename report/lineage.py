@@ -3,11 +3,13 @@
 import dataclasses
 import datetime
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
+
+from serving import model_registry
 
 CODE_VERSION = "code_version"
 CHECKSUMS = "checksums"
@@ -70,28 +72,43 @@ class Lineage:
         return dataclasses.asdict(self)
 
 
-def trace(connection: proto.ConnectionConfig, version: str) -> Lineage:
+def trace(
+    connection: proto.ConnectionConfig,
+    version: str,
+    folders: Mapping[str, model_registry.PushedVersion],
+) -> Lineage:
     """Returns where a pushed version, or the `latest` one, comes from.
 
+    Args:
+        connection: The metadata store.
+        version: The number of the version, or `latest`.
+        folders: Pushed versions by number, as their folders tell them: a run that was killed
+            just after its push had no time to tell the metadata of it.
+
     Raises:
-        LookupError: The metadata know no such version.
+        LookupError: The metadata know no such version, nor the model in it.
     """
     store = metadata_store.MetadataStore(connection)
-    pushes = {
-        push.custom_properties["pushed_version"].string_value: push
-        for push in store.get_artifacts_by_type("PushedModel")
-        if push.custom_properties["pushed"].int_value
+    pushes = _pushes(store)
+    models = {
+        number: (str(folder.path), folder.model_artifact_id)
+        for number, folder in folders.items()
+        if folder.model_artifact_id and _is_model(store, folder)
     }
-    if version == LATEST and pushes:
-        version = max(pushes, key=int)
-    if version not in pushes:
-        known = ", ".join(sorted(pushes)) or "none"
-        raise LookupError(f"The metadata know no pushed version {version}. Known: {known}.")
-    push = pushes[version]
-    executions, artifacts = _walk_back(store, push.id)
+    known = models | {
+        number: (push.custom_properties["pushed_destination"].string_value, push.id)
+        for number, push in pushes.items()
+    }
+    if version == LATEST and known:
+        version = max(known, key=int)
+    if version not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise LookupError(f"The metadata know no pushed version {version}. Known: {names}.")
+    path, artifact_id = known[version]
+    executions, artifacts = _walk_back(store, artifact_id)
     return Lineage(
         version=version,
-        path=push.custom_properties["pushed_destination"].string_value,
+        path=path,
         executions=executions,
         artifacts=artifacts,
         checksums=next(
@@ -103,6 +120,23 @@ def trace(connection: proto.ConnectionConfig, version: str) -> Lineage:
             {},
         ),
     )
+
+
+def _pushes(store: metadata_store.MetadataStore) -> dict[str, proto.Artifact]:
+    """Returns the pushes on record by the version each made."""
+    return {
+        push.custom_properties["pushed_version"].string_value: push
+        for push in store.get_artifacts_by_type("PushedModel")
+        if push.custom_properties["pushed"].int_value
+    }
+
+
+def _is_model(
+    store: metadata_store.MetadataStore, folder: model_registry.PushedVersion
+) -> bool:
+    """Returns whether the metadata know the model in a pushed folder."""
+    found = store.get_artifacts_by_id([folder.model_artifact_id])
+    return any(artifact.uri == folder.model_uri for artifact in found)
 
 
 def _walk_back(

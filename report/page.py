@@ -9,7 +9,7 @@ import markupsafe
 
 from contract import features, signatures
 from contract.progress import duration
-from report import lineage
+from report import lineage, runs
 from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
 from report.runs import Record
 from report.stages import stage_list
@@ -33,6 +33,13 @@ NO_FACTS: dict[str, Any] = dict.fromkeys(
         "pushed_path",
     )
 )
+
+_TITLES = {
+    runs.FAILED: "The run failed",
+    runs.STOPPED: "The run was stopped",
+    runs.KILLED: "The run was killed",
+    runs.RUNNING: "The run goes on",
+}
 
 
 def render(
@@ -71,8 +78,8 @@ def render(
 
 def title(facts: dict[str, Any], run: Record | None) -> str:
     """Returns what the run came to, in a few words."""
-    if run and run["status"] == "failed":
-        return "The run failed"
+    if run and run["status"] in _TITLES:
+        return _TITLES[run["status"]]
     if facts["pushed_version"]:
         return f"Pushed as version {facts['pushed_version']}"
     return "Not blessed, not pushed"

@@ -1,13 +1,19 @@
 """The report of one run: its facts, from the ReportGen node or from as far as it came."""
 
 import json
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from contract import metadata
 from contract.files import FACTS_FILE
+from contract.writing import write_whole
 from report import lineage, page
 from report.runs import Record
+from serving import model_registry
+
+log = logging.getLogger("cifar.run_report")
 
 Facts = dict[str, Any]
 Plots = dict[str, str]
@@ -24,7 +30,7 @@ def write_report(record: Record, *paths: Path, metadata_url: str = "") -> None:
     facts, plots = facts_of(record)
     html = page.render(facts, plots, record, lineage_of(record, metadata_url))
     for path in paths:
-        _write_by_rename(path, html)
+        write_whole(path, html)
 
 
 def write_comparison(first: Record, second: Record, path: Path) -> None:
@@ -32,17 +38,11 @@ def write_comparison(first: Record, second: Record, path: Path) -> None:
     from report import comparison
 
     pair = [(record, facts_of(record)[0]) for record in (first, second)]
-    _write_by_rename(path, comparison.render(*pair))
-
-
-def _write_by_rename(path: Path, html: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(html)
-    partial.rename(path)
+    write_whole(path, comparison.render(*pair))
 
 
 def lineage_of(record: Record, metadata_url: str = "") -> lineage.Lineage | None:
-    """Returns where the version a run pushed comes from; None if there is none to ask about.
+    """Returns where the version a run pushed comes from; None if there is nobody to ask.
 
     A record holds no password: without `metadata_url`, metadata in MySQL are not asked.
     """
@@ -55,7 +55,21 @@ def lineage_of(record: Record, metadata_url: str = "") -> lineage.Lineage | None
     if not can_ask or not record.get("pushed_version"):
         return None
     connection = metadata.connection_to(output_dir, metadata_url, read_only=True)
-    return lineage.trace(connection, record["pushed_version"])
+    try:
+        return lineage.trace(connection, record["pushed_version"], pushed_versions([record]))
+    except LookupError as error:
+        log.warning("The report has no lineage: %s", error)
+        return None
+
+
+def pushed_versions(records: Iterable[Record]) -> dict[str, model_registry.PushedVersion]:
+    """Returns what the folders of the versions that runs pushed say of them."""
+    paths = [Path(run["pushed_path"]) for run in records if run.get("pushed_path")]
+    return {
+        path.name: model_registry.read_version(path)
+        for path in paths
+        if model_registry.holds_model(path)
+    }
 
 
 def facts_of(record: Record) -> tuple[Facts, Plots]:
@@ -70,7 +84,7 @@ def facts_of(record: Record) -> tuple[Facts, Plots]:
         content = json.loads(report.read_text())
         return content["facts"], content["plots"]
     if not uris:
-        return page.NO_FACTS | {"config": record["config"]}, {}
+        return page.NO_FACTS | {"config": record["config"]}, {}  # it failed before a stage
     # Importing TensorFlow takes seconds; a finished run does without.
     from tfx.utils import path_utils
 
@@ -86,6 +100,9 @@ def facts_of(record: Record) -> tuple[Facts, Plots]:
             model_run=uris.get(("Trainer", "model_run"), ""),
             evaluation=uris.get(("Evaluator", "evaluation"), ""),
             serving_check=uris.get(("ServingCheck", "blessing"), ""),
+            baseline_version=record.get("gate", {}).get("baseline_version"),
+            pushed_version=record.get("pushed_version"),
+            pushed_path=record.get("pushed_path"),
         )
     )
     return facts, plots.draw_all(facts)

@@ -1,21 +1,166 @@
 """The runs of an output folder: each left a `run.json` in a folder of its own."""
 
+import datetime
 import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contract.files import RECORD_FILE
+import filelock
 
+from contract.files import RECORD_FILE
+from contract.writing import write_whole
+from serving import model_registry
+
+log = logging.getLogger("cifar.runs")
+
+LOCK_FILE = ".lock"
 LATEST = "latest"
+ID_FORMAT = "%Y-%m-%dT%H-%M-%S"
+
+RUNNING = "running"
+KILLED = "killed"  # on disk it is still `running`, but nothing runs
+STOPPED = "stopped"
+FAILED = "failed"
+PUSHED = "pushed"
+NOT_BLESSED = "not_blessed"
+UNFINISHED = (RUNNING, KILLED, STOPPED, FAILED)
 
 Record = dict[str, Any]
 
 
 def read_runs(output: Path) -> list[Record]:
-    """Returns the record of every run in an output folder, oldest first."""
-    return [
-        json.loads(path.read_text()) for path in sorted(output.glob(f"runs/*/{RECORD_FILE}"))
-    ]
+    """Returns the record of every run in an output folder, oldest first.
+
+    A record that cannot be read is left out with a warning. A run that was killed is
+    `killed`, or `pushed` if its model came as far as the serving folder.
+    """
+    records = _read_all(output)
+    if all(record["status"] != RUNNING for record in records):
+        return records
+    settled = _settle_all(records)
+    return [*settled[:-1], records[-1]] if is_running(output) else settled
+
+
+def record_killed(output: Path) -> list[Record]:
+    """Returns every record, oldest first, after writing down which runs were killed.
+
+    To be called by the run that holds the output folder, before it has a record of its own.
+    """
+    for partial in output.glob("runs/*/.*.partial"):
+        partial.unlink()
+    records = _read_all(output)
+    settled = _settle_all(records)
+    for before, record in zip(records, settled, strict=True):
+        if before["status"] != record["status"]:
+            write(record, output / "runs" / record["run_id"] / RECORD_FILE)
+    return settled
+
+
+def _read_all(output: Path) -> list[Record]:
+    paths = sorted(output.glob(f"runs/*/{RECORD_FILE}"))
+    return [record for record in map(_read, paths) if record is not None]
+
+
+def _settle_all(records: Sequence[Record]) -> list[Record]:
+    settled: list[Record] = []
+    for record in records:
+        settled.append(settle(record, settled))
+    return settled
+
+
+def _read(path: Path) -> Record | None:
+    """Returns a record, or None with a warning."""
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or not {"run_id", "status", "config"} <= record.keys():
+            raise ValueError("it has no run_id, status and config")
+    except (OSError, ValueError) as error:
+        log.warning("%s is no record of a run and is left out: %s", path, error)
+        return None
+    return {"stages": {}, "seconds": 0.0, **record}
+
+
+def write(record: Record, *paths: Path) -> None:
+    """Writes a record to each path, whole and on disk."""
+    for path in paths:
+        write_whole(path, json.dumps(record, indent=2) + "\n")
+
+
+def new_run_dir(output: Path, now: datetime.datetime | None = None) -> Path:
+    """Makes the folder of a new run, named after the time, and returns it.
+
+    Names rise even when the clock does not: they are the order of the runs.
+    """
+    newest = max(filter(None, map(_started, output.glob("runs/*"))), default=None)
+    start = (now or datetime.datetime.now()).replace(microsecond=0)
+    if newest:
+        start = max(start, newest + datetime.timedelta(seconds=1))
+    run_dir = output / "runs" / start.strftime(ID_FORMAT)
+    run_dir.mkdir(parents=True)
+    return run_dir
+
+
+def _started(run_dir: Path) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.strptime(run_dir.name, ID_FORMAT)
+    except ValueError:
+        return None
+
+
+def settle(record: Record, earlier: Sequence[Record]) -> Record:
+    """Returns the record of a run that ended without a word, with what is known all the same.
+
+    A model that came as far as the serving folder is pushed, though nobody wrote it down:
+    `assets.extra/pushed.json` in it says whose model it is.
+
+    Args:
+        record: Of the run; one that is not `running` comes back as it is.
+        earlier: The runs before it, which may have pushed the same model.
+    """
+    if record["status"] != RUNNING:
+        return record
+    version = find_push(record, earlier)
+    if version is None:
+        return record | {"status": KILLED}
+    return record | {
+        "status": PUSHED,
+        "pushed_version": str(version.number),
+        "pushed_path": str(version.path),
+    }
+
+
+def find_push(record: Record, earlier: Sequence[Record]) -> model_registry.PushedVersion | None:
+    """Returns the version that a run which ended in its Pusher had pushed by then, or None."""
+    if record.get("failed_stage") != "Pusher" or "Trainer" not in record["stages"]:
+        return None
+    model_uri = record["stages"]["Trainer"]["outputs"]["model"]
+    known = {run.get("pushed_version") for run in earlier}
+    for version in reversed(model_registry.pushed_versions(serving_model_dir(record))):
+        if version.model_uri == model_uri and str(version.number) not in known:
+            return version
+    return None
+
+
+def serving_model_dir(record: Record) -> Path:
+    """Returns the folder of the versions that a run pushes to."""
+    config = record["config"]
+    root = Path(config["serving_dir"] or Path(config["output_dir"]) / "serving")
+    return root / config["model_name"]
+
+
+def is_running(output: Path) -> bool:
+    """Returns whether a run holds the output folder now."""
+    if not (output / LOCK_FILE).exists():
+        return False
+    try:
+        with filelock.FileLock(output / LOCK_FILE, blocking=False):
+            return False
+    except filelock.Timeout:
+        return True
+    except OSError:  # a folder we may only look at: nobody can run in it either
+        return False
 
 
 def find_run(output: Path, name: str) -> Record:
@@ -27,11 +172,17 @@ def find_run(output: Path, name: str) -> Record:
             folder with a `run.json` in it, such as another output folder.
 
     Raises:
-        FileNotFoundError: There is no such run.
+        FileNotFoundError: There is no such run, or its record cannot be read.
         ValueError: Several runs fit.
     """
     if (Path(name) / RECORD_FILE).is_file():
-        return json.loads((Path(name) / RECORD_FILE).read_text())
+        record = _read(Path(name) / RECORD_FILE)
+        if record is None:
+            raise FileNotFoundError(
+                f"{Path(name) / RECORD_FILE} is no record of a run; `cifar runs` lists those "
+                "of an output folder."
+            )
+        return record
     runs = read_runs(output)
     if not runs:
         raise FileNotFoundError(
@@ -56,8 +207,8 @@ def summary(run: Record) -> Record:
     return {
         "run_id": run["run_id"],
         "status": run["status"],
-        "preset": run["config"]["preset"],
-        "train_steps": run["config"]["train_steps"],
+        "preset": run["config"].get("preset"),
+        "train_steps": run["config"].get("train_steps"),
         "data_source": run.get("data_source"),
         "accuracy": run.get("accuracy"),
         "pushed_version": run.get("pushed_version"),
@@ -67,14 +218,14 @@ def summary(run: Record) -> Record:
     }
 
 
-def last_seconds(output: Path) -> dict[str, float]:
+def last_seconds(runs: Sequence[Record]) -> dict[str, float]:
     """Returns how long each stage took when it last ran and was not found in the cache.
 
     Without the Trainer, whose time is a matter of its settings, and which counts its steps.
     """
     return {
         name: stage["seconds"]
-        for run in read_runs(output)
+        for run in runs
         for name, stage in run["stages"].items()
         if not stage["cached"] and name != "Trainer"
     }

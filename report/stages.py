@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from report import runs
 from report.runs import Record
 
 STAGES = {
@@ -22,16 +23,17 @@ STAGES = {
 def stage_list(run: Record | None) -> list[dict[str, Any]]:
     """Returns `name`, `what`, `status` and `seconds` of each stage, in the order it ran.
 
-    Status is `done`, `cached`, `failed`, `not run`, or empty where nobody knows yet.
+    Status is `done`, `cached`, `not run`, what became of the run in its last stage (`failed`,
+    `stopped`, …), or empty where nobody knows yet.
     """
     ran = run["stages"] if run else {}
-    failed = run.get("failed_stage") if run else None
+    last = run.get("failed_stage") if run else None
     stages = []
     for name in [*ran, *(name for name in STAGES if name not in ran)]:
         if name in ran:
             status = "cached" if ran[name]["cached"] else "done"
-        elif name == failed:
-            status = "failed"
+        elif run and name == last:
+            status = run["status"] if run["status"] in runs.UNFINISHED else runs.FAILED
         else:
             status = "not run" if run else ""
         stages.append(

@@ -6,8 +6,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from contract.progress import duration
 from report import runs
 from report.stages import stage_list
@@ -27,11 +25,13 @@ def read_status(output: Path, model_name: str, server: str) -> dict[str, Any]:
     all_runs = runs.read_runs(output)
     latest = all_runs[-1] if all_runs else None
     served_from = (
-        Path(latest["config"]["serving_dir"] or output / "serving") if latest else output
+        Path(latest["config"]["serving_dir"] or output / "serving")
+        if latest
+        else output / "serving"
     )
     return {
         "output": str(output),
-        "is_running": is_running(output),
+        "is_running": runs.is_running(output),
         "latest": latest and {**runs.summary(latest), "stage_list": stage_list(latest)},
         "versions": [
             version.number
@@ -40,17 +40,6 @@ def read_status(output: Path, model_name: str, server: str) -> dict[str, Any]:
         "server": server,
         "served": served_versions(server, model_name),
     }
-
-
-def is_running(output: Path) -> bool:
-    """Returns whether a run holds the output folder now."""
-    if not (output / ".lock").exists():
-        return False
-    try:
-        with filelock.FileLock(output / ".lock", blocking=False):
-            return False
-    except filelock.Timeout:
-        return True
 
 
 def served_versions(server: str, model_name: str) -> list[dict[str, str]] | None:
@@ -98,7 +87,7 @@ def run_line(run: dict[str, Any]) -> str:
     accuracy = f"{run['accuracy']:.2%}" if run["accuracy"] is not None else "–"
     pushed = f"version {run['pushed_version']}" if run["pushed_version"] else ""
     return (
-        f"{run['run_id']}  {run['status']:<11} {run['preset']:<9} "
-        f"{run['train_steps']:>7,} steps  {accuracy:>7}  {duration(run['seconds']):>12}  "
+        f"{run['run_id']}  {run['status']:<11} {run['preset'] or '–':<9} "
+        f"{run['train_steps'] or 0:>7,} steps  {accuracy:>7}  {duration(run['seconds']):>12}  "
         f"{run['cached_stages']} of {run['stages']} cached  {pushed}"
     ).rstrip()

@@ -274,7 +274,7 @@ def test_a_loss_that_is_no_number_stops_the_run(project, first_record):
 
 
 def test_a_report_that_cannot_be_written_costs_nobody_the_run(project, first_record):
-    in_the_way = project.output / "report.partial"
+    in_the_way = project.output / ".report.html.partial"
     in_the_way.mkdir()
     try:
         result = project.run()

@@ -24,7 +24,7 @@ def connection(output, pushed):
 
 @pytest.fixture
 def traced(connection, pushed):
-    return lineage.trace(connection, pushed.record["pushed_version"])
+    return lineage.trace(connection, pushed.record["pushed_version"], {})
 
 
 def test_lineage_is_the_subgraph_that_mlmd_finds(connection, traced):
@@ -76,7 +76,7 @@ def test_a_cached_run_does_not_become_the_maker(traced, refused):
 
 def test_an_unknown_version_is_refused_and_the_known_ones_named(connection, pushed):
     with pytest.raises(LookupError, match=f"Known: {pushed.record['pushed_version']}"):
-        lineage.trace(connection, "1")
+        lineage.trace(connection, "1", {})
 
 
 def test_the_command_prints_text_json_and_a_graph(output, pushed, traced):

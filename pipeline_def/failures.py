@@ -1,0 +1,48 @@
+"""What an error of a stage means to whoever runs the pipeline."""
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# What the C library, TensorFlow and SQLite say, the last two in texts alone.
+_FULL = re.compile(
+    "no space left on device|disk quota exceeded|database or disk is full", re.IGNORECASE
+)
+_FULL_PATH = re.compile(r"(/[^\s;:'\"]+)['\"]?; No space left on device")
+_ALMOST_NOTHING = 1 << 20  # bytes; SQLite and TensorFlow do not always say why they fail
+
+
+def explain(error: Exception, stage: str, output: Path) -> Exception:
+    """Returns an error that says what to do about a full disk; another as it is."""
+    chain = list(_chain(error))
+    is_full = any(
+        getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(str(one))
+        for one in chain
+    )
+    free = shutil.disk_usage(output).free
+    if not is_full and free >= _ALMOST_NOTHING:
+        return error
+    path = next(filter(None, map(_path, chain)), str(output))
+    return OSError(
+        f"No space left on device: {stage} was writing {path} (now "
+        f"{free / 1e6:,.1f} MB are free). Versions pushed before are whole and served as they "
+        "were. Make room and run again: it goes on from what is finished."
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _path(error: BaseException) -> str | None:
+    """Returns the file that an error names as the one that has no space."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        name = error.filename2 or error.filename
+        return str(name) if name else None
+    found = _FULL_PATH.search(str(error))
+    return found[1] if found else None
