@@ -13,7 +13,7 @@ from tests.terminal import run_in_terminal
 PROGRAM = """
 import logging, os, sys, time, warnings
 from pathlib import Path
-from components import progress
+from contract import progress
 from pipeline_def.console import quiet
 
 train = logging.getLogger("cifar.train")
