@@ -19,7 +19,7 @@ from benchmarks.targets import Target, conclude, target_line
 from contract.progress import Progress
 from data_sources import dataset
 from data_sources.cifar_format import BATCH_FILES, CIFAR10
-from pipeline_def.config import PRESETS, PipelineConfig
+from pipeline_def.config import PipelineConfig, presets
 
 CIFAR = str(Path(sys.executable).with_name("cifar"))
 # The parts a run imports; `from tfx import v1` takes twice as long.
@@ -127,7 +127,7 @@ def measure_all(data: str, folder: Path, progress: Progress) -> dict[str, Any]:
 
 def measure_ours(data: str, output_dir: Path) -> tuple[Measurement, dict[str, Any]]:
     """Returns what `cifar run` took, and its record."""
-    preset = PRESETS[PRESET]
+    preset = presets()[PRESET].hyper_parameters
     settings = [f"{name}={getattr(preset, name) // SHORTENED}" for name in STEP_FIELDS]
     settings += ["min_accuracy=0"]  # so few steps would not be pushed
     command = [CIFAR, "run", "--preset", PRESET, "--data", data, "--output", str(output_dir)]

@@ -27,7 +27,8 @@ from pipeline_def.config import PipelineConfig
 from serving.model_server import storage
 from serving.model_server.process import ServerProcess
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
-from trainer_module import model, preprocessing
+from trainer_module import layers, network, preprocessing
+from trainer_module.hyper_parameters import REFERENCE
 
 MODEL = "cifar10"
 METHOD = "/tensorflow.serving.PredictionService/Predict"
@@ -95,7 +96,7 @@ def write_untrained(path: Path) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         images = v1.placeholder(tf.uint8, [None, *preprocessing.IMAGE_SHAPE], "images")
         cropped = preprocessing.standardize(preprocessing.central_crop(images))
-        logits = model.infer(cropped, PipelineConfig())
+        logits = layers.logits_of(cropped, network.layers(REFERENCE.conv_stddev), "float32")
         probabilities = tf.nn.softmax(logits)
         class_ids = tf.argmax(probabilities, -1)
         outputs = {

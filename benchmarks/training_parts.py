@@ -19,8 +19,8 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from contract import example_files, features
-from pipeline_def.config import QUICK, REFERENCE
 from trainer_module import inputs
+from trainer_module.hyper_parameters import QUICK, REFERENCE
 
 TRANSFORM_DIR = "transform"
 BATCH_SIZE = REFERENCE.batch_size
@@ -78,7 +78,7 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
     from contract import training_record
     from trainer_module import run
 
-    config = dataclasses.replace(
+    hyper_parameters = dataclasses.replace(
         REFERENCE,
         train_steps=STEPS,
         compute_dtype=compute_dtype,
@@ -98,7 +98,7 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
         serving_model_dir=f"{output_dir}/model/Format-Serving",
         model_run_dir=f"{output_dir}/model_run",
         custom_config={
-            "config": config.trainer_fields(),
+            "hyper_parameters": dataclasses.asdict(hyper_parameters),
             "checkpoint_dir": f"{output_dir}/checkpoints",
         },
     )

@@ -11,7 +11,7 @@ import click
 
 from cli.command_help import examples
 from contract import imports
-from pipeline_def.config import PRESETS
+from pipeline_def.config import presets
 
 
 @click.group()
@@ -29,7 +29,7 @@ def kubeflow() -> None:
 @click.option("--image", required=True, help="What the steps run in: kubeflow/Dockerfile.")
 @click.option(
     "--preset",
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice(list(presets())),
     default="quick",
     show_default=True,
     help="Default of the parameter `preset`.",

@@ -6,7 +6,7 @@ import sys
 import click
 
 from cli.command_help import examples, metadata_url_option
-from pipeline_def.config import PRESETS, apply_settings
+from pipeline_def.config import apply_settings, presets
 
 NOT_BLESSED_EXIT_CODE = 3
 
@@ -20,7 +20,7 @@ NOT_BLESSED_EXIT_CODE = 3
 )
 @click.option(
     "--preset",
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice(list(presets())),
     default="quick",
     show_default=True,
     help="Which settings to start from.",
@@ -58,7 +58,7 @@ def run(
     """
     try:
         config = dataclasses.replace(
-            PRESETS[preset], data=data_source, output_dir=output, metadata_url=metadata_url
+            presets()[preset], data=data_source, output_dir=output, metadata_url=metadata_url
         )
         config = apply_settings(config, settings)
     except ValueError as error:

@@ -3,13 +3,11 @@
 IMAGE = "image"  # bytes: 3,072 values, height × width × RGB
 LABEL = "label"  # int64, 0 to 9
 KEY = "key"  # bytes: `file:record`, where the example came from
-STANDARDIZED_IMAGE = "standardized_image"  # float32, 24×24×3: what the model sees
 
 TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"
 
 IMAGE_SIZE = 32
-CROP_SIZE = 24
 CHANNELS = 3
 IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * CHANNELS
 

@@ -25,7 +25,7 @@ from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, RunParameters, config_of
 from pipeline_def.code_version import ROOT
-from pipeline_def.config import PRESETS, PipelineConfig
+from pipeline_def.config import PipelineConfig, presets
 from pipeline_def.pipeline import create_pipeline
 
 COMMAND = ["python", "-m", "kubeflow.entrypoint"]
@@ -127,7 +127,7 @@ def find_dependence(
                     config_of(dataclasses.replace(neutral, preset=preset), remaining)
                     for remaining in (settings, [s for s in settings if s != setting])
                 )
-                for preset in PRESETS
+                for preset in presets()
             )
         )
         for setting in settings
@@ -173,7 +173,7 @@ def _volume_folders(mount_path: str) -> dict[str, Any]:
 def _variations(mount_path: str) -> dict[str, list[Any]]:
     """Returns values of each parameter of the run that differ in all they change."""
     return {
-        "preset": list(PRESETS),
+        "preset": list(presets()),
         "data": [SAMPLE, f"{mount_path}/data", f"{mount_path}/other"],
         "data_fingerprint": ["a", "b"],
         "train_steps": [1, 2],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from data_sources import dataset
 from data_sources.batch_files import OFFICIAL
-from pipeline_def.config import PRESETS, PipelineConfig, apply_settings
+from pipeline_def.config import PipelineConfig, apply_settings, presets
 
 SAMPLE = "sample"
 
@@ -26,8 +26,8 @@ class RunParameters:
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset is one of {', '.join(PRESETS)}, got {self.preset!r}.")
+        if self.preset not in presets():
+            raise ValueError(f"preset is one of {', '.join(presets())}, got {self.preset!r}.")
         if self.train_steps < 0:
             raise ValueError(
                 f"train_steps is above 0, or 0 for the preset's own, got {self.train_steps}."
@@ -49,14 +49,15 @@ def config_of(parameters: RunParameters, settings: Sequence[str]) -> PipelineCon
         parameters: What the run was told.
         settings: `field=value` changes to the preset, fixed when the pipeline was compiled.
     """
-    config = apply_settings(PRESETS[parameters.preset], settings)
+    if parameters.train_steps:
+        settings = [*settings, f"train_steps={parameters.train_steps}"]
+    config = apply_settings(presets()[parameters.preset], settings)
     is_sample = parameters.data == SAMPLE
     return dataclasses.replace(
         config,
         data=parameters.data,
         data_dir=str(dataset.SAMPLE_DIR) if is_sample else parameters.data,
         data_fingerprint=parameters.data_fingerprint or default_fingerprint(is_sample),
-        train_steps=parameters.train_steps or config.train_steps,
         serving_dir=parameters.push_destination,
     )
 

@@ -31,22 +31,26 @@ _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _Finder = Callable[[str], machinery.ModuleSpec | None]
 
 
-def code_version(*modules: str, files: tuple[str, ...] = ()) -> str:
+def code_version(*modules: str, without: str = "", files: tuple[str, ...] = ()) -> str:
     """Returns a hash of modules, of all of ours they import, and of data files.
 
     Args:
         modules: Dotted names, such as `trainer_module.run`.
+        without: A module to leave out, with what it alone imports.
         files: Paths below the project's root, such as `components/schema.pbtxt`.
 
     Raises:
         ModuleNotFoundError: A module, or one that it imports, cannot be found.
         ValueError: A module's file cannot be read, as within a zip archive.
     """
-    contents = {name: path.read_bytes() for name, path in source_files(*modules).items()}
+    contents = {
+        name: path.read_bytes()
+        for name, path in source_files(*modules, without=without).items()
+    }
     return _digest(contents | {file: (ROOT / file).read_bytes() for file in files})
 
 
-def algorithm_version(*modules: str) -> str:
+def algorithm_version(*modules: str, without: str = "") -> str:
     """Returns a hash of what modules, and all of ours they import, compute.
 
     Unlike `code_version`, it does not change with comments, docstrings and layout.
@@ -54,11 +58,11 @@ def algorithm_version(*modules: str) -> str:
     Raises:
         ModuleNotFoundError, ValueError: As `code_version` does.
     """
-    files = source_files(*modules).items()
+    files = source_files(*modules, without=without).items()
     return _digest({name: _statements(path.read_bytes()) for name, path in files})
 
 
-def source_files(*modules: str) -> dict[str, Path]:
+def source_files(*modules: str, without: str = "") -> dict[str, Path]:
     """Returns the files of modules and of all of ours they import, by dotted name.
 
     Raises:
@@ -73,7 +77,7 @@ def source_files(*modules: str) -> dict[str, Path]:
             )
     own_packages = _project_packages() | {_top(module) for module in modules}
     files: dict[str, Path] = {}
-    seen: set[str] = set()
+    seen = {without}
     waiting = set(modules)
     while waiting:
         name = waiting.pop()

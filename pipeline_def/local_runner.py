@@ -115,8 +115,8 @@ def run_stages(
     Once the Pusher is done, nothing that comes after it fails the run.
     """
     console.say(
-        f"Preset {config.preset}: {config.train_steps:,} steps, data from {data.directory} "
-        f"({data.source}), output in {config.output_dir}"
+        f"Preset {config.preset}: {config.hyper_parameters.train_steps:,} steps, data from "
+        f"{data.directory} ({data.source}), output in {config.output_dir}"
     )
     imports.log_warnings()
     with console.stage("import TFX"), imports.without_garbage_collection():

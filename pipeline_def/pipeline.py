@@ -4,8 +4,8 @@ batches → examples → statistics → schema check → transform graph → tra
 → serving check → push → report
 """
 
+import dataclasses
 import hashlib
-import importlib
 import json
 from pathlib import Path
 
@@ -23,21 +23,19 @@ from components.example_validator import ExampleValidator
 from components.pusher import Pusher
 from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
+from contract import estimator
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
 
 PIPELINE_NAME = "cifar10-estimator"
 SCHEMA_FILE = "components/schema.pbtxt"
 
-TRAINER_MODULE = "trainer_module"
-RUN_FN = f"{TRAINER_MODULE}.run.run_fn"
-PREPROCESSING_FN = f"{TRAINER_MODULE}.preprocessing.preprocessing_fn"
-
 
 def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     """Returns the pipeline of a config whose data folder and fingerprint are resolved."""
     model_dir = str(serving_model_dir(config))
     fingerprint = training_fingerprint(config)
+    trainer_module = estimator.load(config.trainer_module)
 
     example_gen = CifarExampleGen(config.data_dir, config.data_fingerprint)
     schema_gen = ImportSchemaGen(str(ROOT / SCHEMA_FILE))
@@ -55,21 +53,21 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
-        preprocessing_fn=PREPROCESSING_FN,
+        preprocessing_fn=f"{trainer_module.preprocessing_module}.preprocessing_fn",
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
         force_tf_compat_v1=True,
     )
     trainer = Trainer(
-        run_fn=RUN_FN,
+        run_fn=f"{trainer_module.run_module}.run_fn",
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema_gen.outputs["schema"],
-        train_args=trainer_pb2.TrainArgs(num_steps=config.train_steps),
+        train_args=trainer_pb2.TrainArgs(num_steps=config.hyper_parameters.train_steps),
         eval_args=trainer_pb2.EvalArgs(),
         custom_config={
-            "config": config.trainer_fields(),
+            "hyper_parameters": dataclasses.asdict(config.hyper_parameters),
             "checkpoint_dir": str(Path(config.output_dir) / "checkpoints" / fingerprint),
         },
     )
@@ -122,8 +120,13 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
             depends_on_code(schema_gen, files=(SCHEMA_FILE,)),
             statistics_gen,
             depends_on_code(example_validator, "components.example_validator"),
-            depends_on_code(transform, "trainer_module.preprocessing"),
-            depends_on_code(trainer, "trainer_module.run"),
+            depends_on_code(transform, trainer_module.preprocessing_module),
+            depends_on_code(
+                trainer,
+                trainer_module.run_module,
+                # Its values are parameters of the node already.
+                without=trainer_module.settings_module,
+            ),
             depends_on_code(baseline_model, "components.baseline_model"),
             depends_on_code(evaluator, "components.evaluator"),
             depends_on_code(
@@ -154,18 +157,22 @@ def training_fingerprint(config: PipelineConfig) -> str:
     That is the data and how it becomes examples, the network with its inputs, and the
     hyper-parameters; how it is trained, logged and exported is not.
     """
-    weight_modules = importlib.import_module(TRAINER_MODULE).WEIGHT_MODULES
+    trainer_module = estimator.load(config.trainer_module)
     facts = {
         "data": config.data_fingerprint,
-        "code": algorithm_version(*weight_modules, "components.example_gen"),
-        "hyper_parameters": config.training_fields(),
+        "code": algorithm_version(
+            *trainer_module.weight_modules,
+            "components.example_gen",
+            without=trainer_module.settings_module,
+        ),
+        "hyper_parameters": estimator.weight_settings(config.hyper_parameters),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def depends_on_code(
-    node: base_node.BaseNode, *modules: str, files: tuple[str, ...] = ()
+    node: base_node.BaseNode, *modules: str, without: str = "", files: tuple[str, ...] = ()
 ) -> base_node.BaseNode:
     """Returns the node with a hash of its code among its parameters, so in its cache key."""
-    node.exec_properties["code_version"] = code_version(*modules, files=files)
+    node.exec_properties["code_version"] = code_version(*modules, without=without, files=files)
     return node

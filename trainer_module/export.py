@@ -79,7 +79,7 @@ def serving_input_receiver_fn(
         raw = {features.IMAGE: tf.concat([from_examples, from_images], axis=0)}
         transformed = transform_output.transform_raw_features(raw)
         return tf.estimator.export.ServingInputReceiver(
-            {features.STANDARDIZED_IMAGE: transformed[features.STANDARDIZED_IMAGE]},
+            {preprocessing.STANDARDIZED_IMAGE: transformed[preprocessing.STANDARDIZED_IMAGE]},
             receiver_tensors={"examples": examples},
             receiver_tensors_alternatives={
                 "images": {"images": images},

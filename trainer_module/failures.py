@@ -13,7 +13,11 @@ class DiskFullError(OSError):
 
 
 @contextlib.contextmanager
-def disk_full_explained(writing: str, directory: str, kept: str) -> Iterator[None]:
+def full_disk_explained(
+    directory: str,
+    writing: str = "checkpoints and summaries",
+    kept: str = "Training goes on from the last whole checkpoint.",
+) -> Iterator[None]:
     """Says what was being written where, and what is safe, when the disk is full.
 
     Raises:
@@ -43,7 +47,7 @@ def failed_export_explained(export_dir: str, checkpoint_dir: str) -> Iterator[No
         f"The training is finished and kept in {checkpoint_dir}: only its export is repeated."
     )
     try:
-        with disk_full_explained("the exported model", export_dir, kept):
+        with full_disk_explained(export_dir, "the exported model", kept):
             yield
     except DiskFullError:
         raise

@@ -9,7 +9,9 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.compat import v1
 
-logger = logging.getLogger("cifar.train")
+from trainer_module.hyper_parameters import HyperParameters
+
+log = logging.getLogger("cifar.train")
 
 _STARTUP_STEPS = 10  # graph optimization and first allocations make these slow
 
@@ -27,23 +29,21 @@ class TrainingDivergedError(RuntimeError):
 
 
 class LogHook(v1.train.SessionRunHook):
-    """Logs loss and speed at a steady rhythm, and stops at the first loss that is no number.
+    """Logs loss and speed every so many steps, and stops at the first loss that is no number.
 
     Attributes:
         step: The last step done.
-        loss: The loss of that step.
+        loss: The loss of that step; None before the first.
     """
 
-    def __init__(
-        self, train_steps: int, batch_size: int, log_every_steps: int, learning_rate: float
-    ) -> None:
-        """Takes what the lines say; one comes each `log_every_steps`."""
+    def __init__(self, hyper_parameters: HyperParameters) -> None:
+        """Takes how often to log, and what the lines say of the training."""
         self.step = 0
-        self.loss = math.nan
-        self._train_steps = train_steps
-        self._batch_size = batch_size
-        self._log_every_steps = log_every_steps
-        self._learning_rate = learning_rate
+        self.loss: float | None = None
+        self._train_steps = hyper_parameters.train_steps
+        self._batch_size = hyper_parameters.batch_size
+        self._log_every_steps = hyper_parameters.log_every_steps
+        self._learning_rate = hyper_parameters.learning_rate
         self._step_seconds: list[float] = []
         self._logged_steps = 0
         self._start_seconds = 0.0
@@ -95,7 +95,7 @@ class LogHook(v1.train.SessionRunHook):
         self._logged_steps = len(self._step_seconds)
         seconds_per_batch = sum(seconds) / len(seconds)
         speed = self._batch_size / seconds_per_batch
-        logger.info(
+        log.info(
             f"step {self.step:,} of {self._train_steps:,}  loss {self.loss:.3f}  "
             f"{speed:,.0f} images/s  {seconds_per_batch:.3f} s/batch",
             extra={
@@ -153,7 +153,7 @@ class EvalListener(v1.train.CheckpointSaverListener):
         self._rounds: int | None = None
 
     def after_save(self, session: v1.Session, global_step_value: int) -> None:
-        """Evaluates when due; the save at the start of a run only sets the rhythm."""
+        """Evaluates when due; the save at the start of a run is not evaluated."""
         rounds = int(global_step_value) // self._every_steps
         if self._rounds is not None and rounds > self._rounds:
             start_seconds = time.perf_counter()

@@ -10,8 +10,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from contract import example_files, features
-from pipeline_def.config import PipelineConfig
 from trainer_module import preprocessing
+from trainer_module.hyper_parameters import HyperParameters
 
 EVAL_BATCH_SIZE = 500
 _READ_BATCH_SIZE = 1_000
@@ -24,7 +24,7 @@ Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
 
 
 def train_dataset(
-    files: Sequence[str], num_examples: int, config: PipelineConfig, start_step: int
+    files: Sequence[str], num_examples: int, hyper_parameters: HyperParameters, start_step: int
 ) -> tf.data.Dataset:
     """Returns endless distorted batches, the first being that of `start_step`.
 
@@ -34,21 +34,23 @@ def train_dataset(
     Args:
         files: TFRecord files of tf.Examples.
         num_examples: How many examples the files hold.
-        config: Batch size, distortions and seed.
+        hyper_parameters: Batch size, distortions and seed.
         start_step: Steps trained before.
 
     Returns:
         Batches: {`standardized_image`: float32, (n, 24, 24, 3)}, and labels, int64, (n,).
     """
-    batches = batches_of_rows(num_examples, config.batch_size, config.seed, start_step)
+    batches = batches_of_rows(
+        num_examples, hyper_parameters.batch_size, hyper_parameters.seed, start_step
+    )
 
     def make_batch(
         images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, rows: tf.Tensor
     ) -> Batch:
-        seed = tf.stack([tf.constant(config.seed, tf.int64), step])
-        distorted = distort(tf.gather(images, rows), seed, config)
+        seed = tf.stack([tf.constant(hyper_parameters.seed, tf.int64), step])
+        distorted = distort(tf.gather(images, rows), seed, hyper_parameters)
         standardized = preprocessing.standardize(distorted)
-        return {features.STANDARDIZED_IMAGE: standardized}, tf.gather(labels, rows)
+        return {preprocessing.STANDARDIZED_IMAGE: standardized}, tf.gather(labels, rows)
 
     def batches_of(images: tf.Tensor, labels: tf.Tensor) -> tf.data.Dataset:
         return batches.map(
@@ -60,7 +62,7 @@ def train_dataset(
     return example_files.without_autotune(_read_all(files, num_examples).flat_map(batches_of))
 
 
-def share(
+def parts_of_process(
     batches: tf.data.Dataset, context: tf.distribute.InputContext | None
 ) -> tf.data.Dataset:
     """Returns the parts of each batch that this process's replicas train on.
@@ -112,7 +114,7 @@ def batches_of_rows(
     return rows.enumerate(start_step)
 
 
-def distort(images: tf.Tensor, seed: tf.Tensor, config: PipelineConfig) -> tf.Tensor:
+def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameters) -> tf.Tensor:
     """Returns each image cropped, flipped, brightened and contrasted at random.
 
     The order is the classic one, and every image has its own draws. A batch is distorted at
@@ -121,7 +123,7 @@ def distort(images: tf.Tensor, seed: tf.Tensor, config: PipelineConfig) -> tf.Te
     Args:
         images: uint8, shape (n, 32, 32, 3).
         seed: int64, shape (2,): equal seeds distort equally.
-        config: Which distortions, and how strong.
+        hyper_parameters: Which distortions, and how strong.
 
     Returns:
         float32, shape (n, 24, 24, 3); values may leave 0 to 255, as nothing is clipped.
@@ -130,19 +132,22 @@ def distort(images: tf.Tensor, seed: tf.Tensor, config: PipelineConfig) -> tf.Te
     crop_seed, flip_seed, brightness_seed, contrast_seed = tf.unstack(
         tf.random.experimental.stateless_split(seed, 4)
     )
-    images = preprocessing.central_crop(images) if not config.random_crop else images
-    positions = int(images.shape[1]) - features.CROP_SIZE + 1
+    images = preprocessing.central_crop(images) if not hyper_parameters.random_crop else images
+    positions = int(images.shape[1]) - preprocessing.CROP_SIZE + 1
     corners = tf.random.stateless_uniform([2, count], crop_seed, 0, positions, tf.int32)
     flips = tf.zeros([count], tf.bool)
-    if config.random_flip:
+    if hyper_parameters.random_flip:
         flips = tf.random.stateless_uniform([count], flip_seed) < 0.5
     cropped = tf.cast(crop_and_flip(images, corners[0], corners[1], flips), tf.float32)
 
     factor_shape = [count, 1, 1, 1]
-    delta = config.max_brightness_delta
+    delta = hyper_parameters.max_brightness_delta
     deltas = tf.random.stateless_uniform(factor_shape, brightness_seed, -delta, delta)
     factors = tf.random.stateless_uniform(
-        factor_shape, contrast_seed, config.min_contrast, config.max_contrast
+        factor_shape,
+        contrast_seed,
+        hyper_parameters.min_contrast,
+        hyper_parameters.max_contrast,
     )
     return adjust_brightness_and_contrast(cropped, deltas, factors)
 
@@ -162,7 +167,7 @@ def crop_and_flip(
         The dtype of `images`, shape (n, 24, 24, 3).
     """
     height, width = int(images.shape[1]), int(images.shape[2])
-    steps = tf.range(features.CROP_SIZE)
+    steps = tf.range(preprocessing.CROP_SIZE)
     lines = tops[:, None] + steps
     columns = lefts[:, None] + tf.where(flips[:, None], steps[::-1], steps)
     image_starts = tf.range(tf.shape(images)[0]) * height * width
@@ -206,8 +211,8 @@ def _transform(serialized: tf.data.Dataset, transform_output: tft.TFTransformOut
     # Transform's graph belongs in the Estimator's, not in one of tf.data.
     iterator = tf.compat.v1.data.make_one_shot_iterator(raw.prefetch(2))
     transformed = transform_output.transform_raw_features(iterator.get_next())
-    image = transformed[features.STANDARDIZED_IMAGE]
-    return {features.STANDARDIZED_IMAGE: image}, transformed[features.LABEL]
+    image = transformed[preprocessing.STANDARDIZED_IMAGE]
+    return {preprocessing.STANDARDIZED_IMAGE: image}, transformed[features.LABEL]
 
 
 def _read_all(files: Sequence[str], num_examples: int) -> tf.data.Dataset:

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 from contract import features
 
-_MARGIN = (features.IMAGE_SIZE - features.CROP_SIZE) // 2
+STANDARDIZED_IMAGE = "standardized_image"  # float32, 24×24×3: what the model sees
+CROP_SIZE = 24  # lines and columns of it
+
+_MARGIN = (features.IMAGE_SIZE - CROP_SIZE) // 2
 IMAGE_SHAPE = (features.IMAGE_SIZE, features.IMAGE_SIZE, features.CHANNELS)
 
 
@@ -23,7 +26,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """
     images = standardize(central_crop(decode(inputs[features.IMAGE])))
     return {
-        features.STANDARDIZED_IMAGE: images,
+        STANDARDIZED_IMAGE: images,
         features.LABEL: tf.reshape(inputs[features.LABEL], [-1]),
     }
 
@@ -73,7 +76,7 @@ def encode(images: tf.Tensor) -> tf.Tensor:
 
 def central_crop(images: tf.Tensor) -> tf.Tensor:
     """Returns the middle 24×24 pixels of images of shape (n, 32, 32, 3)."""
-    end = _MARGIN + features.CROP_SIZE
+    end = _MARGIN + CROP_SIZE
     return images[:, _MARGIN:end, _MARGIN:end, :]
 
 

@@ -222,7 +222,9 @@ def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
         preset="smoke", train_steps=5, data="/mnt/batches", push_destination="/srv"
     )
     config = config_of(parameters, ["batch_size=8"])
-    assert (config.preset, config.train_steps, config.batch_size) == ("smoke", 5, 8)
+    assert config.preset == "smoke"
+    hyper_parameters = config.hyper_parameters
+    assert (hyper_parameters.train_steps, hyper_parameters.batch_size) == (5, 8)
     assert (config.data_dir, config.serving_dir) == ("/mnt/batches", "/srv")
     assert config.data_fingerprint == default_fingerprint(is_sample=False)
     assert config_of(RunParameters(preset="smoke"), []).train_steps == 60

@@ -13,8 +13,8 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import features
 from data_sources.cifar_format import EVAL_FILES, TRAIN_FILES, decode_records
-from pipeline_def.config import SMOKE, PipelineConfig
 from trainer_module import preprocessing, run
+from trainer_module.hyper_parameters import SMOKE, HyperParameters
 
 # Long enough to see checkpoints, summaries and evaluations on the way.
 TINY = dataclasses.replace(
@@ -75,10 +75,10 @@ def write_transform_graph(preprocessing_fn: Callable, directory: Path) -> None:
 @pytest.fixture(scope="session")
 def make_fn_args(
     examples_dir: Path, transform_dir: Path
-) -> Callable[[PipelineConfig, Path], FnArgs]:
+) -> Callable[[HyperParameters, Path], FnArgs]:
     """What Trainer would hand to run_fn, with every output below a folder."""
 
-    def make(config: PipelineConfig, directory: Path) -> FnArgs:
+    def make(hyper_parameters: HyperParameters, directory: Path) -> FnArgs:
         return FnArgs(
             train_files=[str(examples_dir / "train" / "*")],
             eval_files=[str(examples_dir / "eval" / "*")],
@@ -86,7 +86,7 @@ def make_fn_args(
             serving_model_dir=str(directory / "model" / "Format-Serving"),
             model_run_dir=str(directory / "model_run"),
             custom_config={
-                "config": config.trainer_fields(),
+                "hyper_parameters": dataclasses.asdict(hyper_parameters),
                 "checkpoint_dir": str(directory / "checkpoints"),
             },
         )
@@ -96,7 +96,7 @@ def make_fn_args(
 
 @pytest.fixture(scope="session")
 def trained_dir(
-    make_fn_args: Callable[[PipelineConfig, Path], FnArgs],
+    make_fn_args: Callable[[HyperParameters, Path], FnArgs],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A folder in which run_fn has trained TINY; to be read only."""

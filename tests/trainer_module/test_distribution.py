@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import socket
@@ -13,11 +14,11 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import training_record
-from pipeline_def.config import PipelineConfig
 from tests.trainer_module.conftest import TINY
 from trainer_module import inputs
+from trainer_module.hyper_parameters import HyperParameters
 
-DISTRIBUTED = {**TINY.trainer_fields(), "distribution": "mirrored"}
+DISTRIBUTED = dataclasses.replace(TINY, distribution="mirrored")
 
 
 def start(fn_args: FnArgs, tf_config: dict | None = None) -> subprocess.Popen:
@@ -66,8 +67,7 @@ def assert_same_weights(checkpoint_dir: Path, expected_dir: Path) -> None:
 
 
 def test_two_devices_train_as_one_does(make_fn_args, trained_dir, tmp_path):
-    config = PipelineConfig(**DISTRIBUTED)
-    wait_for([start(make_fn_args(config, tmp_path))])
+    wait_for([start(make_fn_args(DISTRIBUTED, tmp_path))])
     assert_same_weights(tmp_path / "checkpoints", trained_dir / "checkpoints")
     record = training_record.read(str(tmp_path / "model_run"))
     assert len(record.devices) == 2
@@ -77,7 +77,7 @@ def test_two_devices_train_as_one_does(make_fn_args, trained_dir, tmp_path):
 
 
 def test_a_cluster_of_processes_trains_as_one_does(
-    make_fn_args: Callable[[PipelineConfig, Path], FnArgs], trained_dir: Path, tmp_path: Path
+    make_fn_args: Callable[[HyperParameters, Path], FnArgs], trained_dir: Path, tmp_path: Path
 ):
     addresses = free_addresses(2)
     cluster = {"chief": addresses[:1], "worker": addresses[1:]}
@@ -97,7 +97,9 @@ def test_each_process_takes_its_own_part_of_every_batch():
 
     def rows_of(process: int) -> list[list[int]]:
         context = tf.distribute.InputContext(2, process, num_replicas_in_sync=4)
-        return [labels.numpy().tolist() for _, labels in inputs.share(batches, context)]
+        return [
+            labels.numpy().tolist() for _, labels in inputs.parts_of_process(batches, context)
+        ]
 
     assert rows_of(0) == [[0, 1], [2, 3], [8, 9], [10, 11]]
     assert rows_of(1) == [[4, 5], [6, 7], [12, 13], [14, 15]]
@@ -109,4 +111,4 @@ def test_a_batch_that_cannot_be_shared_is_refused():
     )
     context = tf.distribute.InputContext(1, 0, num_replicas_in_sync=2)
     with pytest.raises(ValueError, match="batch_size 3 is shared by 2 replicas"):
-        inputs.share(batches, context)
+        inputs.parts_of_process(batches, context)

@@ -9,15 +9,16 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from benchmarks import training_parts
 from contract import features, training_record
 from data_sources import dataset
-from pipeline_def.config import COMPUTE_DTYPES, QUICK, PipelineConfig
+from pipeline_def.config import PipelineConfig
 from trainer_module import run
+from trainer_module.hyper_parameters import COMPUTE_DTYPES, QUICK, HyperParameters
 
 STEPS = 1_000
 
 
 @pytest.fixture(scope="module")
 def examples_dir(tmp_path_factory):
-    found = dataset.locate("auto", Path(QUICK.data_dir))
+    found = dataset.locate("auto", Path(PipelineConfig().data_dir))
     if found.source == "sample":
         pytest.skip("CIFAR-10 cannot be fetched from here")
     folder = tmp_path_factory.mktemp("cifar10")
@@ -25,7 +26,7 @@ def examples_dir(tmp_path_factory):
     return folder
 
 
-def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> float:
+def accuracy_of(hyper_parameters: HyperParameters, examples_dir: Path, output: Path) -> float:
     """Returns the accuracy on eval after the last step."""
     arguments = FnArgs(
         train_files=[f"{examples_dir}/{features.TRAIN_SPLIT}/*"],
@@ -34,7 +35,7 @@ def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> flo
         serving_model_dir=str(output / "model"),
         model_run_dir=str(output / "model_run"),
         custom_config={
-            "config": config.trainer_fields(),
+            "hyper_parameters": dataclasses.asdict(hyper_parameters),
             "checkpoint_dir": str(output / "checkpoints"),
         },
     )
@@ -42,8 +43,8 @@ def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> flo
     record = training_record.read(str(output / "model_run"))
     accuracy = record.evaluations[-1].accuracy
     print(
-        f"{config.compute_dtype}, seed {config.seed}: {accuracy:.4f} after {STEPS:,} steps, "
-        f"{record.examples_per_second:,.0f} images/s"
+        f"{hyper_parameters.compute_dtype}, seed {hyper_parameters.seed}: {accuracy:.4f} after "
+        f"{STEPS:,} steps, {record.examples_per_second:,.0f} images/s"
     )
     return accuracy
 
@@ -52,13 +53,13 @@ def accuracy_of(config: PipelineConfig, examples_dir: Path, output: Path) -> flo
 @pytest.mark.timeout(3_600)
 def test_every_dtype_reaches_the_same_accuracy(examples_dir, tmp_path):
     """Seeds of one dtype differ by about a hundredth so early, and so may dtypes."""
-    config = dataclasses.replace(QUICK, train_steps=STEPS, compute_dtype="float32")
+    float32 = dataclasses.replace(QUICK, train_steps=STEPS, compute_dtype="float32")
     other_seed = accuracy_of(
-        dataclasses.replace(config, seed=1), examples_dir, tmp_path / "seed-1"
+        dataclasses.replace(float32, seed=1), examples_dir, tmp_path / "seed-1"
     )
     accuracies = {
         dtype: accuracy_of(
-            dataclasses.replace(config, compute_dtype=dtype), examples_dir, tmp_path / dtype
+            dataclasses.replace(float32, compute_dtype=dtype), examples_dir, tmp_path / dtype
         )
         for dtype in COMPUTE_DTYPES
     }

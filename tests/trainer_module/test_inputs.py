@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from contract import example_files, features
-from pipeline_def.config import REFERENCE
+from contract import example_files
 from trainer_module import inputs, preprocessing
+from trainer_module.hyper_parameters import REFERENCE
 
 PLAIN = dataclasses.replace(
     REFERENCE,
@@ -79,7 +79,8 @@ def test_train_batches_are_the_same_after_a_resume(examples_dir):
     resumed = list(inputs.train_dataset(files, 100, config, 4).take(1))
     for expected, found in zip(uninterrupted[4:], resumed, strict=True):
         np.testing.assert_array_equal(
-            expected[0][features.STANDARDIZED_IMAGE], found[0][features.STANDARDIZED_IMAGE]
+            expected[0][preprocessing.STANDARDIZED_IMAGE],
+            found[0][preprocessing.STANDARDIZED_IMAGE],
         )
         np.testing.assert_array_equal(expected[1], found[1])
 
@@ -89,7 +90,7 @@ def test_images_keep_their_labels(examples_dir):
     config = dataclasses.replace(PLAIN, batch_size=100)
     ((batch, labels),) = inputs.train_dataset(files, 100, config, 0).take(1)
     # Each class has a colour of its own, so its strongest channel tells the class.
-    images = batch[features.STANDARDIZED_IMAGE].numpy()
+    images = batch[preprocessing.STANDARDIZED_IMAGE].numpy()
     reds = images[labels.numpy() == 0].mean(axis=(0, 1, 2))
     blues = images[labels.numpy() == 2].mean(axis=(0, 1, 2))
     assert reds.argmax() == 0

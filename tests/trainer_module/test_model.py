@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from contract import features
-from pipeline_def.config import QUICK, REFERENCE, PipelineConfig
 from tests.trainer_module import reference_network
-from trainer_module import model
+from trainer_module import fast_operations, model
+from trainer_module.hyper_parameters import QUICK, REFERENCE, HyperParameters
+from trainer_module.preprocessing import STANDARDIZED_IMAGE
 
 # Convolutions start from 1e-4 in the classic recipe, too small to make an error visible.
 CONFIG = dataclasses.replace(REFERENCE, conv_stddev=5e-2, batch_size=4, learning_rate=0.1)
@@ -19,7 +19,7 @@ CONFIG = dataclasses.replace(REFERENCE, conv_stddev=5e-2, batch_size=4, learning
 class Step:
     """One training step on four fixed images, in a graph and a session of its own."""
 
-    def __init__(self, config: PipelineConfig) -> None:
+    def __init__(self, hyper_parameters: HyperParameters) -> None:
         draws = np.random.default_rng(0)
         self.images = draws.normal(size=(4, 24, 24, 3)).astype(np.float32)
         self.labels = np.array([3, 0, 9, 3])
@@ -27,8 +27,8 @@ class Step:
         with self.graph.as_default():
             v1.set_random_seed(1)
             v1.train.get_or_create_global_step()
-            batch = {features.STANDARDIZED_IMAGE: tf.constant(self.images)}
-            params = {"config": config, "num_train_examples": 100}
+            batch = {STANDARDIZED_IMAGE: tf.constant(self.images)}
+            params = {"hyper_parameters": hyper_parameters, "num_train_examples": 100}
             self.spec = model.model_fn(batch, tf.constant(self.labels), "train", params)
             self.session = v1.Session()
             self.session.run(v1.global_variables_initializer())
@@ -105,7 +105,7 @@ def test_one_update_follows_the_gradient_and_the_averages_follow_the_new_weights
 
 
 def test_a_batch_in_parts_trains_as_a_whole_one(step, monkeypatch):
-    monkeypatch.setattr(model, "num_parts", lambda batch_size: 3)
+    monkeypatch.setattr(fast_operations, "num_parts", lambda batch_size: 3)
     parted = Step(CONFIG)
     assert [
         operation.name
@@ -126,9 +126,9 @@ def test_a_batch_in_parts_trains_as_a_whole_one(step, monkeypatch):
 
 def test_each_core_gets_a_part_of_at_least_32_images():
     cores = len(os.sched_getaffinity(0))
-    assert model.num_parts(cores * 32) == cores
-    assert model.num_parts(63) == 1
-    assert model.num_parts(4) == 1
+    assert fast_operations.num_parts(cores * 32) == cores
+    assert fast_operations.num_parts(63) == 1
+    assert fast_operations.num_parts(4) == 1
 
 
 def test_learning_rate_falls_by_a_tenth_every_350_epochs():
@@ -150,7 +150,9 @@ def test_normalization_and_its_gradient_are_those_of_tensorflow(shape):
     upstream = tf.constant(draws.normal(size=shape), tf.float32)
     results = []
     for normalize in (
-        model.local_response_normalization,
+        lambda x: fast_operations.local_response_normalization(
+            x, radius=4, bias=1.0, alpha=0.001 / 9
+        ),
         lambda x: tf.nn.lrn(x, 4, bias=1.0, alpha=0.001 / 9, beta=0.75),
     ):
         with tf.GradientTape() as tape:

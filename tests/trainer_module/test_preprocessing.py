@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from contract import features
 from tests.trainer_module.conftest import serialize
 from trainer_module import inputs, preprocessing, run
 
@@ -64,7 +63,7 @@ def test_training_and_serving_see_the_same_pixels(transform_dir):
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         batch, labels = inputs.predict_input_fn(examples, transform_output)()
-        served, served_labels = session.run([batch[features.STANDARDIZED_IMAGE], labels])
+        served, served_labels = session.run([batch[preprocessing.STANDARDIZED_IMAGE], labels])
     crops = images[:, 4:28, 4:28].astype(np.float64)
     means, deviations = crops.mean((1, 2, 3)), crops.std((1, 2, 3))
     by_hand = (crops - means[:, None, None, None]) / deviations[:, None, None, None]

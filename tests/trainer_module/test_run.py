@@ -212,7 +212,10 @@ def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
     def off_by_one(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         shifted = preprocessing.decode(raw[features.IMAGE])[:, 5:29, 4:28]
         standardized = preprocessing.standardize(shifted)
-        return {features.STANDARDIZED_IMAGE: standardized, features.LABEL: raw[features.LABEL]}
+        return {
+            preprocessing.STANDARDIZED_IMAGE: standardized,
+            features.LABEL: raw[features.LABEL],
+        }
 
     write_transform_graph(off_by_one, tmp_path)
     examples = example_files.read_first(
