@@ -17,7 +17,6 @@ from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
-from tensorflow.core.example import example_pb2
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
@@ -26,7 +25,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from contract import features, progress
-from data_sources import cifar_format
+from data_sources import cifar_format, example_format
 
 log = logging.getLogger("cifar.example_gen")
 
@@ -162,35 +161,12 @@ def write_shard(source: str, target: str, record_format: cifar_format.RecordForm
     """
     with fileio.open(source, "rb") as file:
         content = file.read()
-    examples = encode_examples(content, PurePosixPath(source).name, record_format)
+    examples = example_format.encode_examples(
+        content, PurePosixPath(source).name, record_format
+    )
     fileio.makedirs(target.rsplit("/", 1)[0])
     with tf.io.TFRecordWriter(target) as writer:
         for example in examples:
             writer.write(example)
     progress.advance(log, 1)
     return len(examples)
-
-
-def encode_examples(
-    content: bytes, name: str, record_format: cifar_format.RecordFormat
-) -> list[bytes]:
-    """Returns the serialized tf.Examples of one batch file, in record order.
-
-    Equal batches give equal bytes: the features of an example are a map, whose order
-    protobuf leaves open unless asked.
-
-    Args:
-        content: The whole batch file.
-        name: Its file name, the first half of each `key`.
-        record_format: The layout of one record.
-    """
-    images, labels = cifar_format.decode_records(content, record_format, name)
-    examples = []
-    for record, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
-        example = example_pb2.Example()
-        feature = example.features.feature
-        feature[features.IMAGE].bytes_list.value.append(image.tobytes())
-        feature[features.LABEL].int64_list.value.append(label)
-        feature[features.KEY].bytes_list.value.append(f"{name}:{record}".encode())
-        examples.append(example.SerializeToString(deterministic=True))
-    return examples

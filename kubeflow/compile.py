@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tfx.orchestration import pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from contract import imports
 from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
-from kubeflow.parameters import SAMPLE, RunParameters, config_of
+from kubeflow.parameters import SAMPLE, RunParameters, batches_of, config_of
 from pipeline_def.code_version import ROOT
-from pipeline_def.config import PipelineConfig, presets
+from pipeline_def.config import presets
 from pipeline_def.pipeline import create_pipeline
 
 COMMAND = ["python", "-m", "kubeflow.entrypoint"]
@@ -75,7 +76,7 @@ def compile_pipeline(
     checks.check(image, pipeline_root, settings)
     settings = [f"output_dir={cluster.mount_path}", *settings]
     dependence = find_dependence(defaults, settings, cluster.mount_path)
-    spec = run_compiler(config_of(defaults, settings), image)
+    spec = run_compiler(pipeline_of(defaults, settings), image)
     if pipeline_root:
         spec["defaultPipelineRoot"] = pipeline_root
     spec["root"]["inputDefinitions"] = {"parameters": parameter_definitions(defaults)}
@@ -98,13 +99,19 @@ def compile_pipeline(
     return [spec, platform_spec(spec, cluster, dependence.volume_users)]
 
 
-def run_compiler(config: PipelineConfig, image: str) -> Spec:
-    """Returns the pipeline spec TFX makes of a config."""
+def pipeline_of(parameters: RunParameters, settings: Sequence[str]) -> pipeline.Pipeline:
+    """Returns the pipeline of a run that is told `parameters`."""
+    config = config_of(parameters, settings)
+    return create_pipeline(config, batches_of(parameters), config.baseline_version)
+
+
+def run_compiler(definition: pipeline.Pipeline, image: str) -> Spec:
+    """Returns the pipeline spec TFX makes of a pipeline."""
     runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image, default_commands=COMMAND, use_pipeline_spec_2_1=True
     )
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(runner_config)
-    spec: Spec = runner.run(create_pipeline(config), write_out=False)["pipelineSpec"]
+    spec: Spec = runner.run(definition, write_out=False)["pipelineSpec"]
     return spec
 
 
@@ -115,7 +122,7 @@ def find_dependence(
     neutral = dataclasses.replace(defaults, train_steps=0)  # which would hide the preset's
     by_parameter = {
         name: _differences(
-            config_of(dataclasses.replace(neutral, **{name: value}), settings)
+            pipeline_of(dataclasses.replace(neutral, **{name: value}), settings)
             for value in values
         )
         for name, values in _variations(mount_path).items()
@@ -124,7 +131,7 @@ def find_dependence(
         setting: set().union(
             *(
                 _differences(
-                    config_of(dataclasses.replace(neutral, preset=preset), remaining)
+                    pipeline_of(dataclasses.replace(neutral, preset=preset), remaining)
                     for remaining in (settings, [s for s in settings if s != setting])
                 )
                 for preset in presets()
@@ -132,7 +139,7 @@ def find_dependence(
         )
         for setting in settings
     }
-    nodes = properties_of(config_of(defaults, settings))
+    nodes = properties_of(pipeline_of(defaults, settings))
     of_this_machine = {
         (node, name)
         for node, properties in nodes.items()
@@ -141,7 +148,7 @@ def find_dependence(
     }
     derived = of_this_machine.union(*by_parameter.values())
     on_volume = properties_of(
-        config_of(dataclasses.replace(defaults, **_volume_folders(mount_path)), settings)
+        pipeline_of(dataclasses.replace(defaults, **_volume_folders(mount_path)), settings)
     )
     return Dependence(
         derived={node: {name for owner, name in derived if owner == node} for node in nodes},
@@ -161,9 +168,9 @@ def find_dependence(
     )
 
 
-def properties_of(config: PipelineConfig) -> dict[str, dict[str, Any]]:
+def properties_of(definition: pipeline.Pipeline) -> dict[str, dict[str, Any]]:
     """Returns the parameters of each node, by the node's name."""
-    return {node.id: dict(node.exec_properties) for node in create_pipeline(config).components}
+    return {node.id: dict(node.exec_properties) for node in definition.components}
 
 
 def _volume_folders(mount_path: str) -> dict[str, Any]:
@@ -181,9 +188,9 @@ def _variations(mount_path: str) -> dict[str, list[Any]]:
     }
 
 
-def _differences(configs: Iterable[PipelineConfig]) -> set[tuple[str, str]]:
-    """Returns each (node, parameter) whose value is not the same for all the configs."""
-    first, *others = [properties_of(config) for config in configs]
+def _differences(definitions: Iterable[pipeline.Pipeline]) -> set[tuple[str, str]]:
+    """Returns each (node, parameter) whose value is not the same for all the pipelines."""
+    first, *others = [properties_of(definition) for definition in definitions]
     return {
         (node, name)
         for other in others

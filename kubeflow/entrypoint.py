@@ -21,7 +21,8 @@ from typing import Any
 
 from contract import imports
 from data_sources import dataset
-from kubeflow.parameters import RunParameters, config_of
+from kubeflow.parameters import RunParameters, batches_of, config_of
+from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 
 with imports.without_garbage_collection():
@@ -80,10 +81,12 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     json_format.Parse(options.json_serialized_inputs_spec_args, inputs_spec)
     parameters = execution.inputs.parameter_values
 
-    config = config_of(take_run_parameters(parameters), options.settings)
+    run_parameters = take_run_parameters(parameters)
+    config = config_of(run_parameters, options.settings)
+    batches = batches_of(run_parameters)
     if "data_fingerprint" in inputs_spec.parameters:
-        config = dataclasses.replace(config, data_dir=str(find_batches(config)))
-    node = find_node(options.node, config)
+        batches = find_batches(config.data, batches)
+    node = find_node(options.node, config, batches)
     check_code(node, parameters)
     for name in inputs_spec.parameters:
         if name not in parameters:
@@ -122,13 +125,14 @@ def take_run_parameters(parameters: Any) -> RunParameters:
     return RunParameters(**values)
 
 
-def find_node(name: str, config: PipelineConfig) -> base_node.BaseNode:
+def find_node(name: str, config: PipelineConfig, batches: Batches) -> base_node.BaseNode:
     """Returns a node of the pipeline of a config.
 
     Raises:
         ValueError: The pipeline in this image has no such node.
     """
-    nodes = {node.id: node for node in create_pipeline(config).components}
+    definition = create_pipeline(config, batches, config.baseline_version)
+    nodes = {node.id: node for node in definition.components}
     if name not in nodes:
         raise ValueError(f"The image's pipeline has no {name}, only {', '.join(nodes)}.")
     return nodes[name]
@@ -149,20 +153,20 @@ def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def find_batches(config: PipelineConfig) -> Path:
-    """Returns the folder of the batches the run was told of.
+def find_batches(data: str, expected: Batches) -> Batches:
+    """Returns the batches the run was told of, where they are.
 
     Raises:
         FileNotFoundError, ValueError: The batches are not there, malformed or others.
     """
-    found = dataset.locate(config.data, Path(config.data_dir))
-    if found.fingerprint != config.data_fingerprint:
+    found = dataset.locate(data, Path(expected.directory))
+    if found.fingerprint != expected.fingerprint:
         raise ValueError(
             f"the batches in {found.directory} have the fingerprint {found.fingerprint}, the "
-            f"run expects {config.data_fingerprint}. Set the parameter data_fingerprint to the "
+            f"run expects {expected.fingerprint}. Set the parameter data_fingerprint to the "
             "first to train on them, or mend the batches (`cifar data verify`)."
         )
-    return found.directory
+    return Batches(str(found.directory), found.fingerprint)
 
 
 def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from data_sources import dataset
 from data_sources.batch_files import OFFICIAL
+from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig, apply_settings, presets
 
 SAMPLE = "sample"
@@ -52,13 +53,17 @@ def config_of(parameters: RunParameters, settings: Sequence[str]) -> PipelineCon
     if parameters.train_steps:
         settings = [*settings, f"train_steps={parameters.train_steps}"]
     config = apply_settings(presets()[parameters.preset], settings)
-    is_sample = parameters.data == SAMPLE
     return dataclasses.replace(
-        config,
-        data=parameters.data,
-        data_dir=str(dataset.SAMPLE_DIR) if is_sample else parameters.data,
-        data_fingerprint=parameters.data_fingerprint or default_fingerprint(is_sample),
-        serving_dir=parameters.push_destination,
+        config, data=parameters.data, serving_dir=parameters.push_destination
+    )
+
+
+def batches_of(parameters: RunParameters) -> Batches:
+    """Returns the batches of a run, as far as it was told: nothing is looked up."""
+    is_sample = parameters.data == SAMPLE
+    return Batches(
+        str(dataset.SAMPLE_DIR) if is_sample else parameters.data,
+        parameters.data_fingerprint or default_fingerprint(is_sample),
     )
 
 

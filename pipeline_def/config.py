@@ -21,8 +21,7 @@ class PipelineConfig:
 
     # batches → examples
     data: str = "auto"  # auto, sample, a folder of batch files, or an archive
-    data_dir: str = "data/cifar10"  # where fetched batches are kept, then where they are
-    data_fingerprint: str = ""  # what tells these batches from others
+    data_dir: str = "data/cifar10"  # where fetched batches are kept
     output_dir: str = "output"
 
     # train

@@ -20,6 +20,7 @@ from contract.files import PAGE_FILE
 from contract.progress import duration
 from data_sources import dataset
 from pipeline_def import failures
+from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from report import run_report, runs
@@ -68,13 +69,12 @@ def run(config: PipelineConfig, verbose: bool = False) -> runs.Record:
         try:
             keep()
             data = dataset.locate(config.data, Path(config.data_dir))
-            config = dataclasses.replace(
-                config, data_dir=str(data.directory), data_fingerprint=data.fingerprint
-            )
-            record |= {"data_source": data.source, "config": config.as_record()}
+            batches = Batches(str(data.directory), data.fingerprint)
+            record["data_source"] = data.source
+            record["config"] |= batches.as_record()
             with quiet(run_dir / "run.log", verbose, runs.last_seconds(earlier)) as console:
                 try:
-                    run_stages(config, data, record, console, keep)
+                    run_stages(config, batches, record, console, keep)
                 except BaseException:
                     log.exception("The run failed")
                     console.say(f"The log of this run: {run_dir / 'run.log'}")
@@ -105,7 +105,7 @@ def ended_early(
 
 def run_stages(
     config: PipelineConfig,
-    data: dataset.Dataset,
+    batches: Batches,
     record: runs.Record,
     console: RunConsole,
     keep: Callable[[], None],
@@ -116,7 +116,7 @@ def run_stages(
     """
     console.say(
         f"Preset {config.preset}: {config.hyper_parameters.train_steps:,} steps, data from "
-        f"{data.directory} ({data.source}), output in {config.output_dir}"
+        f"{batches.directory} ({record['data_source']}), output in {config.output_dir}"
     )
     imports.log_warnings()
     with console.stage("import TFX"), imports.without_garbage_collection():
@@ -130,7 +130,7 @@ def run_stages(
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
     launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
     pusher.remove_abandoned(pipeline.serving_model_dir(config))
-    config = dataclasses.replace(config, baseline_version=choose_baseline(config))
+    baseline_version = choose_baseline(config, batches)
 
     @contextlib.contextmanager
     def watch(name: str) -> Iterator[Callable[[bool], None]]:
@@ -142,7 +142,7 @@ def run_stages(
         del record["failed_stage"]
 
     outputs = {}
-    definition = pipeline.create_pipeline(config)
+    definition = pipeline.create_pipeline(config, batches, baseline_version)
     try:
         for stage in launch.run_nodes(definition, connection, watch, console.say):
             record["stages"][stage.name] = {
@@ -165,7 +165,7 @@ def run_stages(
         console.warn(f"{name} failed, after the Pusher was done: {explained}")
 
 
-def choose_baseline(config: PipelineConfig) -> str:
+def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
     """Returns the version this run's candidate is compared with: fixed when the run starts."""
     from components import baseline_model
     from pipeline_def import pipeline
@@ -173,7 +173,7 @@ def choose_baseline(config: PipelineConfig) -> str:
     if config.baseline_version != baseline_model.LATEST:
         return config.baseline_version
     newest = model_registry.newest_other_version(
-        pipeline.serving_model_dir(config), pipeline.training_fingerprint(config)
+        pipeline.serving_model_dir(config), pipeline.training_fingerprint(config, batches)
     )
     return str(newest.number) if newest else baseline_model.NONE
 

@@ -24,6 +24,7 @@ from components.pusher import Pusher
 from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
 from contract import estimator
+from pipeline_def.batches import Batches
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
 
@@ -31,13 +32,21 @@ PIPELINE_NAME = "cifar10-estimator"
 SCHEMA_FILE = "components/schema.pbtxt"
 
 
-def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
-    """Returns the pipeline of a config whose data folder and fingerprint are resolved."""
+def create_pipeline(
+    config: PipelineConfig, batches: Batches, baseline_version: str
+) -> pipeline.Pipeline:
+    """Returns the pipeline.
+
+    Args:
+        config: The settings.
+        batches: What is trained and judged on.
+        baseline_version: As in the config, but `latest` may be resolved when the run starts.
+    """
     model_dir = str(serving_model_dir(config))
-    fingerprint = training_fingerprint(config)
+    fingerprint = training_fingerprint(config, batches)
     trainer_module = estimator.load(config.trainer_module)
 
-    example_gen = CifarExampleGen(config.data_dir, config.data_fingerprint)
+    example_gen = CifarExampleGen(batches.directory, batches.fingerprint)
     schema_gen = ImportSchemaGen(str(ROOT / SCHEMA_FILE))
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],
@@ -72,7 +81,7 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         },
     )
     trainer.add_upstream_node(example_validator)
-    baseline_model = BaselineModel(model_dir, config.baseline_version, fingerprint)
+    baseline_model = BaselineModel(model_dir, baseline_version, fingerprint)
     baseline_model.add_upstream_node(trainer)
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
@@ -102,7 +111,7 @@ def create_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         },
     )
     report_gen = ReportGen(
-        config.as_record(),
+        config.as_record() | batches.as_record(),
         examples=example_gen.outputs["examples"],
         anomalies=example_validator.outputs["anomalies"],
         model=trainer.outputs["model"],
@@ -151,7 +160,7 @@ def report_templates() -> tuple[str, ...]:
     return tuple(str(path.relative_to(ROOT)) for path in templates)
 
 
-def training_fingerprint(config: PipelineConfig) -> str:
+def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
     """Returns what tells one training from another: all that shapes the weights.
 
     That is the data and how it becomes examples, the network with its inputs, and the
@@ -159,10 +168,10 @@ def training_fingerprint(config: PipelineConfig) -> str:
     """
     trainer_module = estimator.load(config.trainer_module)
     facts = {
-        "data": config.data_fingerprint,
+        "data": batches.fingerprint,
         "code": algorithm_version(
             *trainer_module.weight_modules,
-            "components.example_gen",
+            "data_sources.example_format",
             without=trainer_module.settings_module,
         ),
         "hyper_parameters": estimator.weight_settings(config.hyper_parameters),

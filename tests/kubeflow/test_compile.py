@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from cli.main import main
 from kubeflow.cluster import Cluster, Secret, StepPod, Toleration, TrainerPod, read_cluster
 from kubeflow.compile import compile_pipeline
-from kubeflow.parameters import RunParameters, config_of, default_fingerprint
+from kubeflow.parameters import RunParameters, batches_of, config_of, default_fingerprint
 from pipeline_def.code_version import ROOT
 from tests.kubeflow.backend import parse
 
@@ -225,9 +225,9 @@ def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
     assert config.preset == "smoke"
     hyper_parameters = config.hyper_parameters
     assert (hyper_parameters.train_steps, hyper_parameters.batch_size) == (5, 8)
-    assert (config.data_dir, config.serving_dir) == ("/mnt/batches", "/srv")
-    assert config.data_fingerprint == default_fingerprint(is_sample=False)
-    assert config_of(RunParameters(preset="smoke"), []).train_steps == 60
+    assert (batches_of(parameters).directory, config.serving_dir) == ("/mnt/batches", "/srv")
+    assert batches_of(parameters).fingerprint == default_fingerprint(is_sample=False)
+    assert config_of(RunParameters(preset="smoke"), []).hyper_parameters.train_steps == 60
 
 
 WRONG_PARAMETERS = {

@@ -1,0 +1,15 @@
+"""The batches that a pipeline reads: found when a run starts, and handed from there on."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Where the batches are, and what tells them from others."""
+
+    directory: str
+    fingerprint: str
+
+    def as_record(self) -> dict[str, str]:
+        """Returns what the record of a run says of them, beside its settings."""
+        return {"data_dir": self.directory, "data_fingerprint": self.fingerprint}
