@@ -1,14 +1,16 @@
 """Where metadata are kept. Without TFX, so that a look at them takes no seconds."""
 
 import contextlib
+import socket
 import sqlite3
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as proto
 
-from contract.metadata_url import parse
+from contract.metadata_url import ENVIRONMENT_VARIABLE, parse, redacted
 
 SQLITE_FILE = "metadata.sqlite"
+CONNECT_SECONDS = 10
 READWRITE_OPENCREATE = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
 READONLY = proto.SqliteMetadataSourceConfig.READONLY
 
@@ -43,13 +45,17 @@ def connection_to(
 
 
 def check(output_dir: str | Path, metadata_url: str = "") -> None:
-    """Checks that SQLite metadata are whole; those on a server are left to it.
+    """Checks that SQLite metadata are whole, or that the server of others answers.
 
     Raises:
+        ConnectionError: Nothing answers at the server's address.
         ValueError: The file is empty or damaged, or it is gone while its artifacts are there.
     """
+    if metadata_url:
+        _check_answers(metadata_url)
+        return
     output = Path(output_dir)
-    fault = "" if metadata_url else _find_fault(output)
+    fault = _find_fault(output)
     if fault:
         raise ValueError(
             f"{output / SQLITE_FILE} {fault}. It says which stage made what below "
@@ -57,6 +63,19 @@ def check(output_dir: str | Path, metadata_url: str = "") -> None:
             "run starts new ones, and goes on from the checkpoints. Pushed versions are not "
             "touched."
         )
+
+
+def _check_answers(url: str) -> None:
+    server = parse(url)
+    if server.host == "localhost":
+        return  # a socket on the disk for MySQL's client, whose place only it knows
+    try:
+        socket.create_connection((server.host, server.port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"The metadata store {redacted(url)} does not answer ({error}). Start it, or "
+            f"correct the URL in {ENVIRONMENT_VARIABLE} or the file of --metadata-url-file."
+        ) from error
 
 
 def _find_fault(output: Path) -> str:

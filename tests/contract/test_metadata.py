@@ -92,3 +92,11 @@ def test_what_a_killed_run_was_writing_is_rolled_back(output):
     metadata.check(output)
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT uri FROM Artifact LIMIT 1").fetchone() == ("/0",)
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
+    with pytest.raises(
+        ConnectionError, match=r"mysql://tfx:…@127\.0\.0\.1:1/mlmd does not"
+    ) as it:
+        metadata.check(tmp_path, "mysql://tfx:s3cret@127.0.0.1:1/mlmd")
+    assert "s3cret" not in str(it.value)
