@@ -36,6 +36,9 @@ $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 	@cd tests/kubeflow/kfp && CGO_ENABLED=0 go build -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
 	@touch $@
 
+test-faults: install  ## runs killed, stopped, starved and damaged (ARGS="--kills 5 --seed 1")
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 check: install  ## lint, format, layers, declared against imported packages, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -51,4 +54,4 @@ lock:  ## both locks from pyproject.toml (needs uv; ARGS=--upgrade for newer ver
 clean:  ## outputs and caches; keeps .venv and the data
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install run test test-slow test-kubeflow check lock clean
+.PHONY: help install run test test-slow test-kubeflow test-faults check lock clean

@@ -1,0 +1,58 @@
+"""`python -m tests.faults`: every trial, one table, and exit code 1 if one of them failed."""
+
+import argparse
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import rich.console
+import rich.table
+
+from tests.faults import trials
+from tests.faults.runs import Run, read_result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=50, help="SIGKILLs at random moments")
+    parser.add_argument("--damages", type=int, default=1, help="of 4, to each kind of file")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and damages")
+    parser.add_argument("--only", default="", help="trials whose name holds this word")
+    options = parser.parse_args()
+    started = time.monotonic()
+    console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
+    folder = Path(tempfile.mkdtemp(prefix="cifar-faults-"))
+    expected = read_result(Run(folder / "undisturbed").wait())
+    chance = random.Random(options.seed)
+    what = folder, expected
+    groups = {
+        "SIGKILL at a random moment": trials.kills(*what, options.kills, chance),
+        "SIGTERM in each stage": trials.signals(*what, signal.SIGTERM),
+        "Ctrl-C in each stage": trials.signals(*what, signal.SIGINT),
+        "full disk in each stage": trials.full_disks(*what),
+        "damage to each kind of file": trials.damages(*what, options.damages, chance),
+    }
+    table = rich.table.Table("trial", "times", "failed", "what went wrong")
+    failed = 0
+    for title, results in groups.items():
+        if options.only not in title:
+            continue
+        done = []
+        for name, wrong in results:
+            done.append((name, wrong))
+            outcome = f"FAILED  {'; '.join(wrong)}" if wrong else "ok"
+            console.print(f"{title}: {name}: {outcome}", markup=False, highlight=False)
+        failures = [f"{name}: {'; '.join(wrong)}" for name, wrong in done if wrong]
+        table.add_row(title, str(len(done)), str(len(failures)), "\n".join(failures))
+        failed += len(failures)
+    console.print(table)
+    minutes = (time.monotonic() - started) / 60
+    console.print(f"Seed {options.seed}, {minutes:.0f} minutes; what the runs left: {folder}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
