@@ -147,12 +147,22 @@ def test_a_failed_install_leaves_the_old_environment(project):
     project.write_lock("0" * 64)
     done = project.install()
     assert done.returncode != 0
-    assert "is as it was" in done.stderr
+    assert "is as it was" in done.stderr and "g++" not in done.stderr
     assert project.made() == made
     assert project.command() == f"cifar {project.venv}\n"
     assert not leftovers(project)
     (project.root / "requirements-dev.lock").write_text(lock)
     assert project.install().stdout == ""
+
+
+def test_a_missing_compiler_is_named(project, tmp_path):
+    lock = (project.root / "requirements-dev.lock").read_text()
+    project.write_lock("0" * 64)
+    (tmp_path / "c++").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "c++").chmod(0o755)
+    done = project.install(PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "g++ and python3-dev" in done.stderr
+    (project.root / "requirements-dev.lock").write_text(lock)
 
 
 def test_another_lock_makes_another_environment_also_with_the_old_one_on_path(project):
