@@ -10,14 +10,18 @@ Around it, this one
 """
 
 import argparse
+import contextlib
 import dataclasses
+import json
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import filelock
 
 from contract import imports
 from data_sources import dataset
@@ -36,6 +40,7 @@ with imports.without_garbage_collection():
     from pipeline_def.pipeline import create_pipeline
 
 RUN_PREFIX = "run_"  # of the parameters of the run, among those of a node
+LOG_OUTPUT = "executor-logs"  # added by the driver; the launcher writes this file itself
 SCHEMES = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
 
 log = logging.getLogger("cifar.entrypoint")
@@ -92,11 +97,12 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         if name not in parameters:
             json_format.ParseDict(node.exec_properties[name], parameters[name])
     uris = {name: one.artifacts[0].uri for name, one in execution.outputs.artifacts.items()}
+    use_local_folders(execution)
     fill_types(execution, inputs_spec, node)
-    use_local_folders(execution, options.node)
 
     options.json_serialized_invocation_args = json_format.MessageToJson(execution)
-    kubeflow_v2_run_executor._run_executor(options, beam_arguments)
+    with sole_user(checkpoint_dir(parameters)):
+        kubeflow_v2_run_executor._run_executor(options, beam_arguments)
 
     output_file = Path(execution.outputs.output_file)
     output = json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
@@ -184,8 +190,11 @@ def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> No
         one.artifacts[0].type.instance_schema = schema
 
 
-def use_local_folders(execution: Any, node: str) -> None:
+def use_local_folders(execution: Any) -> None:
     """Replaces every address by the folder the launcher copies from or to.
+
+    Output folders are made, also of outputs that only the UI reads: launchers without ML
+    Metadata, after 2.17, fail a step that leaves one out.
 
     Raises:
         OSError: An output folder cannot be made; the message names the output.
@@ -196,6 +205,8 @@ def use_local_folders(execution: Any, node: str) -> None:
     for name, one in execution.outputs.artifacts.items():
         address = one.artifacts[0].uri
         folder = local_folder(address)
+        if name == LOG_OUTPUT:
+            continue
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -204,6 +215,37 @@ def use_local_folders(execution: Any, node: str) -> None:
                 f"copies it to {address} ({error.strerror})."
             ) from error
         one.artifacts[0].uri = folder
+
+
+def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
+    """Returns the folder on the volume a node trains in; None if it does not train."""
+    if "custom_config" not in parameters:
+        return None
+    config = json.loads(parameters["custom_config"].string_value)
+    return Path(config["checkpoint_dir"]) if "checkpoint_dir" in config else None
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path | None) -> Iterator[None]:
+    """Waits until no other run uses a folder, then keeps others waiting.
+
+    Equal runs train in one folder: the one that waited finds the training done. The lock is
+    the operating system's, so a step that is killed leaves none behind.
+    """
+    if folder is None:
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        log.warning("Another run trains in %s; waiting until it is done.", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def local_folder(address: str) -> str:

@@ -61,7 +61,7 @@ class Step:
     peak_memory_mib: float
     log: str
     outputs: Mapping[str, Any]  # output name → ML Metadata artifact
-    missing_outputs: tuple[str, ...] = ()  # nothing was found to upload
+    empty_outputs: tuple[str, ...] = ()  # there was nothing to upload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,14 +165,16 @@ class Backend:
         fingerprint = cache_key(inputs, work)
         if work.may_be_cached and fingerprint in self._cache:
             return Step("CACHED", 0, 0.0, 0.0, "", self._cache[fingerprint])
-        for attempt in range(1, work.task.retry_policy.max_retry_count + 2):
-            execution = pipeline_spec_pb2.ExecutorInput(
-                inputs=inputs,
-                outputs=provision_outputs(root, work.name, work.component, launcher),
-            )
+        # The driver runs once: every attempt is told the same.
+        outputs = provision_outputs(root, work.name, work.component, launcher)
+        policy = work.task.retry_policy
+        retry_until = time.monotonic() + policy.backoff_max_duration.ToSeconds()
+        for attempt in range(1, policy.max_retry_count + 2):
+            execution = pipeline_spec_pb2.ExecutorInput(inputs=inputs, outputs=outputs)
             step = self._launch(work, execution, launcher, attempt)
             if step.state == "SUCCEEDED":
                 self._cache[fingerprint] = dict(step.outputs)
+            if step.state == "SUCCEEDED" or time.monotonic() > retry_until:
                 break
         return step
 
@@ -228,8 +230,11 @@ class Backend:
             if launcher.publishes_logs:
                 logs = execution.outputs.artifacts["executor-logs"].artifacts[0].uri
                 local_path(logs, stage).write_text(log)
-            outputs, missing = self._upload(execution, output, stage)
-            return Step("SUCCEEDED", attempt, seconds, memory, log, outputs, missing)
+            if absent := absent_outputs(execution, stage):
+                log += f"the launcher finds no output {', '.join(absent)}"
+                return Step("FAILED", attempt, seconds, memory, log, {})
+            outputs, empty = self._upload(execution, output, stage)
+            return Step("SUCCEEDED", attempt, seconds, memory, log, outputs, empty)
         finally:
             shutil.rmtree(stage)
 
@@ -246,7 +251,7 @@ class Backend:
         self, execution: Any, output: Any, stage: Path
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """Copies what is at the outputs' folders, then publishes metadata."""
-        published, missing = {}, []
+        published, empty = {}, []
         for name, one in execution.outputs.artifacts.items():
             artifact = one.artifacts[0]
             told = output.artifacts[name].artifacts
@@ -260,10 +265,10 @@ class Backend:
                     relative = file.relative_to(path) if file != path else ""
                     self.store.put(f"{key_of(artifact.uri)}/{relative}".rstrip("/"), file)
             if not files:
-                missing.append(name)
+                empty.append(name)
             with self._metadata_lock:
                 published[name] = self._record(name, artifact)
-        return published, tuple(missing)
+        return published, tuple(empty)
 
     def _record(self, name: str, artifact: Any) -> Any:
         """Stores an artifact with its metadata in ML Metadata, and returns it."""
@@ -283,7 +288,7 @@ class Backend:
             elif kind == "number_value":
                 target.double_value = value.number_value
             elif kind == "bool_value":
-                target.bool_value = value.bool_value
+                target.int_value = int(value.bool_value)
             elif kind == "struct_value":
                 target.struct_value.fields["struct"].struct_value.CopyFrom(value.struct_value)
             else:
@@ -397,6 +402,15 @@ def cache_key(inputs: Any, work: Work) -> str:
         "volumes": [mount["constant"] for mount in work.platform.get("pvcMount", [])],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def absent_outputs(execution: Any, stage: Path) -> list[str]:
+    """Returns the outputs that were not made: launchers after 2.17 fail the step then."""
+    return [
+        name
+        for name, one in execution.outputs.artifacts.items()
+        if not local_path(one.artifacts[0].uri, stage).exists()
+    ]
 
 
 def key_of(uri: str) -> str:

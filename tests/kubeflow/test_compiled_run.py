@@ -60,10 +60,10 @@ def versions(backend) -> list[Path]:
 def test_every_step_of_the_compiled_pipeline_succeeds(first_run, documents):
     assert set(first_run) == set(documents[0]["root"]["dag"]["tasks"])
     assert {step.state for step in first_run.values()} == {"SUCCEEDED"}
-    uploaded_nothing = {
-        (name, output) for name, step in first_run.items() for output in step.missing_outputs
+    empty = {
+        (name, output) for name, step in first_run.items() for output in step.empty_outputs
     }
-    assert uploaded_nothing == {
+    assert empty == {
         ("BaselineModel", "model"),  # there is none yet
         ("Evaluator", "confusion_matrix"),  # metadata only
         ("Evaluator", "metrics"),
@@ -79,6 +79,17 @@ def test_the_pushed_model_is_on_the_volume_and_knows_its_training(backend, first
         f"{provenance['training_fingerprint']}/checkpoint"
     )
     assert checkpoints.is_file()
+    # Runs that would train in this folder at once take turns.
+    assert checkpoints.parent.with_name(f"{checkpoints.parent.name}.lock").is_file()
+
+
+def test_every_metric_of_the_ui_is_a_number(first_run):
+    metrics = first_run["Evaluator"].outputs["metrics"].custom_properties
+    assert {"accuracy", "accuracy_ship", "cross_entropy"} < set(metrics)
+    kinds = {
+        value.WhichOneof("value") for key, value in metrics.items() if key != "display_name"
+    }
+    assert kinds == {"double_value"}
 
 
 def test_the_ui_gets_the_accuracy_and_the_confusion_matrix(first_run):
