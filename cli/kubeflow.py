@@ -167,7 +167,12 @@ def watch_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--pipeline-root", default="", metavar="URI")
 @click.option("--service-account", default="", help="What the steps run as.")
 @click.option("--watch", is_flag=True, help="Wait for the end; exit code 1 unless it succeeds.")
-@click.option("--schedule", default="", metavar="CRON", help="Start runs again and again.")
+@click.option(
+    "--schedule",
+    default="",
+    metavar="CRON",
+    help="Start runs again and again; replaces the schedule called --name.",
+)
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 @watch_options
 @server_options
@@ -198,7 +203,9 @@ def submit(
     where = {"pipeline_root": pipeline_root, "service_account": service_account}
     made = {"pipeline_id": uploaded[0], "pipeline_version_id": uploaded[1]}
     if schedule:
-        made["recurring_run_id"] = client.schedule(name, schedule, *what, **where)
+        made["recurring_run_id"], replaced = client.schedule(name, schedule, *what, **where)
+        if replaced:
+            made["replaced"] = " ".join(replaced)
     else:
         made["run_id"] = client.start_run(name, *what, **where)
     if json_output:

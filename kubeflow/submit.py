@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -114,18 +115,28 @@ class Client:
             return made.pipeline_id
 
     def _find_version(self, pipeline_id: str, version: str) -> str:
+        versions = self._listed(
+            "listing the pipeline's versions",
+            functools.partial(
+                self._pipelines.pipeline_service_list_pipeline_versions, pipeline_id
+            ),
+            "pipeline_versions",
+        )
+        for found in versions:
+            if version in (found.display_name, found.name):
+                return str(found.pipeline_version_id)
+        return ""
+
+    def _listed(self, doing: str, ask: Callable[..., Any], field: str) -> Iterator[Any]:
+        """Yields what a list holds, page by page."""
         token = ""
         while True:
-            with self._explained("listing the pipeline's versions"):
-                page = self._pipelines.pipeline_service_list_pipeline_versions(
-                    pipeline_id, page_size=PAGE_SIZE, page_token=token, **self._timeout
-                )
-            for found in page.pipeline_versions or []:
-                if version in (found.display_name, found.name):
-                    return found.pipeline_version_id
+            with self._explained(doing):
+                page = ask(page_size=PAGE_SIZE, page_token=token, **self._timeout)
+            yield from getattr(page, field) or []
             token = page.next_page_token or ""
             if not token:
-                return ""
+                return
 
     def find_or_make_experiment(self, name: str) -> str:
         """Returns the id of the experiment of a name."""
@@ -141,10 +152,9 @@ class Client:
             except kfp_server_api.ApiException as error:
                 if error.status != 409:
                     raise
-        predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
         with self._explained(f"looking for the experiment {name}"):
             found = self._experiments.experiment_service_list_experiments(
-                filter=json.dumps({"predicates": [predicate]}),
+                filter=_is_called(name),
                 **({"namespace": self._server.namespace} if self._server.namespace else {}),
                 **self._timeout,
             )
@@ -178,8 +188,11 @@ class Client:
         parameters: Mapping[str, Any],
         pipeline_root: str = "",
         service_account: str = "",
-    ) -> str:
-        """Lets a run start again and again, one at a time, and returns the schedule's id.
+    ) -> tuple[str, list[str]]:
+        """Lets a run start again and again, one at a time.
+
+        A schedule that the experiment has of that name is replaced: with two of them, two runs
+        would start at once.
 
         Args:
             name: What the schedule is called.
@@ -189,7 +202,11 @@ class Client:
             parameters: Of every run.
             pipeline_root: Where artifacts go; empty: what the pipeline says.
             service_account: What the steps run as.
+
+        Returns:
+            The schedule's id, and the ids of those it replaces.
         """
+        replaced = self._find_schedules(name, experiment_id)
         trigger = kfp_server_api.V2beta1Trigger(
             cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=check_cron(cron))
         )
@@ -197,7 +214,7 @@ class Client:
             display_name=name,
             trigger=trigger,
             mode="ENABLE",
-            max_concurrency="1",  # two at once would write to one checkpoint folder
+            max_concurrency="1",
             no_catchup=True,
             **_what_to_run(pipeline, experiment_id, parameters, pipeline_root, service_account),
         )
@@ -205,7 +222,24 @@ class Client:
             made = self._recurring_runs.recurring_run_service_create_recurring_run(
                 recurring, **self._timeout
             )
-        return made.recurring_run_id
+        for schedule_id in replaced:
+            with self._explained(f"deleting the schedule {schedule_id} that it replaces"):
+                self._recurring_runs.recurring_run_service_delete_recurring_run(
+                    schedule_id, **self._timeout
+                )
+        return made.recurring_run_id, replaced
+
+    def _find_schedules(self, name: str, experiment_id: str) -> list[str]:
+        found = self._listed(
+            f"looking for schedules called {name}",
+            functools.partial(
+                self._recurring_runs.recurring_run_service_list_recurring_runs,
+                experiment_id=experiment_id,
+                filter=_is_called(name),
+            ),
+            "recurring_runs",
+        )
+        return [each.recurring_run_id for each in found]
 
     def watch(
         self,
@@ -281,7 +315,7 @@ def explain(error: kfp_server_api.ApiException, url: str, doing: str) -> Excepti
         )
     if error.status == 404 and doing == HEALTH:
         return ValueError(
-            f"{url} has no API v2beta1: Kubeflow Pipelines 2.0 or newer is needed ({said})."
+            f"{url} has no API v2beta1: Kubeflow Pipelines 2.5 or newer is needed ({said})."
         )
     if error.status == 409:
         return ValueError(f"{url} has one of that name already while {doing}: {said}")
@@ -340,6 +374,12 @@ def read_parameters(path: Path, given: Sequence[str]) -> dict[str, Any]:
             except ValueError:
                 raise ValueError(f"{name} is a whole number, got {text!r}.") from None
     return values
+
+
+def _is_called(name: str) -> str:
+    """Returns the filter of a list that leaves what has a display name."""
+    predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+    return json.dumps({"predicates": [predicate]})
 
 
 def _what_to_run(

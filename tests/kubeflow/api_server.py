@@ -1,7 +1,8 @@
 """An API server of Kubeflow Pipelines 2.x that keeps what it is told, over real HTTP.
 
 Paths, methods, names of fields and errors are those of backend/api/v2beta1/*.proto. What it
-does not know it refuses, so a wrong path or field fails a test.
+does not know it refuses, so a wrong path or field fails a test. It takes what `kfp.Client`
+sends too, so that the two can be compared.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,11 +58,16 @@ class ApiServer:
         found = [one for one in self.pipelines.values() if one["name"] == name]
         return (200, found[0]) if found else NOT_FOUND
 
+    def list_pipelines(self, query, body) -> Answer:
+        only(query, *LIST_FIELDS, "namespace")
+        return 200, page_of(self.pipelines.values(), "pipelines", query)
+
     def upload_pipeline(self, query, body) -> Answer:
         only(query, "name", "display_name", "description", "namespace")
         if any(one["name"] == query["name"] for one in self.pipelines.values()):
             return refusal(409, "AlreadyExists")
         made = {"pipeline_id": str(uuid.uuid4()), "name": query["name"]}
+        made["display_name"] = query.get("display_name", query["name"])
         self.pipelines[made["pipeline_id"]] = made
         self._add_version(made["pipeline_id"], query["name"], body)
         return 200, made
@@ -85,17 +91,13 @@ class ApiServer:
         return made
 
     def list_versions(self, query, body, pipeline_id) -> Answer:
-        only(query, "page_size", "page_token")
+        only(query, *LIST_FIELDS)
         mine = [one for one in self.versions.values() if one["pipeline_id"] == pipeline_id]
         shown = [{k: v for k, v in one.items() if k != "content"} for one in mine]
-        start = int(query.get("page_token") or 0)
-        page = {"pipeline_versions": shown[start : start + PAGE_SIZE]}
-        if len(shown) > start + PAGE_SIZE:
-            page["next_page_token"] = str(start + PAGE_SIZE)
-        return 200, page
+        return 200, page_of(shown, "pipeline_versions", query)
 
     def create_experiment(self, query, body) -> Answer:
-        only(body, "display_name", "namespace")
+        only(body, "display_name", "description", "namespace")
         if any(
             one["display_name"] == body["display_name"] for one in self.experiments.values()
         ):
@@ -105,22 +107,15 @@ class ApiServer:
         return 200, made
 
     def list_experiments(self, query, body) -> Answer:
-        only(query, "filter", "namespace")
-        (predicate,) = json.loads(query["filter"])["predicates"]
-        assert (predicate["operation"], predicate["key"]) == ("EQUALS", "display_name")
-        wanted = predicate["string_value"]
-        return 200, {
-            "experiments": [
-                one for one in self.experiments.values() if one["display_name"] == wanted
-            ]
-        }
+        only(query, *LIST_FIELDS, "namespace")
+        return 200, page_of(self.experiments.values(), "experiments", query)
+
+    def get_experiment(self, query, body, experiment_id) -> Answer:
+        found = self.experiments.get(experiment_id)
+        return (200, found) if found else NOT_FOUND
 
     def create_run(self, query, body) -> Answer:
-        only(
-            body,
-            *("display_name", "experiment_id", "pipeline_version_reference"),
-            *("runtime_config", "service_account"),
-        )
+        only(body, *RUN_FIELDS)
         self._check_references(body)
         made = {"run_id": str(uuid.uuid4()), "state": "PENDING", **body}
         self.runs[made["run_id"]] = made
@@ -140,37 +135,83 @@ class ApiServer:
         return 200, {}
 
     def create_schedule(self, query, body) -> Answer:
-        only(
-            body,
-            *("display_name", "experiment_id", "pipeline_version_reference", "mode"),
-            *("runtime_config", "service_account", "trigger", "max_concurrency", "no_catchup"),
-        )
-        only(body["trigger"]["cron_schedule"], "cron")
+        only(body, *RUN_FIELDS, "mode", "trigger", "max_concurrency", "no_catchup")
+        only(body["trigger"]["cron_schedule"], "cron", "start_time", "end_time")
         assert len(body["trigger"]["cron_schedule"]["cron"].split()) == 6
+        assert body["mode"] in ("ENABLE", "DISABLE")
         self._check_references(body)
         made = {"recurring_run_id": str(uuid.uuid4()), **body}
         self.schedules[made["recurring_run_id"]] = made
         return 200, made
 
+    def list_schedules(self, query, body) -> Answer:
+        only(query, *LIST_FIELDS, "namespace", "experiment_id")
+        mine = [
+            one
+            for one in self.schedules.values()
+            if one["experiment_id"] == query.get("experiment_id", one["experiment_id"])
+        ]
+        return 200, page_of(mine, "recurringRuns", query)
+
+    def delete_schedule(self, query, body, schedule_id) -> Answer:
+        return (200, {}) if self.schedules.pop(schedule_id, None) else NOT_FOUND
+
     def _check_references(self, body: dict[str, Any]) -> None:
+        """A run is of a version on record, or of a file that comes with it."""
         assert body["experiment_id"] in self.experiments
-        reference = body["pipeline_version_reference"]
-        version = self.versions[reference["pipeline_version_id"]]
-        assert version["pipeline_id"] == reference["pipeline_id"]
+        if reference := body.get("pipeline_version_reference"):
+            version = self.versions[reference["pipeline_version_id"]]
+            assert version["pipeline_id"] == reference["pipeline_id"]
+        else:
+            assert body["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"]
+
+
+LIST_FIELDS = ("page_size", "page_token", "sort_by", "filter")
+RUN_FIELDS = (
+    *("display_name", "description", "experiment_id", "pipeline_version_reference"),
+    *("pipeline_spec", "runtime_config", "service_account"),
+)
+
+
+def page_of(items: Iterable[dict[str, Any]], field: str, query: dict[str, str]) -> Any:
+    """Returns one page of those that a filter leaves."""
+    left = [one for one in items if all(holds(each, one) for each in predicates(query))]
+    start = int(query.get("page_token") or 0)
+    page: dict[str, Any] = {field: left[start : start + PAGE_SIZE], "total_size": len(left)}
+    if len(left) > start + PAGE_SIZE:
+        page["next_page_token"] = str(start + PAGE_SIZE)
+    return page
+
+
+def predicates(query: dict[str, str]) -> list[dict[str, Any]]:
+    return json.loads(query["filter"])["predicates"] if query.get("filter") else []
+
+
+def holds(predicate: dict[str, Any], item: dict[str, Any]) -> bool:
+    """Returns whether an item passes; names of the proto, of its JSON and numbers all count."""
+    only(predicate, "operation", "key", "string_value", "stringValue")
+    assert predicate["operation"] in ("EQUALS", 1)
+    assert predicate["key"] in ("display_name", "name")
+    wanted = predicate.get("string_value", predicate.get("stringValue"))
+    return item.get(predicate["key"], item["display_name"]) == wanted
 
 
 ROUTES: dict[tuple[str, str], Callable[..., Answer]] = {
     ("GET", "/healthz"): ApiServer.health,
     ("GET", "/pipelines/names/([^/]+)"): ApiServer.pipeline_by_name,
+    ("GET", "/pipelines"): ApiServer.list_pipelines,
     ("POST", "/pipelines/upload"): ApiServer.upload_pipeline,
     ("POST", "/pipelines/upload_version"): ApiServer.upload_version,
     ("GET", "/pipelines/([^/]+)/versions"): ApiServer.list_versions,
     ("POST", "/experiments"): ApiServer.create_experiment,
     ("GET", "/experiments"): ApiServer.list_experiments,
+    ("GET", "/experiments/([^/]+)"): ApiServer.get_experiment,
     ("POST", "/runs"): ApiServer.create_run,
     ("GET", "/runs/([^/:]+)"): ApiServer.get_run,
     ("POST", "/runs/([^/:]+):terminate"): ApiServer.terminate_run,
     ("POST", "/recurringruns"): ApiServer.create_schedule,
+    ("GET", "/recurringruns"): ApiServer.list_schedules,
+    ("DELETE", "/recurringruns/([^/]+)"): ApiServer.delete_schedule,
 }
 
 
@@ -202,7 +243,7 @@ def serve(**options: Any) -> Iterator[ApiServer]:
                     status, reply = refusal(400, f"the test server refuses: {error!r}")
             self._reply(status, reply)
 
-        do_GET = do_POST = _serve  # noqa: N815 - the names http.server calls
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names http.server calls
 
         def _body(self, raw: bytes) -> Any:
             """Returns the JSON of a request, or the one file of a multipart one."""

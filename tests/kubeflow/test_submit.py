@@ -1,6 +1,8 @@
 """The real client against an API server over HTTP: what it asks, what it says when refused."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -149,6 +151,38 @@ def test_a_schedule_starts_runs_one_at_a_time(server, compiled):
     assert not server.runs
 
 
+def test_a_schedule_of_one_name_is_one_schedule(server, compiled):
+    def schedule(*arguments):
+        result = submit_cli(server, compiled, "--schedule", "0 0 3 * * *", *arguments)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    schedule("--name", "nightly")
+    schedule("--name", "hourly")
+    schedule("--name", "nightly", "--experiment", "other")
+    first, *others = server.schedules
+    said = schedule("--name", "nightly", "-p", "preset=quick")
+    assert first in said
+    assert first not in server.schedules and set(others) < set(server.schedules)
+    newest = list(server.schedules.values())[-1]
+    assert newest["runtime_config"]["parameters"] == {"preset": "quick"}
+    assert len(server.schedules) == 3
+
+
+def test_the_old_schedule_stays_where_the_new_one_cannot_be_made(server, compiled):
+    client = submit.Client(submit.Server(url=server.url))
+    pipeline, experiment = client.upload(compiled), client.find_or_make_experiment("cifar10")
+    what = ("nightly", "0 0 3 * * *", pipeline, experiment, {})
+    client.schedule(*what)
+    server.failures = [
+        (200, {"recurringRuns": list(server.schedules.values())}),
+        (500, {"message": "no database"}),
+    ]
+    with pytest.raises(ConnectionError, match="making the schedule nightly"):
+        client.schedule(*what)
+    assert len(server.schedules) == 1
+
+
 def test_a_schedule_of_five_fields_is_refused_before_anything_is_sent(server, compiled):
     result = submit_cli(server, compiled, "--schedule", "0 3 * * *")
     assert result.exit_code != 0
@@ -199,7 +233,7 @@ def test_starting_a_run_is_never_repeated(server, compiled):
 REFUSALS = {
     "no credentials": ((401, {"message": "no token"}), ["--token-file", "401: no token"]),
     "no rights": ((403, {"message": "not in team"}), ["--namespace", "403: not in team"]),
-    "Kubeflow 1": ((404, {"message": "no route"}), ["Kubeflow Pipelines 2.0 or newer"]),
+    "Kubeflow 1": ((404, {"message": "no route"}), ["Kubeflow Pipelines 2.5 or newer"]),
     "a login page": ((200, "<html>Log in</html>"), ["a web page", "login"]),
     "another web server": ((404, "<html>nginx</html>"), ["a web page", "v2beta1"]),
     "a broken server": ((500, {"message": "no database"}), ["500: no database"]),
@@ -269,3 +303,60 @@ def test_a_wrong_parameter_is_refused_before_anything_is_sent(
 def test_the_answer_can_be_read_by_a_program(server, compiled):
     result = submit_cli(server, compiled, "--json")
     assert json.loads(result.output)["run_id"] in server.runs
+
+
+# Told the API's address and a compiled file.
+WITH_KFP = """
+import sys
+import kfp
+client = kfp.Client(host=sys.argv[1])
+experiment = client.create_experiment("cifar10").experiment_id
+assert client.create_experiment("cifar10").experiment_id == experiment
+pipeline = client.upload_pipeline(sys.argv[2], pipeline_name="cifar10-estimator").pipeline_id
+assert client.get_pipeline_id("cifar10-estimator") == pipeline
+version = client.upload_pipeline_version(sys.argv[2], "two", pipeline_id=pipeline)
+ids = {"pipeline_id": pipeline, "version_id": version.pipeline_version_id}
+client.run_pipeline(experiment, "run", params={"preset": "smoke"}, **ids)
+client.run_pipeline(experiment, "of a file", pipeline_package_path=sys.argv[2])
+client.create_recurring_run(
+    experiment, "nightly", cron_expression="0 0 3 * * *", max_concurrency=1, no_catchup=True,
+    params={"preset": "smoke"}, **ids
+)
+(found,) = client.list_recurring_runs(experiment_id=experiment).recurring_runs
+assert found.display_name == "nightly"
+"""
+
+
+@pytest.mark.slow
+def test_kfp_s_own_client_sends_what_ours_sends(server, tmp_path, pipeline_yaml):
+    """The SDK needs other versions of what TFX needs, hence an environment of its own."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "kfp"], check=True)
+    python = tmp_path / "kfp/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "kfp==2.17.0"], check=True)
+    compiled = tmp_path / "pipeline.yaml"
+    compiled.write_text(pipeline_yaml)
+    done = subprocess.run(
+        [python, "-c", WITH_KFP, server.url, str(compiled)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    theirs, of_a_file = server.runs.values()
+    assert (
+        of_a_file["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"]
+        == "cifar10-estimator"
+    )
+    for arguments in ((), ("--schedule", "0 0 3 * * *", "--name", "ours")):
+        assert submit_cli(server, compiled, "-p", "preset=smoke", *arguments).exit_code == 0
+    assert without_ids(list(server.runs.values())[-1]) == without_ids(theirs)
+    their_schedule, our_schedule = map(without_ids, server.schedules.values())
+    assert our_schedule == their_schedule
+
+
+def without_ids(body: dict) -> dict:
+    """Returns what was sent, but for names and the ids of what it is about."""
+    ids = {"run_id", "recurring_run_id", "display_name", "pipeline_version_reference"}
+    return {
+        # A 64-bit number in JSON is a number or a string: protobuf reads either.
+        name: int(value) if name == "max_concurrency" else value
+        for name, value in body.items()
+        if name not in ids
+    }
