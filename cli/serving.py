@@ -12,31 +12,49 @@ from pipeline_def.config import PipelineConfig
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
+class ServeCommand(click.Command):
+    """A command whose help lists the server's flags, which it passes on."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples, then the flags."""
+        from serving.model_server import command_line
+
+        super().format_epilog(ctx, formatter)
+        formatter.write(f"\n{command_line.help_text()}")
+
+
 @click.command(
+    cls=ServeCommand,
     context_settings=PASSED_ON,
     epilog=examples("cifar serve", "cifar serve --rest_api_port=9000 --enable_batching"),
 )
 @click.option(
     "--output", default="output", show_default=True, metavar="DIR", help="Of the run."
 )
-@click.option("--model", default="cifar10", show_default=True, help="Name of the model.")
+@click.option(
+    "--model",
+    "--model_name",
+    default="cifar10",
+    show_default=True,
+    help="Name of the model.",
+)
 @click.pass_context
 def serve(context: click.Context, output: str, model: str) -> None:
     """Serve the pushed model over TensorFlow Serving's gRPC and REST protocol.
 
     New versions are picked up as they are pushed. Listens on 127.0.0.1, gRPC on port 8500,
-    REST on 8501. Flags of tensorflow_model_server go through as they are.
+    REST on 8501, as soon as the model is loaded.
     """
-    folder = Path(output) / "serving" / model
-    given = [flag.split("=")[0] for flag in context.args]
-    flags = list(context.args)
-    if not {"--model_config_file", "--model_base_path"} & set(given):
+    given = {flag.split("=")[0] for flag in context.args}
+    flags = [*context.args, f"--model_name={model}"]
+    if not given & {"--model_config_file", "--model_base_path", "--version"}:
+        folder = Path(output) / "serving" / model
         if not folder.is_dir():
             raise FileNotFoundError(
                 f"{folder} does not exist: nothing has been pushed there. `cifar run` pushes "
                 "a model; --output says where to look."
             )
-        flags += [f"--model_name={model}", f"--model_base_path={folder.resolve()}"]
+        flags.append(f"--model_base_path={folder.resolve()}")
     imports.silence()
     from serving.model_server.__main__ import run
 

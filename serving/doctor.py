@@ -14,8 +14,8 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.model_server import inference, storage, tensors, warmup
+from serving.model_server.loading import MLMD_FILE
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
-from serving.model_server.server import MLMD_FILE
 from serving.model_server.status import to_serving_error
 
 REST_URL = "http://127.0.0.1:8501"

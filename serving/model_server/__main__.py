@@ -1,5 +1,6 @@
-"""The command line of the model server."""
+"""The model server as a program."""
 
+import gc
 import json
 import logging
 import os
@@ -8,43 +9,66 @@ import sys
 import threading
 from typing import NoReturn
 
-from contract import imports
-from serving.model_server.flags import parse_command_line
+from serving.model_server import command_line
+from serving.model_server.process import FAILURE
+from serving.model_server.status import ServingError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code.
 
-    When every model is available or has failed to load, one line of JSON goes to standard
+    When every model is available and the ports are open, one line of JSON goes to standard
     output: `{"host": …, "grpc_port": …, "rest_api_port": …, "models": {name: {version:
     state}}}`. Everything else goes to standard error.
     """
-    config = parse_command_line(sys.argv[1:] if argv is None else argv)
+    config = command_line.parse_command_line(sys.argv[1:] if argv is None else argv)
+    if config.version:
+        print(command_line.versions())
+        return 0
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO)
-    imports.silence()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Deprecations inside the TensorFlow version we pin are no news to an operator.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for warning in config.without_effect():
+        logging.warning(warning)
 
-    with imports.without_garbage_collection():  # TensorFlow, once the flags are right
-        from serving.model_server.server import ModelServer
+    # TensorFlow, after the flags. What it makes stays: the garbage collector would look through
+    # it in vain, while it is imported and beside requests.
+    gc.disable()
+    from serving.model_server.server import ModelServer
 
+    gc.freeze()
+    gc.enable()
     try:
-        server = ModelServer(config)
-    except (OSError, ValueError) as error:
-        print(f"model_server: {error}", file=sys.stderr)
+        return _serve(ModelServer(config))
+    except (OSError, ValueError, ServingError) as error:
+        print(f"{FAILURE}{error}", file=sys.stderr)
         return 1
-    starter = threading.Thread(target=_start, args=(server,), daemon=True)
-    starter.start()
-    stop.wait()
+
+
+def _serve(server) -> int:
+    """Starts the server beside the main thread, which waits for a signal."""
+    wake = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: wake.set())
+    failures: list[Exception] = []
+
+    def start() -> None:
+        try:
+            server.start()
+            ready = vars(server.address) | {"models": server.manager.states()}
+            print(json.dumps(ready), flush=True)
+        except Exception as error:
+            if not wake.is_set():
+                failures.append(error)
+                wake.set()
+
+    threading.Thread(target=start, daemon=True).start()
+    wake.wait()
     server.stop()
+    if failures:
+        raise failures[0]
     return 0
-
-
-def _start(server) -> None:
-    server.start()
-    ready = vars(server.address) | {"models": server.manager.states()}
-    print(json.dumps(ready), flush=True)
 
 
 def run(argv: list[str] | None = None) -> NoReturn:

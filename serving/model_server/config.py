@@ -1,75 +1,132 @@
-"""The text files that flags name: models, batching, monitoring."""
+"""The text files that flags name: models, batching, sessions, monitoring, TLS."""
 
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    text_format,
-    wrappers_pb2,
-)
-from google.protobuf.message import Message
+from google.protobuf import text_format
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.model_server import protos
 from serving.model_server.flags import ServerConfig
 
 DEFAULT_METRICS_PATH = "/monitoring/prometheus/metrics"
-
-
-def read_models(config: ServerConfig) -> model_server_config_pb2.ModelServerConfig:
-    """Returns which models to serve: the config file's, or the one of the flags."""
-    models = model_server_config_pb2.ModelServerConfig()
-    if config.model_config_file:
-        return _read_text_file(Path(config.model_config_file), models)
-    models.model_config_list.config.add(
-        name=config.model_name,
-        base_path=config.model_base_path,
-        model_platform="tensorflow",
-    )
-    return models
+PLATFORM = "tensorflow"
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchingParameters:
     """How concurrent requests are put together."""
 
-    max_batch_size: int = 1000  # examples
+    max_batch_size: int = 1000  # examples; of one request too
     batch_timeout_micros: int = 0  # how long the first request may wait for company
     max_enqueued_batches: int = 10
     num_batch_threads: int = os.cpu_count() or 1
     allowed_batch_sizes: tuple[int, ...] = ()  # padded up to; the last is the largest
     pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 0  # with splitting: of one step; 0 is max_batch_size
 
     def __post_init__(self) -> None:
         """Raises ValueError for parameters no batch can satisfy."""
         sizes = self.allowed_batch_sizes
-        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.max_batch_size):
+        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.largest_step):
+            name = "max_execution_batch_size" if self.is_split else "max_batch_size"
             raise ValueError(
-                "allowed_batch_sizes must rise, and end with max_batch_size "
-                f"({self.max_batch_size}); got {list(sizes)}."
+                f"allowed_batch_sizes must rise, and end with {name} ({self.largest_step}); "
+                f"got {list(sizes)}."
             )
-        if self.pad_variable_length_inputs:
+        if self.largest_step > self.max_batch_size:
             raise ValueError(
-                "pad_variable_length_inputs is not supported here: requests whose shapes "
-                "differ go into batches of their own."
+                f"max_execution_batch_size ({self.largest_step}) is at most max_batch_size "
+                f"({self.max_batch_size})."
             )
+
+    @property
+    def is_split(self) -> bool:
+        """Returns whether one request may be run in several steps."""
+        return self.enable_large_batch_splitting and self.max_execution_batch_size > 0
+
+    @property
+    def largest_step(self) -> int:
+        """Returns how many examples are run at once at most."""
+        return self.max_execution_batch_size if self.is_split else self.max_batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """How models are loaded and run."""
+
+    session: config_pb2.ConfigProto
+    tags: tuple[str, ...]
+    warmup_iterations: int  # 0: no warm-up
+    batching: BatchingParameters | None
+
+
+def read_models(config: ServerConfig) -> model_server_config_pb2.ModelServerConfig:
+    """Returns which models to serve: the config file's, or the one of the flags."""
+    models = model_server_config_pb2.ModelServerConfig()
+    if config.model_config_file:
+        return read_text_file(Path(config.model_config_file), models)
+    models.model_config_list.config.add(
+        name=config.model_name, base_path=config.model_base_path, model_platform=PLATFORM
+    )
+    return models
+
+
+def read_runtime(config: ServerConfig) -> Runtime:
+    """Returns what the flags, or the platform config in their place, say about models."""
+    if config.platform_config_file:
+        return _platform_runtime(Path(config.platform_config_file))
+    batching = None
+    if config.enable_batching:
+        file = config.batching_parameters_file
+        batching = read_batching_parameters(Path(file)) if file else BatchingParameters()
+    return Runtime(
+        session=session_config(config),
+        tags=tuple(config.saved_model_tags.split(",")),
+        warmup_iterations=(
+            max(1, config.num_request_iterations_for_warmup)
+            if config.enable_model_warmup
+            else 0
+        ),
+        batching=batching,
+    )
+
+
+def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
+    """Returns how sessions run.
+
+    Where nothing says it, an operation is shared by all cores but one: the threads that take
+    requests need that one, and would make every shared operation wait for them.
+    """
+    session = config_pb2.ConfigProto()
+    if config.tensorflow_session_config_file:
+        read_text_file(Path(config.tensorflow_session_config_file), session)
+    intra = config.tensorflow_intra_op_parallelism
+    inter = config.tensorflow_inter_op_parallelism
+    if not (intra or inter):
+        intra = inter = config.tensorflow_session_parallelism
+    session.inter_op_parallelism_threads = inter or session.inter_op_parallelism_threads
+    session.intra_op_parallelism_threads = (
+        intra or session.intra_op_parallelism_threads or max(1, (os.cpu_count() or 1) - 1)
+    )
+    if config.per_process_gpu_memory_fraction:
+        fraction = config.per_process_gpu_memory_fraction
+        session.gpu_options.per_process_gpu_memory_fraction = fraction
+    if config.mixed_precision:
+        rewrite = session.graph_options.rewrite_options
+        rewrite.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+    return session
 
 
 def read_batching_parameters(path: Path) -> BatchingParameters:
     """Returns the parameters in a text file of the C++ server's BatchingParameters."""
-    message = _read_text_file(path, _MESSAGES["BatchingParameters"]())
-    values: dict[str, Any] = {}
-    for field, value in message.ListFields():
-        if field.name == "allowed_batch_sizes":
-            values[field.name] = tuple(value)
-        elif field.name in BatchingParameters.__dataclass_fields__:
-            values[field.name] = value.value
+    message = read_text_file(path, protos.BatchingParameters())
     try:
-        return BatchingParameters(**values)
+        return _batching_parameters(message)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -78,70 +135,48 @@ def read_metrics_path(config: ServerConfig) -> str | None:
     """Returns where the metrics are served; None without a config that enables them."""
     if not config.monitoring_config_file:
         return None
-    message = _read_text_file(
-        Path(config.monitoring_config_file), _MESSAGES["MonitoringConfig"]()
-    )
+    message = read_text_file(Path(config.monitoring_config_file), protos.MonitoringConfig())
     if not message.prometheus_config.enable:
         return None
     return message.prometheus_config.path or DEFAULT_METRICS_PATH
 
 
-def _read_text_file(path: Path, message: Any) -> Any:
+def read_text_file(path: Path, message: Any) -> Any:
+    """Returns the message a text file holds; raises ValueError for another text."""
     try:
-        return text_format.Parse(path.read_text(), message)
+        # With the message's own pool, for what an Any holds.
+        pool = message.DESCRIPTOR.file.pool
+        return text_format.Parse(path.read_text(), message, descriptor_pool=pool)
     except text_format.ParseError as error:
+        kind = message.DESCRIPTOR.full_name
+        raise ValueError(f"{path}: Error parsing text-format {kind}: {error}") from error
+
+
+def _platform_runtime(path: Path) -> Runtime:
+    platforms = read_text_file(path, protos.PlatformConfigMap()).platform_configs
+    adapter = protos.SavedModelBundleSourceAdapterConfig()
+    if PLATFORM not in platforms or not platforms[PLATFORM].source_adapter_config.Unpack(
+        adapter
+    ):
         raise ValueError(
-            f"{path} is no text protocol buffer of {message.DESCRIPTOR.name}: {error}"
-        ) from error
-
-
-def _messages() -> dict[str, type[Message]]:
-    """Returns the two config messages that tensorflow-serving-api does not bring.
-
-    Sources: session_bundle_config.proto and monitoring_config.proto of TensorFlow Serving.
-    """
-    kind = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="serving/model_server/config.proto",
-        package="model_server",
-        syntax="proto3",
-        dependency=[wrappers_pb2.DESCRIPTOR.name],
+            f"{path} has no {adapter.DESCRIPTOR.full_name} for the platform “{PLATFORM}”."
+        )
+    bundle = adapter.legacy_config
+    has_batching = bundle.HasField("batching_parameters")
+    warmup = bundle.model_warmup_options.num_request_iterations.value
+    return Runtime(
+        session=config_pb2.ConfigProto.FromString(bundle.session_config.SerializeToString()),
+        tags=tuple(bundle.saved_model_tags) or ("serve",),
+        warmup_iterations=max(1, warmup) if bundle.enable_model_warmup else 0,
+        batching=_batching_parameters(bundle.batching_parameters) if has_batching else None,
     )
 
-    def message(name: str, **fields: Any) -> None:
-        descriptor = file.message_type.add(name=name)
-        for number, (field, type_) in enumerate(fields.items(), start=1):
-            added = descriptor.field.add(name=field, number=number)
-            added.label = kind.LABEL_OPTIONAL
-            if isinstance(type_, str):
-                added.type, added.type_name = kind.TYPE_MESSAGE, type_
-            else:
-                added.type = type_
-                if field == "allowed_batch_sizes":
-                    added.label = kind.LABEL_REPEATED
 
-    integer, boolean = ".google.protobuf.Int64Value", ".google.protobuf.BoolValue"
-    message(
-        "BatchingParameters",
-        max_batch_size=integer,
-        batch_timeout_micros=integer,
-        max_enqueued_batches=integer,
-        num_batch_threads=integer,
-        thread_pool_name=".google.protobuf.StringValue",
-        allowed_batch_sizes=kind.TYPE_INT64,
-        pad_variable_length_inputs=boolean,
-        enable_large_batch_splitting=boolean,
-    )
-    message("PrometheusConfig", enable=kind.TYPE_BOOL, path=kind.TYPE_STRING)
-    message("MonitoringConfig", prometheus_config=".model_server.PrometheusConfig")
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    factory: Any = message_factory.MessageFactory(pool)
-    return {
-        name: factory.GetPrototype(pool.FindMessageTypeByName(f"model_server.{name}"))
-        for name in ("BatchingParameters", "MonitoringConfig")
-    }
-
-
-_MESSAGES = _messages()
+def _batching_parameters(message: Any) -> BatchingParameters:
+    values: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.name == "allowed_batch_sizes":
+            values[field.name] = tuple(value)
+        elif field.name in BatchingParameters.__dataclass_fields__:
+            values[field.name] = getattr(value, "value", value)
+    return BatchingParameters(**values)

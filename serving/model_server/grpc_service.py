@@ -3,12 +3,10 @@
 import functools
 import logging
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -22,10 +20,10 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server import inference
-from serving.model_server.flags import ServerConfig
-from serving.model_server.manager import ModelManager, Version
+from serving.model_server.manager import ModelManager
 from serving.model_server.metrics import Metrics
 from serving.model_server.servable import Servable
+from serving.model_server.served_model import Version
 from serving.model_server.status import (
     Code,
     ServingError,
@@ -39,7 +37,6 @@ from serving.model_server.status import (
 TIMEOUT_STEPS_SECONDS = (1, 2, 4, 8, 16, 32, 64)
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
-HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +44,19 @@ _log = logging.getLogger(__name__)
 class PredictionService:
     """The five RPCs of a model's users."""
 
-    def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
-        """Takes requests for the manager's models."""
+    def __init__(
+        self, manager: ModelManager, metrics: Metrics, packs_tensors: bool = False
+    ) -> None:
+        """Takes requests for the manager's models.
+
+        Args:
+            manager: Lends them.
+            metrics: Counts requests.
+            packs_tensors: Whether Predict answers with `tensor_content`.
+        """
         self._manager = manager
         self._metrics = metrics
+        self._predict = functools.partial(inference.predict, packs_tensors=packs_tensors)
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Returns what gRPC calls."""
@@ -60,10 +66,10 @@ class PredictionService:
             "Predict": predict_pb2.PredictRequest,
             "MultiInference": inference_pb2.MultiInferenceRequest,
         }
-        runs = {
+        runs: dict[str, Callable[[Servable, Any, float | None], Message]] = {
             "Classify": inference.classify,
             "Regress": inference.regress,
-            "Predict": inference.predict,
+            "Predict": self._predict,
             "MultiInference": inference.multi_inference,
         }
         methods = {
@@ -106,9 +112,10 @@ class PredictionService:
 class ModelService:
     """The two RPCs of a model's operators."""
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
         """Reports and changes what the manager serves."""
         self._manager = manager
+        self._metrics = metrics
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Returns what gRPC calls."""
@@ -129,8 +136,13 @@ class ModelService:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest."
                 " Only ModelConfigList is currently supported"
             )
+        before = {name: self._metrics.total(name) for name in request.metric_names}
         self._manager.reload_config(request.config, context.time_remaining())
-        return model_management_pb2.ReloadConfigResponse(status=status_proto(None))
+        response = model_management_pb2.ReloadConfigResponse(status=status_proto(None))
+        for name, value in before.items():
+            increase = self._metrics.total(name) - value
+            response.metric.add(name=name, int64_value_increase=increase)
+        return response
 
 
 def handler(
@@ -201,45 +213,3 @@ def status_proto(error: ServingError | None) -> status_pb2.StatusProto:
         return status_pb2.StatusProto()
     code, _ = error.code.value
     return status_pb2.StatusProto(error_code=code, error_message=error.message)
-
-
-def create_server(
-    config: ServerConfig, manager: ModelManager, metrics: Metrics
-) -> tuple[grpc.Server, int]:
-    """Returns a server that listens but does not answer yet, and its port.
-
-    Raises:
-        OSError: The port is taken.
-    """
-    server = grpc.server(
-        futures.ThreadPoolExecutor(config.grpc_max_threads, thread_name_prefix="grpc"),
-        options=[
-            ("grpc.max_receive_message_length", config.max_request_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
-            *_channel_arguments(config.grpc_channel_arguments),
-        ],
-    )
-    server.add_generic_rpc_handlers(
-        (PredictionService(manager, metrics).handlers(), ModelService(manager).handlers())
-    )
-    if config.enable_grpc_healthcheck_service:
-        servicer = health.HealthServicer()
-        for service in HEALTH_SERVICES:
-            servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    address = f"{config.host}:{config.port}"
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise OSError(f"Cannot listen on {address}: {error}. Try --port=0.") from error
-    return server, port
-
-
-def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    arguments: list[tuple[str, int | str]] = []
-    for pair in filter(None, text.split(",")):
-        key, _, value = pair.partition("=")
-        is_number = value.lstrip("-").isdigit()
-        arguments.append((key, int(value) if is_number else value))
-    return arguments

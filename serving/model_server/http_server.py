@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import resource
-import socket
 import threading
 import zlib
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.model_server.flags import ServerConfig
 from serving.model_server.rest import Reply, RestApi, error_reply
+from serving.model_server.sockets import bound_socket
 from serving.model_server.status import Code, ServingError, invalid
 
 # The head of a request, or the next part of its body, comes within so long.
@@ -136,7 +136,7 @@ class HttpServer:
             os.cpu_count(), thread_name_prefix="rest-large"
         )
         self._bytes_of_bodies = 0
-        self._socket = _bound_socket(config.host, config.rest_api_port)
+        self._socket = bound_socket(config.host, config.rest_api_port, "rest_api_port")
         self.port: int = self._socket.getsockname()[1]
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(
@@ -316,18 +316,3 @@ def _connection_limit() -> int:
     return (
         MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, soft // 2)
     )
-
-
-def _bound_socket(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise OSError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Try --rest_api_port=0."
-        ) from error
-    return bound

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from google.protobuf import text_format
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -35,6 +35,7 @@ def predict(
     servable: Servable,
     request: predict_pb2.PredictRequest,
     timeout_seconds: float | None = None,
+    packs_tensors: bool = False,
 ) -> predict_pb2.PredictResponse:
     """Returns the outputs of a signature, by their names."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -43,18 +44,38 @@ def predict(
             Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
         )
     signature = servable.signatures[key]
-    check_input_names(signature, request.inputs)
-    feeds = {}
-    for alias, proto in request.inputs.items():
-        try:
-            feeds[signature.inputs[alias].name] = tensors.to_array(proto)
-        except ValueError as error:
-            raise invalid(f"tensor parsing error: {alias}") from error
+    check_method_name(servable, signature)
+    feeds = _feeds(signature, request.inputs)
     outputs = run_signature(servable, signature, feeds, request.output_filter, timeout_seconds)
     response = predict_pb2.PredictResponse(model_spec=model_spec(servable, key))
     for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(tensors.to_proto(array))
+        response.outputs[alias].CopyFrom(tensors.to_proto(array, packs_tensors))
     return response
+
+
+def _feeds(
+    signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tensor_pb2.TensorProto]
+) -> dict[str, np.ndarray]:
+    """Returns the arrays of a request by tensor name; what it omits has its default."""
+    check_input_names(signature, inputs)
+    feeds = {}
+    for alias, info in signature.inputs.items():
+        proto = inputs[alias] if alias in inputs else signature.defaults[alias]
+        try:
+            feeds[info.name] = tensors.to_array(proto)
+        except ValueError as error:
+            raise invalid(f"tensor parsing error: {alias}") from error
+    return feeds
+
+
+def check_method_name(servable: Servable, signature: meta_graph_pb2.SignatureDef) -> None:
+    """Raises, where names are checked, for a signature of no method that Predict may use."""
+    known = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+    if servable.checks_method_names and signature.method_name not in known:
+        raise invalid(
+            "Expected prediction signature method_name to be one of "
+            f"{{{', '.join(known)}}}. Was: {signature.method_name}"
+        )
 
 
 def run_signature(
@@ -90,14 +111,14 @@ def run_signature(
 
 
 def check_input_names(signature: meta_graph_pb2.SignatureDef, sent: Iterable[str]) -> None:
-    """Raises INVALID_ARGUMENT unless exactly the signature's inputs were sent."""
+    """Raises INVALID_ARGUMENT unless the signature's inputs were sent, or have defaults."""
     names, expected = set(sent), set(signature.inputs)
-    if len(names) != len(expected):
+    missing = expected - names - set(signature.defaults)
+    if len(names) > len(expected) or (missing and len(names) != len(expected)):
         raise invalid(
             f"input size does not match signature: {len(names)}!={len(expected)} "
             f"len({_braced(names)}) != len({_braced(expected)}). Sent extra: "
-            f"{_braced(names - expected)}. Missing but required: "
-            f"{_braced(expected - names)}."
+            f"{_braced(names - expected)}. Missing but required: {_braced(missing)}."
         )
     for alias in sorted(names - expected):
         raise invalid(
@@ -113,6 +134,7 @@ def classify(
 ) -> classification_pb2.ClassificationResponse:
     """Returns the classes and scores of each example."""
     key, signature = _example_signature(servable, request.model_spec)
+    _check_method(servable, signature, CLASSIFY_METHOD, "classification")
     input_name, fetches = _classify_tensors(signature)
     examples = serialized_examples(request.input)
     values = servable.run({input_name: examples}, fetches, timeout_seconds)
@@ -128,6 +150,7 @@ def regress(
 ) -> regression_pb2.RegressionResponse:
     """Returns one value for each example."""
     key, signature = _example_signature(servable, request.model_spec)
+    _check_method(servable, signature, REGRESS_METHOD, "regression")
     input_name, fetches = _regress_tensors(signature)
     examples = serialized_examples(request.input)
     values = servable.run({input_name: examples}, fetches, timeout_seconds)
@@ -142,9 +165,10 @@ def multi_inference(
     timeout_seconds: float | None = None,
 ) -> inference_pb2.MultiInferenceResponse:
     """Returns the results of several signatures over the same examples, from one step."""
-    signatures, input_name, fetches = _check_tasks(servable, request)
+    signatures, input_names, fetches = _check_tasks(servable, request)
     examples = serialized_examples(request.input)
-    values = servable.run({input_name: examples}, tuple(sorted(fetches)), timeout_seconds)
+    feeds = dict.fromkeys(input_names, examples)
+    values = servable.run(feeds, tuple(sorted(fetches)), timeout_seconds)
     response = inference_pb2.MultiInferenceResponse()
     for task, (key, signature) in zip(request.tasks, signatures.items(), strict=True):
         result = response.results.add(model_spec=model_spec(servable, key))
@@ -221,12 +245,22 @@ def _example_signature(
     return key, servable.signatures[key]
 
 
+def _check_method(
+    servable: Servable, signature: meta_graph_pb2.SignatureDef, method: str, kind: str
+) -> None:
+    if servable.checks_method_names and signature.method_name != method:
+        raise invalid(
+            f"Expected {kind} signature method_name to be {method}. "
+            f"Was: {signature.method_name}"
+        )
+
+
 def _check_tasks(
     servable: Servable, request: inference_pb2.MultiInferenceRequest
-) -> tuple[dict[str, meta_graph_pb2.SignatureDef], str, set[str]]:
-    """Returns the signatures in the tasks' order, their one input and all fetches."""
+) -> tuple[dict[str, meta_graph_pb2.SignatureDef], set[str], set[str]]:
+    """Returns the signatures in the tasks' order, their inputs and all fetches."""
     signatures: dict[str, meta_graph_pb2.SignatureDef] = {}
-    input_name = ""
+    input_names: set[str] = set()
     fetches: set[str] = set()
     for task in request.tasks:
         if not task.model_spec.name:
@@ -241,20 +275,20 @@ def _check_tasks(
         if key not in servable.signatures:
             raise invalid(f"Requested signature not found in model graph: {key}")
         signatures[key] = servable.signatures[key]
-        task_input, task_fetches = _task_tensors(task.method_name, signatures[key])
-        if input_name not in ("", task_input):
-            raise invalid("Input tensor must be the same for all Signatures.")
-        input_name = task_input
+        task_input, task_fetches = _task_tensors(servable, task.method_name, signatures[key])
+        input_names.add(task_input)
         fetches.update(task_fetches)
-    return signatures, input_name, fetches
+    return signatures, input_names, fetches
 
 
 def _task_tensors(
-    method_name: str, signature: meta_graph_pb2.SignatureDef
+    servable: Servable, method_name: str, signature: meta_graph_pb2.SignatureDef
 ) -> tuple[str, tuple[str, ...]]:
     if method_name == CLASSIFY_METHOD:
+        _check_method(servable, signature, CLASSIFY_METHOD, "classification")
         return _classify_tensors(signature)
     if method_name == REGRESS_METHOD:
+        _check_method(servable, signature, REGRESS_METHOD, "regression")
         return _regress_tensors(signature)
     raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method_name}")
 
@@ -367,7 +401,7 @@ def _regression_result(
 
 def _lacks(message: str, signature: meta_graph_pb2.SignatureDef) -> ServingError:
     text = text_format.MessageToString(signature)
-    return ServingError(Code.FAILED_PRECONDITION, message + text)
+    return invalid(message + text)
 
 
 def _braced(names: Iterable[str]) -> str:

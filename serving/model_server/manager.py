@@ -1,285 +1,33 @@
-"""Keeps the wanted versions loaded, and lends them to requests.
-
-Each model has a thread that polls its folder. A new version is loaded and warmed up while
-the old one goes on answering; then the old one is retired, and unloaded as soon as the last
-request that holds it is done. A request holds one version from its first to its last look
-at it, so no answer mixes two.
-"""
+"""All models: finds the version a request names, reports states, takes new configs."""
 
 import contextlib
-import dataclasses
-import logging
+import enum
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Iterator
 
-from tensorflow_serving.apis import get_model_status_pb2, model_pb2
+from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.model_server import storage
+from serving.model_server.model_configs import ModelConfig, configs_by_name
 from serving.model_server.servable import Servable
-from serving.model_server.status import Code, ServingError, invalid, to_serving_error
-
-State = get_model_status_pb2.ModelVersionStatus.State
-ModelConfig: TypeAlias = model_server_config_pb2.ModelConfig
-
-# Returns a loaded and warmed-up version.
-Loader = Callable[[str, int, Path], Servable]
-
-_log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Version:
-    """What is known of one version; its model's lock guards every field."""
-
-    number: int
-    path: Path
-    state: int = State.START
-    error: ServingError | None = None
-    servable: Servable | None = None
-    borrowers: int = 0
-    attempts: int = 0
-    has_given_up: bool = False
-    next_attempt: float = 0.0  # on the monotonic clock
+from serving.model_server.served_model import (
+    Loader,
+    LoadPolicy,
+    ServedModel,
+    State,
+    Version,
+    not_found,
+)
+from serving.model_server.status import Code, ServingError, invalid
 
 
-@dataclasses.dataclass(frozen=True)
-class LoadPolicy:
-    """When to look for versions, and how often to try to load one."""
+class LabelPolicy(enum.Enum):
+    """Which labels may point to a version that is not available."""
 
-    poll_seconds: float = 1.0  # 0 looks once, below 0 never
-    max_retries: int = 5
-    retry_seconds: float = 60.0
-
-
-class ServedModel:
-    """The versions of one model, and the thread that loads and unloads them."""
-
-    def __init__(self, config: ModelConfig, loader: Loader, policy: LoadPolicy) -> None:
-        """Starts the thread; `wait_until_settled` waits for its first loads."""
-        self.name = config.name
-        self._config = config
-        self._loader = loader
-        self._policy = policy
-        self._versions: dict[int, Version] = {}
-        self._changed = threading.Condition()
-        self._work = threading.Event()
-        self._is_removed = False
-        self._is_stopped = False
-        self._polls = 0
-        self._has_looked = False
-        self._thread = threading.Thread(
-            target=self._run, name=f"model-{self.name}", daemon=True
-        )
-        self._thread.start()
-
-    @contextlib.contextmanager
-    def borrow(self, number: int | None) -> Iterator[Servable]:
-        """Lends a version (None: the latest available); it stays loaded meanwhile."""
-        with self._changed:
-            version = self._find(number)
-            version.borrowers += 1
-            servable = version.servable
-        assert servable is not None
-        try:
-            yield servable
-        finally:
-            with self._changed:
-                version.borrowers -= 1
-                if not version.borrowers and version.state == State.UNLOADING:
-                    self._work.set()
-
-    def status(self, number: int | None) -> list[Version]:
-        """Returns copies of what is known, newest first, or of one version."""
-        with self._changed:
-            versions = [dataclasses.replace(v) for v in self._versions.values()]
-        versions.sort(key=lambda version: version.number, reverse=True)
-        return [v for v in versions if number is None or v.number == number]
-
-    def is_available(self, number: int) -> bool:
-        """Returns whether a version answers requests now."""
-        with self._changed:
-            version = self._versions.get(number)
-            return version is not None and version.state == State.AVAILABLE
-
-    def reconfigure(self, config: ModelConfig) -> None:
-        """Takes a new base path or version policy; it takes effect on the next poll."""
-        with self._changed:
-            self._config = config
-            self._polls = 0
-        self._work.set()
-
-    def remove(self) -> None:
-        """Unloads every version; the model keeps its states."""
-        with self._changed:
-            self._is_removed = True
-            self._polls = 0
-        self._work.set()
-
-    def stop(self) -> None:
-        """Ends the thread. Sessions end with the process."""
-        with self._changed:
-            self._is_stopped = True
-        self._work.set()
-        self._thread.join(timeout=5)
-
-    def wait_until_settled(self, timeout_seconds: float | None) -> bool:
-        """Waits until all that is on disk was tried; returns whether a version is available."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._has_looked or self._is_stopped, timeout_seconds
-            )
-            return any(v.state == State.AVAILABLE for v in self._versions.values())
-
-    def _find(self, number: int | None) -> Version:
-        if number is None:
-            ready = [v for v in self._versions.values() if v.state == State.AVAILABLE]
-            if ready:
-                return max(ready, key=lambda version: version.number)
-            raise not_found(f"Latest({self.name})")
-        version = self._versions.get(number)
-        if version is None or version.state != State.AVAILABLE:
-            raise not_found(f"Specific({self.name}, {number})")
-        return version
-
-    def _run(self) -> None:
-        wanted: dict[int, Path] = {}
-        while not self._is_stopped:
-            try:
-                wanted = self._poll(wanted)
-                self._load_due(wanted)
-                self._retire_unwanted(wanted)
-                self._unload_idle()
-            except Exception:  # the thread must outlive any one bad folder
-                _log.exception("Looking after %s failed; it is tried again", self.name)
-            with self._changed:
-                self._has_looked = True
-                self._changed.notify_all()
-            if self._is_removed and self._is_unloaded():
-                return
-            self._work.wait(self._seconds_to_next_poll(wanted))
-            self._work.clear()
-
-    def _is_unloaded(self) -> bool:
-        with self._changed:
-            return all(v.state == State.END for v in self._versions.values())
-
-    def _poll(self, known: dict[int, Path]) -> dict[int, Path]:
-        """Returns the wanted versions; what was known, where the folder cannot be read."""
-        with self._changed:
-            config, polls = self._config, self._polls
-            self._polls += 1
-            if self._is_removed:
-                return {}
-        if polls and self._policy.poll_seconds <= 0:
-            return known
-        try:
-            on_disk = storage.list_versions(Path(config.base_path))
-        except OSError as error:
-            if not polls:
-                _log.error(
-                    "Could not find base path %s for servable %s: %s",
-                    config.base_path, config.name, error.strerror,
-                )  # fmt: skip
-            return known
-        if not on_disk and (known or not polls):
-            _log.warning(
-                "No versions of servable %s found under base path %s. Version folders "
-                "have numbers for names, as in %s/1/.",
-                config.name, config.base_path, config.base_path,
-            )  # fmt: skip
-        return storage.wanted_versions(on_disk, config.model_version_policy)
-
-    def _load_due(self, wanted: dict[int, Path]) -> None:
-        for number, path in wanted.items():
-            with self._changed:
-                version = self._versions.get(number)
-                if version is None or (version.state == State.END and not version.has_given_up):
-                    version = self._versions[number] = Version(number, path)
-                due = version.state in (State.START, State.LOADING)
-                due = due and version.next_attempt <= time.monotonic()
-                if due:
-                    version.state = State.LOADING
-                    version.attempts += 1
-            if due:
-                self._load(version)
-
-    def _load(self, version: Version) -> None:
-        start = time.perf_counter()
-        try:
-            servable = self._loader(self.name, version.number, version.path)
-        except Exception as error:
-            self._note_failure(version, to_serving_error(error))
-            return
-        with self._changed:
-            version.servable, version.error = servable, None
-            version.state = State.AVAILABLE
-            self._changed.notify_all()
-        _log.info(
-            "Loaded %s version %d from %s in %.1f s",
-            self.name, version.number, version.path, time.perf_counter() - start,
-        )  # fmt: skip
-
-    def _note_failure(self, version: Version, error: ServingError) -> None:
-        with self._changed:
-            is_last = version.attempts > self._policy.max_retries
-            version.error = error
-            version.next_attempt = time.monotonic() + self._policy.retry_seconds
-            if is_last:
-                version.state = State.END
-                version.has_given_up = True
-                self._changed.notify_all()
-        _log.error(
-            "Loading %s version %d from %s failed (attempt %d of %d): %s",
-            self.name, version.number, version.path, version.attempts,
-            self._policy.max_retries + 1, error,
-        )  # fmt: skip
-
-    def _retire_unwanted(self, wanted: dict[int, Path]) -> None:
-        """Retires what is not wanted, but never the last available version too early."""
-        with self._changed:
-            is_replaced = not wanted or any(
-                number in self._versions and self._versions[number].state == State.AVAILABLE
-                for number in wanted
-            )
-            for version in self._versions.values():
-                if version.number in wanted:
-                    continue
-                if version.state == State.AVAILABLE and is_replaced:
-                    version.state = State.UNLOADING
-                elif version.state in (State.START, State.LOADING):
-                    version.state = State.END
-                version.has_given_up = False  # its folder may come back, mended
-
-    def _unload_idle(self) -> None:
-        with self._changed:
-            idle = [
-                version
-                for version in self._versions.values()
-                if version.state == State.UNLOADING and not version.borrowers
-            ]
-        for version in idle:
-            assert version.servable is not None
-            version.servable.close()
-            with self._changed:
-                version.servable = None
-                version.state = State.END
-                self._changed.notify_all()
-            _log.info("Unloaded %s version %d", self.name, version.number)
-
-    def _seconds_to_next_poll(self, wanted: dict[int, Path]) -> float | None:
-        seconds = self._policy.poll_seconds if self._policy.poll_seconds > 0 else None
-        with self._changed:
-            retries = [
-                version.next_attempt - time.monotonic()
-                for version in self._versions.values()
-                if version.state == State.LOADING and version.number in wanted
-            ]
-        times = [max(0.0, r) for r in retries] + ([seconds] if seconds else [])
-        return min(times, default=None)
+    NONE = enum.auto()
+    UNUSED = enum.auto()
+    ANY = enum.auto()
 
 
 class ModelManager:
@@ -289,12 +37,12 @@ class ModelManager:
         self,
         loader: Loader,
         policy: LoadPolicy,
-        allow_labels_for_unavailable: bool = False,
+        labels_of_unavailable: LabelPolicy = LabelPolicy.NONE,
     ) -> None:
         """Starts without models; `reload_config` brings them."""
         self._loader = loader
         self._policy = policy
-        self._allow_labels_for_unavailable = allow_labels_for_unavailable
+        self._labels_of_unavailable = labels_of_unavailable
         self._models: dict[str, ServedModel] = {}
         self._configs: dict[str, ModelConfig] = {}
         self._labels: dict[str, dict[str, int]] = {}
@@ -359,11 +107,15 @@ class ModelManager:
             timeout_seconds: How long to wait for new models; None waits for ever.
 
         Raises:
-            ServingError: The config contradicts itself, a new model does not become
-                available, or a label points to a version that is not available.
+            ServingError: The config contradicts itself or a label points to a version that is
+                not available, and nothing has changed; or a new model does not become
+                available, and everything has.
         """
+        if not config.WhichOneof("config"):
+            return  # as in C++: an empty config changes nothing
         with self._reload_lock:
-            configs = _configs_by_name(config, self._configs)
+            configs = configs_by_name(config, self._configs)
+            self._labels = self._checked_labels(configs)
             new = [name for name in configs if name not in self._configs]
             for name, model_config in configs.items():
                 if name in new:
@@ -374,7 +126,6 @@ class ModelManager:
                 self._models[name].remove()
             self._configs = configs
             self._wait_for(new, timeout_seconds)
-            self._labels = self._checked_labels(configs)
 
     def stop(self) -> None:
         """Ends the threads of all models."""
@@ -382,17 +133,24 @@ class ModelManager:
             model.stop()
 
     def _wait_for(self, names: list[str], timeout_seconds: float | None) -> None:
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         failed = [
-            name for name in names if not self._models[name].wait_until_settled(timeout_seconds)
+            name
+            for name in names
+            if not self._models[name].wait_until_settled(
+                None if deadline is None else max(0.0, deadline - time.monotonic())
+            )
         ]
+        if failed and deadline is not None and time.monotonic() >= deadline:
+            raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
         if failed:
             listed = "".join(
-                f"{{name: {name} version: {version.number}}}, "
+                f"{{{{name: {name} version: {version.number}}}{_due_to(version)}}}, "
                 for name in failed
                 for version in self._models[name].status(None)
             )
             raise ServingError(
-                Code.UNKNOWN, f"Some models did not become available: {{{listed}}}"
+                Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{listed}}}"
             )
 
     def _checked_labels(self, configs: dict[str, ModelConfig]) -> dict[str, dict[str, int]]:
@@ -400,8 +158,7 @@ class ModelManager:
         for name, config in configs.items():
             for label, number in config.version_labels.items():
                 known = self._labels.get(name, {}).get(label)
-                is_free = self._allow_labels_for_unavailable and known in (None, number)
-                if not is_free and not self._models[name].is_available(number):
+                if not self._is_free(known, number) and not self._is_available(name, number):
                     raise ServingError(
                         Code.FAILED_PRECONDITION,
                         f"Request to assign label to version {number} of model {name}, "
@@ -410,24 +167,17 @@ class ModelManager:
                 labels.setdefault(name, {})[label] = number
         return labels
 
+    def _is_free(self, known: int | None, number: int) -> bool:
+        """Returns whether a label may point to a version that is not available."""
+        if self._labels_of_unavailable == LabelPolicy.UNUSED:
+            return known in (None, number)
+        return self._labels_of_unavailable == LabelPolicy.ANY
 
-def not_found(wanted: str) -> ServingError:
-    """Returns the error of a request for a version that is not available."""
-    return ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+    def _is_available(self, name: str, number: int) -> bool:
+        return name in self._models and self._models[name].is_available(number)
 
 
-def _configs_by_name(
-    config: model_server_config_pb2.ModelServerConfig, known: dict[str, ModelConfig]
-) -> dict[str, ModelConfig]:
-    configs: dict[str, ModelConfig] = {}
-    for model in config.model_config_list.config:
-        if not model.name or not model.base_path:
-            raise invalid("Each model of a config needs a name and a base_path.")
-        if model.name in configs:
-            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
-        if model.model_platform not in ("", "tensorflow"):
-            raise invalid(
-                f"Model {model.name} requests unsupported platform {model.model_platform}"
-            )
-        configs[model.name] = model
-    return configs
+def _due_to(version: Version) -> str:
+    if version.error is None:
+        return ""
+    return f" due to error: {version.error.code.name}: {version.error.message}"

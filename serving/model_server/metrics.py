@@ -64,6 +64,10 @@ class Counter(Series):
         with self._lock:
             self._values[self._key(values)] = number
 
+    def total(self) -> int:
+        """Returns the sum over all labels."""
+        return sum(number for _, number in self._items())
+
     def lines(self) -> list[str]:
         """Returns one line of text a number."""
         return [f"{self.name}{{{_pairs(self._labels, v)}}} {n}" for v, n in self._items()]
@@ -100,6 +104,10 @@ class Histogram(Series):
                 found = self._values[key] = _Distribution([0] * (len(self._buckets) + 1))
             found.counts[bucket] += 1
             found.sum += value
+
+    def total(self) -> int:
+        """Returns how many values were observed."""
+        return sum(sum(found.counts) for _, found in self._items())
 
     def lines(self) -> list[str]:
         """Returns the cumulative buckets, the sum and the count of each label set."""
@@ -173,6 +181,15 @@ class Metrics:
     def all(self) -> list[Counter | Histogram]:
         """Returns every metric."""
         return [m for m in vars(self).values() if isinstance(m, (Counter, Histogram))]
+
+    def total(self, name: str) -> int:
+        """Returns the sum of a counter over all labels; 0 for one that does not exist.
+
+        Args:
+            name: As on the page, or as TensorFlow Serving's code writes it, with slashes.
+        """
+        wanted = name.replace("/", ":")
+        return sum(m.total() for m in self.all() if m.name == wanted)
 
     def page(self) -> str:
         """Returns the text a Prometheus server reads."""

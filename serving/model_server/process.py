@@ -16,6 +16,7 @@ from contract.child_process import bound_to_parent
 
 START_SECONDS = 60.0
 STOP_SECONDS = 40.0
+FAILURE = "Failed to start server. Error: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,20 @@ class Ready:
     grpc_port: int
     rest_api_port: int
     models: dict[str, dict[str, str]]  # version states by model and version
+
+
+class ServerStartError(RuntimeError):
+    """The server ended before it was ready, or was not ready in time.
+
+    Attributes:
+        reason: What the server said, in a line.
+    """
+
+    def __init__(self, message: str, log: str) -> None:
+        """Takes what happened, and all that the server logged."""
+        super().__init__(f"{message} Its log ends:\n{log[-2000:]}")
+        told = [line for line in log.splitlines() if line.startswith(FAILURE)]
+        self.reason = told[-1].removeprefix(FAILURE) if told else message
 
 
 class ServerProcess:
@@ -43,10 +58,10 @@ class ServerProcess:
         self._start_seconds = start_seconds
 
     def __enter__(self) -> "ServerProcess":
-        """Starts the server and waits until its models are available or have failed.
+        """Starts the server and waits until its models are available.
 
         Raises:
-            RuntimeError: The server ended, or is not ready in time; with its last words.
+            ServerStartError: The server ended, or is not ready in time.
         """
         self._log = tempfile.NamedTemporaryFile(prefix="model-server-", suffix=".log")
         self._process = subprocess.Popen(
@@ -130,8 +145,14 @@ class ServerProcess:
             line = ""
         if not line:
             seconds = time.monotonic() - start
-            raise RuntimeError(
-                f"The model server was not ready after {seconds:.0f} s "
-                f"(exit code {self._process.poll()}). Its log ends:\n{self.log()[-2000:]}"
-            )
+            message = f"The model server was not ready after {seconds:.0f} s"
+            message += f" (exit code {self._exit_code()})."
+            raise ServerStartError(message, self.log())
         return Ready(**json.loads(line))
+
+    def _exit_code(self) -> int | None:
+        """Returns how the server ended; None where it has not."""
+        try:
+            return self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return None

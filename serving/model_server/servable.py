@@ -9,6 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
+from serving.model_server import tensors
+from serving.model_server.status import invalid
+
 DEFAULT_SIGNATURE = "serving_default"
 # A client may ask for any subset of the outputs, with any deadline. Making a callable takes
 # 200 ms in a large graph, so the latest used are kept.
@@ -25,9 +28,20 @@ class Servable:
         version: int,
         tags: tuple[str, ...] = ("serve",),
         session_config: config_pb2.ConfigProto | None = None,
+        checks_method_names: bool = False,
     ) -> None:
-        """Loads the SavedModel in `path`; TensorFlow's errors pass through."""
+        """Loads the SavedModel in `path`; TensorFlow's errors pass through.
+
+        Args:
+            path: The version's folder.
+            name: Of the model.
+            version: Its number.
+            tags: Of the graph to load.
+            session_config: How the session runs.
+            checks_method_names: Whether a signature is good only for the method it names.
+        """
         self.path = path
+        self.checks_method_names = checks_method_names
         self.name = name
         self.version = version
         self._graph = tf.Graph()
@@ -35,6 +49,7 @@ class Servable:
         self._callables: collections.OrderedDict[tuple, Callable[..., list]] = (
             collections.OrderedDict()
         )
+        self._data_types: dict[str, int] = {}
         self._lock = threading.Lock()
         try:
             with self._graph.as_default():
@@ -70,6 +85,7 @@ class Servable:
             tf.errors.OpError: A kernel refused its input, or the time ran out.
         """
         names = tuple(sorted(feeds))
+        self._check_dtypes(names, feeds)
         step = self._callable(names, fetches, timeout_seconds)
         values = step(*(feeds[name] for name in names))
         return {
@@ -81,6 +97,20 @@ class Servable:
         """Frees the variables and the graph; no `run` may be under way."""
         self._callables.clear()
         self._session.close()
+
+    def _check_dtypes(self, names: tuple[str, ...], feeds: Mapping[str, np.ndarray]) -> None:
+        """Raises INVALID_ARGUMENT in the words of the C++ session."""
+        for i, name in enumerate(names):
+            expected = self._data_types.get(name)
+            if expected is None:
+                dtype = self._graph.get_tensor_by_name(name).dtype
+                expected = self._data_types[name] = dtype.as_datatype_enum
+            provided = tensors.data_type(feeds[name])
+            if provided != expected:
+                raise invalid(
+                    f"Expects arg[{i}] to be {tensors.cpp_name(expected)} but "
+                    f"{tensors.cpp_name(provided)} is provided"
+                )
 
     def _callable(
         self, feeds: tuple[str, ...], fetches: tuple[str, ...], timeout_seconds: float | None

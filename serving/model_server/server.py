@@ -1,26 +1,26 @@
 """The server as a whole: what it is made of, how it starts and how it ends."""
 
+import contextlib
 import dataclasses
-import functools
 import logging
-import os
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
-from tensorflow.core.protobuf import config_pb2
+import grpc
 
 from serving.model_server import config as configs
-from serving.model_server import grpc_service, http_server, rest, warmup
-from serving.model_server.batching import BatchingServable
+from serving.model_server import model_configs, rest
 from serving.model_server.flags import ServerConfig
-from serving.model_server.manager import LoadPolicy, ModelManager
+from serving.model_server.grpc_server import GrpcServer
+from serving.model_server.grpc_service import ModelService, PredictionService
+from serving.model_server.http_server import HttpServer
+from serving.model_server.loading import VersionLoader
+from serving.model_server.manager import LabelPolicy, ModelManager
 from serving.model_server.metrics import Metrics
-from serving.model_server.servable import Servable
-from serving.model_server.status import ServingError, to_serving_error
-
-PER_MODEL_BATCHING_FILE = "batching_params.pbtxt"
-MLMD_FILE = Path("assets.extra") / "mlmd_uuid"
+from serving.model_server.profiler import ProfilerService
+from serving.model_server.served_model import LoadPolicy
+from serving.model_server.status import ServingError
 
 _log = logging.getLogger(__name__)
 
@@ -38,41 +38,41 @@ class ModelServer:
     """Both protocols in front of one set of models."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Opens the ports; requests are answered after `start`.
+        """Reads the files and takes the ports; they open after `start`.
 
         Raises:
-            OSError: A port is taken, or a config file cannot be read.
-            ValueError: A config file is no such file.
+            OSError: A port is taken, or a file cannot be read.
+            ValueError: A file is no such file.
+            ServingError: A model cannot be served with this config.
         """
         self._config = config
-        self.metrics = Metrics()
-        self.manager = ModelManager(
-            functools.partial(load, config, self.metrics),
-            LoadPolicy(
-                config.file_system_poll_wait_seconds,
-                config.max_num_load_retries,
-                config.load_retry_interval_micros / 1e6,
-            ),
-            config.allow_version_labels_for_unavailable_models,
-        )
-        self.metrics.is_served = self.manager.is_configured
         self._models = configs.read_models(config)
+        model_configs.configs_by_name(self._models, {})
         metrics_path = configs.read_metrics_path(config)
-        if config.enable_batching and config.batching_parameters_file:
-            configs.read_batching_parameters(Path(config.batching_parameters_file))
-        self._grpc, grpc_port = grpc_service.create_server(config, self.manager, self.metrics)
-        timeout_ms = config.rest_api_timeout_in_ms
-        timeout_seconds = timeout_ms / 1000 if timeout_ms > 0 else None
-        api = rest.RestApi(self.manager, self.metrics, metrics_path, timeout_seconds)
-        self._rest = http_server.HttpServer(config, api, timeout_seconds)
-        self.address = Address(config.host, grpc_port, self._rest.port)
+        self.metrics = Metrics()
+        self._loader = VersionLoader(config, configs.read_runtime(config), self.metrics)
+        self.manager = ModelManager(self._loader, load_policy(config), label_policy(config))
+        self.metrics.is_served = self.manager.is_configured
+        self._grpc = GrpcServer(config)
+        self._http = self._http_server(metrics_path)
+        port = self._http.port if self._http else 0
+        self.address = Address(config.host, self._grpc.port, port)
         self._is_stopped = threading.Event()
 
     def start(self) -> None:
-        """Answers requests; returns when each model is available or has failed to load."""
-        self._grpc.start()
-        self._rest.start()
-        self._apply(self._models)
+        """Loads the models, then opens the ports; returns when requests are answered.
+
+        Raises:
+            ServingError: A model does not become available.
+            OSError: A port was taken meanwhile.
+        """
+        self.manager.reload_config(self._models)
+        if self._is_stopped.is_set():
+            return
+        self._loader.limit(self._config.num_load_threads)
+        self._grpc.start(self._services())
+        if self._http:
+            self._http.start()
         if self._config.model_config_file:
             threading.Thread(target=self._watch_config, name="config", daemon=True).start()
 
@@ -80,19 +80,31 @@ class ModelServer:
         """Refuses new requests, lets those at work finish, and ends."""
         self._is_stopped.set()
         start = time.perf_counter()
-        stopped = self._grpc.stop(self._config.drain_seconds)
-        self._rest.drain()
-        stopped.wait(self._config.drain_seconds)
-        self.manager.stop()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.manager.stop)
+            draining = threading.Thread(target=self._grpc.drain)
+            draining.start()
+            stack.callback(draining.join)
+            if self._http:
+                self._http.drain()
         _log.info("Drained in %.1f s", time.perf_counter() - start)
 
-    def _apply(self, models) -> bool:
-        try:
-            self.manager.reload_config(models)
-        except ServingError as error:
-            _log.error("The model config is not in force as a whole: %s", error)
-            return False
-        return True
+    def _services(self) -> Iterator[grpc.GenericRpcHandler]:
+        packs_tensors = self._config.enable_serialization_as_tensor_content
+        yield PredictionService(self.manager, self.metrics, packs_tensors).handlers()
+        yield ModelService(self.manager, self.metrics).handlers()
+        if self._config.enable_profiler:
+            yield ProfilerService().handlers()
+
+    def _http_server(self, metrics_path: str | None) -> HttpServer | None:
+        config = self._config
+        if not config.serves_rest:
+            _log.error("--rest_api_port cannot be same as --port: REST is not served.")
+            return None
+        milliseconds = config.rest_api_timeout_in_ms
+        seconds = milliseconds / 1000 if milliseconds > 0 else None
+        api = rest.RestApi(self.manager, self.metrics, metrics_path, seconds)
+        return HttpServer(config, api, seconds)
 
     def _watch_config(self) -> None:
         """Reads the model config again and again; applies what is new."""
@@ -101,80 +113,26 @@ class ModelServer:
         while seconds > 0 and not self._is_stopped.wait(seconds):
             try:
                 models = configs.read_models(self._config)
-            except (OSError, ValueError) as error:
+                if models != in_force:
+                    self.manager.reload_config(models)
+                    in_force = models
+            except (OSError, ValueError, ServingError) as error:
                 _log.error("Keeping the model config in force: %s", error)
-                continue
-            if models != in_force and self._apply(models):
-                in_force = models
 
 
-def load(
-    config: ServerConfig, metrics: Metrics, name: str, version: int, path: Path
-) -> Servable:
-    """Returns a version, loaded and warmed up.
-
-    Raises:
-        Exception: TensorFlow cannot load it, or a warm-up request fails.
-    """
-    tags = tuple(config.saved_model_tags.split(","))
-    parameters = batching_parameters(config, path)
-    servable: Servable
-    if parameters:
-        servable = BatchingServable(
-            path, name, version, tags, session_config(config),
-            parameters=parameters, metrics=metrics,
-        )  # fmt: skip
-    else:
-        servable = Servable(path, name, version, tags, session_config(config))
-    try:
-        if config.enable_model_warmup:
-            _warm_up(config, metrics, servable)
-    except BaseException:
-        servable.close()
-        raise
-    mlmd_file = path / MLMD_FILE
-    if mlmd_file.exists():
-        metrics.mlmd.set(1, name, str(version), mlmd_file.read_text().strip())
-    return servable
-
-
-def batching_parameters(config: ServerConfig, path: Path) -> configs.BatchingParameters | None:
-    """Returns how the requests of a version are batched; None where they are not."""
-    if not config.enable_batching:
-        return None
-    if config.enable_per_model_batching_parameters:
-        own_file = path / PER_MODEL_BATCHING_FILE
-        return configs.read_batching_parameters(own_file) if own_file.exists() else None
-    if config.batching_parameters_file:
-        return configs.read_batching_parameters(Path(config.batching_parameters_file))
-    return configs.BatchingParameters()
-
-
-def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
-    """Returns how many threads a session may use.
-
-    Where no flag says it, an operation is shared by all cores but one: the threads that take
-    requests need that one, and would make every shared operation wait for them.
-    """
-    both = config.tensorflow_session_parallelism
-    all_but_one = max(1, (os.cpu_count() or 1) - 1)
-    return config_pb2.ConfigProto(
-        intra_op_parallelism_threads=(
-            config.tensorflow_intra_op_parallelism or both or all_but_one
-        ),
-        inter_op_parallelism_threads=config.tensorflow_inter_op_parallelism or both,
+def load_policy(config: ServerConfig) -> LoadPolicy:
+    """Returns when versions are looked for, and how often one is tried."""
+    return LoadPolicy(
+        config.file_system_poll_wait_seconds,
+        config.max_num_load_retries,
+        max(0.0, config.load_retry_interval_micros / 1e6),
     )
 
 
-def _warm_up(config: ServerConfig, metrics: Metrics, servable: Servable) -> None:
-    start = time.perf_counter()
-    status = "OK"
-    try:
-        records = warmup.warm_up(servable, config.num_request_iterations_for_warmup)
-    except Exception as error:
-        records, status = 1, str(to_serving_error(error))
-        raise
-    finally:
-        if records:
-            micros = (time.perf_counter() - start) * 1e6
-            metrics.warmup_latency.observe(micros, str(servable.path), status)
+def label_policy(config: ServerConfig) -> LabelPolicy:
+    """Returns which labels may point to versions that are not there."""
+    if config.force_allow_any_version_labels_for_unavailable_models:
+        return LabelPolicy.ANY
+    if config.allow_version_labels_for_unavailable_models:
+        return LabelPolicy.UNUSED
+    return LabelPolicy.NONE

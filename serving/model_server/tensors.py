@@ -90,12 +90,21 @@ def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
     return _filled(values, count).reshape(shape)
 
 
-def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """Returns the array as a TensorProto with its values in the field of their type."""
+def to_proto(array: np.ndarray, is_packed: bool = False) -> tensor_pb2.TensorProto:
+    """Returns the array as a TensorProto.
+
+    Args:
+        array: Numbers, booleans, or bytes as objects.
+        is_packed: Whether numbers go into `tensor_content`, not the field of their type.
+    """
     dtype = data_type(array)
     proto = tensor_pb2.TensorProto(dtype=dtype)
+    proto.tensor_shape.SetInParent()  # a scalar has a shape, too
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
+    if is_packed and not array.dtype.hasobject:
+        proto.tensor_content = array.tobytes()
+        return proto
     field = getattr(proto, _VALUE_FIELD[dtype])
     flat = np.ravel(array)
     if dtype in _BITS_16:

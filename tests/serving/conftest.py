@@ -45,6 +45,8 @@ def server(models_dir: Path) -> Iterator[ServerProcess | Reference]:
         f"--model_config_file={models_dir / 'models.config'}",
         f"--monitoring_config_file={models_dir / 'monitoring.config'}",
         "--enable_grpc_healthcheck_service=true",
+        # Labels of versions that are still to be loaded.
+        "--allow_version_labels_for_unavailable_models=true",
     )
     if REFERENCE.count(":") == 2:
         host, grpc_port, rest_port = REFERENCE.split(":")

@@ -119,6 +119,30 @@ def write_colours(path: Path, warmup: bytes = b"") -> None:
         )
 
 
+def write_odd(path: Path) -> None:
+    """Writes a model of signatures that are seldom seen.
+
+    `add` returns x + y, and y is 10 where it is not sent; `regress_x` and `regress_z` take
+    their examples through inputs of their own; `native` names no method, as TensorFlow 2 may.
+    """
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None], "x")
+        y = v1.placeholder(tf.float32, [None], "y")
+        total = tf.identity(x + y, "total")
+        add = _signature("predict", {"x": x, "y": y}, {"total": total})
+        add.defaults["y"].CopyFrom(tf.make_tensor_proto([10.0]))
+        signatures = {"serving_default": add}
+        for name in ("x", "z"):
+            examples = v1.placeholder(tf.string, [None], f"examples_of_{name}")
+            spec = {name: tf.io.FixedLenFeature([], tf.float32)}
+            value = tf.identity(tf.io.parse_example(examples, spec)[name], f"value_of_{name}")
+            inputs, outputs = {"inputs": examples}, {"outputs": value}
+            signatures[f"regress_{name}"] = _signature("regress", inputs, outputs)
+        signatures["native"] = _signature("predict", {"inputs": examples}, {"outputs": value})
+        signatures["native"].method_name = ""
+        _save(session, path, signatures)
+
+
 def write_all(folder: Path) -> None:
     """Writes every model the shared server serves, and their config, into a folder."""
     write_half_plus(folder / HALF_PLUS_TWO / "1", 2.0)

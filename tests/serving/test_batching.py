@@ -164,5 +164,5 @@ def test_parameters_are_read_from_the_c_server_s_file(tmp_path):
     with pytest.raises(ValueError, match="end with max_batch_size"):
         config.read_batching_parameters(file)
     file.write_text("max_batch: 9")
-    with pytest.raises(ValueError, match="no text protocol buffer of BatchingParameters"):
+    with pytest.raises(ValueError, match="Error parsing text-format"):
         config.read_batching_parameters(file)

@@ -1,5 +1,6 @@
 """`cifar serve`, `cifar predict` and `cifar doctor` as they are typed."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from cli.main import main
 from pipeline_def.code_version import ROOT
+from serving.model_server.flags import NO_EFFECT, ServerConfig
 from tests.conftest import CLASS_COLOURS
 from tests.serving import saved_models
 from tests.serving.conftest import free_port, wait_until_available
@@ -55,6 +57,22 @@ def test_serve_says_where_it_found_nothing(tmp_path):
     assert result.exit_code == 1
     assert f"{tmp_path}/serving/cifar10 does not exist" in result.output
     assert "`cifar run` pushes a model" in result.output
+
+
+def test_serve_takes_the_name_of_the_model_from_either_flag(tmp_path):
+    for flag in ("--model", "--model_name"):
+        result = cifar("serve", "--output", str(tmp_path), f"{flag}=birds")
+        assert f"{tmp_path}/serving/birds does not exist" in result.output
+
+
+def test_serve_lists_every_flag_of_the_server_with_its_default():
+    text = cifar("serve", "--help").output
+    text = text[text.index("Where it listens") :]
+    for field in dataclasses.fields(ServerConfig):
+        assert f"--{field.name}" in text, field.name
+        if field.metadata["group"] != NO_EFFECT and field.default != "":
+            assert "Default:" in text.split(f"--{field.name} ")[1].split("\n  --")[0]
+    assert "(TensorFlow Serving: all of them)" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -11,7 +11,8 @@ import requests
 import yaml
 
 from serving.model_server import config
-from serving.model_server.flags import ServerConfig, parse_command_line
+from serving.model_server.command_line import parse_command_line
+from serving.model_server.flags import ServerConfig
 from serving.model_server.metrics import Metrics
 from serving.model_server.process import ServerProcess
 from tests.serving import saved_models

@@ -319,7 +319,7 @@ def test_signature_must_fit_the_method(refusal):
         model_spec=spec("serving_default"), input=example_input(1)
     )
     code, message = refusal("Classify", request)
-    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert message.startswith("No classification inputs found in SignatureDef: ")
     regress = regression_pb2.RegressionRequest(
         model_spec=spec("two_outputs"), input=example_input(1)

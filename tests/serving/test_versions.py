@@ -1,5 +1,9 @@
 """Versions come, go and are chosen while requests go on."""
 
+import contextlib
+import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -19,11 +23,11 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server import storage
-from serving.model_server.manager import LoadPolicy, ModelConfig, ServedModel, State
-from serving.model_server.process import ServerProcess
+from serving.model_server.process import ServerProcess, ServerStartError
 from serving.model_server.servable import Servable
+from serving.model_server.served_model import LoadPolicy, ModelConfig, ServedModel, State
 from tests.serving import saved_models
-from tests.serving.conftest import wait_until_available
+from tests.serving.conftest import free_port, wait_until_available
 
 POLL = "--file_system_poll_wait_seconds=0.1"
 QUICK = (POLL, "--max_num_load_retries=0")
@@ -281,9 +285,66 @@ def test_reload_request_replaces_models_and_moves_labels(two_models):
         assert reload(models_text(two_models, "b", "b")) == (
             "Illegal to list model b multiple times in config list"
         )
-        assert reload(models_text(two_models, "b", "none")).startswith(
-            "Some models did not become available: "
-        )
+
+
+@pytest.fixture(scope="module")
+def server_of_a(two_models):
+    """A server of model `a`, and what asks it for another config: "" or the error."""
+    flags = ("--model_name=a", f"--model_base_path={two_models / 'a'}", *QUICK)
+    with (
+        ServerProcess(*flags) as server,
+        grpc.insecure_channel(server.grpc_target) as channel,
+    ):
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def reload(text: str, seconds: float = 20, metrics: tuple[str, ...] = ()):
+            request = model_management_pb2.ReloadConfigRequest(metric_names=metrics)
+            text_format.Parse(text, request.config)
+            try:
+                return stub.HandleReloadConfigRequest(request, timeout=seconds)
+            except grpc.RpcError as error:
+                return f"{error.code().name}: {error.details()}"
+
+        yield server, reload
+
+
+def test_a_wrong_config_changes_nothing(server_of_a, two_models):
+    """Source: server_core.cc, ReloadConfig: configs and labels are checked first."""
+    server, reload = server_of_a
+    label = 'version_labels { key: "stable" value: 9 }'
+    both = models_text(two_models, "a", "b", extra=label)
+    assert "which is not currently available for inference" in reload(both)
+    relative = 'model_config_list { config { name: "b" base_path: "b" } }'
+    assert "Expected model b to have an absolute path or URI; got base_path()=b" in reload(
+        relative
+    )
+    caffe = models_text(two_models, "a").replace('platform: "tensorflow"', 'platform: "caffe"')
+    assert "Illegal to change a model's platform. For model a platform was" in reload(caffe)
+    kinds = models_text(two_models, "b", extra="model_type: TENSORFLOW")
+    assert "setting both ModelServerConfig::model_type (deprecated)" in reload(kinds)
+    none = models_text(two_models, "b").replace('model_platform: "tensorflow"', "")
+    assert "setting neither ModelServerConfig::model_type (deprecated)" in reload(none)
+    assert states(server, "a") == {"2": "AVAILABLE"}
+    assert states(server, "b") == {}
+
+
+def test_a_new_model_that_cannot_load_is_named(server_of_a, two_models):
+    _, reload = server_of_a
+    (two_models / "bad" / "1").mkdir(parents=True)
+    assert reload(models_text(two_models, "a", "bad")).startswith(
+        "UNKNOWN: 1 model(s) did not become available: {{{name: bad version: 1} due to error: "
+    )
+    waited_for = reload(models_text(two_models, "a", "missing"), seconds=0.5)
+    assert waited_for.startswith("DEADLINE_EXCEEDED")
+    assert reload(models_text(two_models, "a")).status.error_code == 0
+
+
+def test_a_reload_tells_how_metrics_grew(server_of_a, two_models):
+    """Source: model_service_impl.cc, RecordMetricsIncrease."""
+    _, reload = server_of_a
+    names = ("/tensorflow/serving/request_count", "/no/such/metric")
+    response = reload(models_text(two_models, "a"), metrics=names)
+    assert {m.name: m.int64_value_increase for m in response.metric} == dict.fromkeys(names, 0)
 
 
 def test_a_model_removed_while_it_loads_is_unloaded(tmp_path):
@@ -302,6 +363,19 @@ def test_a_model_removed_while_it_loads_is_unloaded(tmp_path):
     wait_for(lambda: [version.state for version in model.status(None)] == [State.END])
 
 
+def test_labels_of_the_first_config_need_a_flag(two_models, tmp_path):
+    """Source: server_core.cc, UpdateModelVersionLabelMap: nothing is loaded yet."""
+    config = tmp_path / "models.config"
+    extra = 'version_labels { key: "stable" value: 2 }'
+    config.write_text(models_text(two_models, "a", extra=extra))
+    server = ServerProcess(f"--model_config_file={config}", *QUICK)
+    with pytest.raises(ServerStartError, match="not currently available"), server:
+        pass
+    flag = "--allow_version_labels_for_unavailable_models"
+    with ServerProcess(f"--model_config_file={config}", flag, *QUICK) as server:
+        assert answer(server, "a", "/labels/stable") == 4.0
+
+
 def test_model_config_file_is_read_again(two_models, tmp_path):
     config = tmp_path / "models.config"
     config.write_text(models_text(two_models, "a"))
@@ -315,22 +389,76 @@ def test_model_config_file_is_read_again(two_models, tmp_path):
         wait_for(lambda: answer(server, "b") == 11.0)
 
 
-def test_server_waits_for_a_model_that_is_not_there_yet(tmp_path):
+@contextlib.contextmanager
+def starting(*flags: str):
+    """Starts a server beside the test; yields its ports and what it comes to."""
+    ports = free_port(), free_port()
+    given = (f"--port={ports[0]}", f"--rest_api_port={ports[1]}", *flags)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.model_server", *given],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        yield process, ports
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_ports_open_when_the_first_model_is_there(tmp_path):
+    """Source: server.cc: ServerCore::Create waits for the models, then gRPC is started."""
     flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}", *QUICK)
-    with ServerProcess(*flags) as server:
-        assert server.ready.models == {"m": {}}
-        assert "Could not find base path" in server.log()
+    with starting(*flags) as (process, ports):
+        for line in process.stdout:
+            if "Could not find base path" in line:
+                break
+        assert not any(map(is_open, ports))
+        assert process.poll() is None
         saved_models.write_half_plus(tmp_path / "m" / "1", 2.0)
-        wait_for(lambda: answer(server) == 3.0)
+        wait_for(lambda: all(map(is_open, ports)))
+        reply = requests.post(
+            f"http://127.0.0.1:{ports[1]}/v1/models/m:predict", json={"inputs": 2.0}, timeout=5
+        )
+        assert reply.json() == {"outputs": 3.0}
+
+
+def test_sigterm_ends_a_server_that_waits(tmp_path):
+    flags = ("--model_name=m", f"--model_base_path={tmp_path / 'm'}", *QUICK)
+    with starting(*flags) as (process, _):
+        for line in process.stdout:
+            if "Could not find base path" in line:
+                break
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_a_first_model_that_cannot_load_ends_the_server(tmp_path):
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    retries = ("--max_num_load_retries=2", "--load_retry_interval_micros=100000", POLL)
+    server = ServerProcess("--model_name=m", f"--model_base_path={tmp_path / 'm'}", *retries)
+    with pytest.raises(ServerStartError) as error, server:
+        pass
+    assert error.value.reason.startswith("1 model(s) did not become available: {{{name: m ver")
+    assert "(exit code 1)" in str(error.value)
+    assert "attempt 3 of 3" in str(error.value)
 
 
 def test_a_load_is_tried_again(tmp_path):
     base = tmp_path / "m"
     (base / "1").mkdir(parents=True)
     retry = ("--max_num_load_retries=50", "--load_retry_interval_micros=100000", POLL)
-    with ServerProcess("--model_name=m", f"--model_base_path={base}", *retry) as server:
-        assert states(server) == {"1": "LOADING"}
+    flags = ("--model_name=m", f"--model_base_path={base}", *retry)
+    with starting(*flags) as (process, ports):
+        for line in process.stdout:
+            if "failed (attempt 2 of 51)" in line:
+                break
+        assert not any(map(is_open, ports))
         saved_models.write_half_plus(tmp_path / "good" / "1", 2.0)
         for part in (tmp_path / "good" / "1").iterdir():
             part.rename(base / "1" / part.name)
-        wait_for(lambda: states(server) == {"1": "AVAILABLE"})
+        wait_for(lambda: all(map(is_open, ports)))

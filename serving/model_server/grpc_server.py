@@ -1,0 +1,107 @@
+"""gRPC in front of the services: ports, TLS, health, reflection."""
+
+from collections.abc import Iterable
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+
+from serving.model_server import protos
+from serving.model_server.config import read_text_file
+from serving.model_server.flags import ServerConfig
+from serving.model_server.sockets import bound_socket
+
+# What reflection can describe.
+_DESCRIBED = [
+    service.full_name
+    for module in (prediction_service_pb2, model_service_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+]
+# The names under which the C++ server reports its health.
+HEALTH_SERVICES = ("", "ModelService", "PredictionService")
+
+
+class GrpcServer:
+    """Takes its port at once, and opens it when it starts."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Reads the certificates.
+
+        Raises:
+            OSError: The port is taken, or a file cannot be read.
+            ValueError: A file is no such file.
+        """
+        self._config = config
+        self._credentials = _credentials(config.ssl_config_file)
+        self._reserved = bound_socket(config.host, config.port, "port")
+        self.port: int = self._reserved.getsockname()[1]
+        self._health = health.HealthServicer()
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(config.grpc_max_threads, thread_name_prefix="grpc"),
+            options=[
+                ("grpc.max_receive_message_length", config.max_request_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+                *_channel_arguments(config.grpc_channel_arguments),
+            ],
+        )
+
+    def start(self, services: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Answers requests with these services."""
+        self._server.add_generic_rpc_handlers(tuple(services))
+        known = [*_DESCRIBED, reflection.SERVICE_NAME]
+        if self._config.enable_grpc_healthcheck_service:
+            for service in HEALTH_SERVICES:
+                self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+            known.append(health.SERVICE_NAME)
+        reflection.enable_server_reflection(known, self._server)
+        self._listen(f"{self._config.host}:{self.port}")
+        if self._config.grpc_socket_path:
+            self._listen(f"unix:{self._config.grpc_socket_path}")
+        self._server.start()
+        self._reserved.close()
+
+    def drain(self) -> None:
+        """Refuses new requests and waits for those at work, as long as they may take."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(self._config.drain_seconds).wait(self._config.drain_seconds + 1)
+        if self._config.grpc_socket_path:
+            Path(self._config.grpc_socket_path).unlink(missing_ok=True)
+
+    def _listen(self, address: str) -> None:
+        try:
+            if self._credentials:
+                self._server.add_secure_port(address, self._credentials)
+            else:
+                self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen on {address}: {error}") from error
+
+
+def _credentials(ssl_config_file: str) -> grpc.ServerCredentials | None:
+    """Returns the certificates an SSLConfig holds; None without one."""
+    if not ssl_config_file:
+        return None
+    ssl = read_text_file(Path(ssl_config_file), protos.SSLConfig())
+    if not (ssl.server_key and ssl.server_cert):
+        raise ValueError(f"{ssl_config_file} needs a server_key and a server_cert, as PEM.")
+    if ssl.client_verify and not ssl.custom_ca:
+        raise ValueError(f"{ssl_config_file}: client_verify needs a custom_ca to verify by.")
+    return grpc.ssl_server_credentials(
+        [(ssl.server_key.encode(), ssl.server_cert.encode())],
+        root_certificates=ssl.custom_ca.encode() or None,
+        require_client_auth=ssl.client_verify,
+    )
+
+
+def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    arguments: list[tuple[str, int | str]] = []
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        is_number = value.lstrip("-").isdigit()
+        arguments.append((key, int(value) if is_number else value))
+    return arguments

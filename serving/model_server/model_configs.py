@@ -1,0 +1,56 @@
+"""Which model configs can be served; the rules and words are those of server_core.cc."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.model_server.config import PLATFORM
+from serving.model_server.status import invalid
+
+ModelConfig: TypeAlias = model_server_config_pb2.ModelConfig
+
+
+def configs_by_name(
+    config: model_server_config_pb2.ModelServerConfig, known: Mapping[str, ModelConfig]
+) -> dict[str, ModelConfig]:
+    """Returns the config of each model; INVALID_ARGUMENT for one that cannot be served."""
+    configs: dict[str, ModelConfig] = {}
+    for model in config.model_config_list.config:
+        if model.name in configs:
+            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
+        if not (model.base_path.startswith("/") or "://" in model.base_path):
+            raise invalid(
+                f"Expected model {model.name} to have an absolute path or URI; got "
+                f"base_path()={model.base_path}"
+            )
+        configs[model.name] = model
+    for name, model in configs.items():
+        platform = _platform(model)
+        if name in known and _platform(known[name]) != platform:
+            raise invalid(
+                f"Illegal to change a model's platform. For model {name} platform was "
+                f"{_platform(known[name])} and new platform requested is {platform}"
+            )
+        if platform != PLATFORM:
+            raise invalid(f"Model {name} requests unsupported platform {platform}")
+    return configs
+
+
+def _platform(model: ModelConfig) -> str:
+    """Returns the platform of a model, from one of two fields."""
+    if model.model_type:
+        if model.model_platform:
+            raise invalid(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                "ModelServerConfig::model_platform."
+            )
+        if model.model_type == model_server_config_pb2.TENSORFLOW:
+            return PLATFORM
+        raise invalid(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
+    if not model.model_platform:
+        raise invalid(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            "ModelServerConfig::model_platform."
+        )
+    return model.model_platform
