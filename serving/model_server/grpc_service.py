@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
 from serving.model_server import inference
 from serving.model_server.manager import ModelManager
 from serving.model_server.metrics import Metrics
+from serving.model_server.request_log import RequestLog
 from serving.model_server.servable import Servable
 from serving.model_server.served_model import Version
 from serving.model_server.status import (
@@ -45,17 +46,23 @@ class PredictionService:
     """The five RPCs of a model's users."""
 
     def __init__(
-        self, manager: ModelManager, metrics: Metrics, packs_tensors: bool = False
+        self,
+        manager: ModelManager,
+        metrics: Metrics,
+        request_log: RequestLog,
+        packs_tensors: bool = False,
     ) -> None:
         """Takes requests for the manager's models.
 
         Args:
             manager: Lends them.
             metrics: Counts requests.
+            request_log: Keeps samples of them.
             packs_tensors: Whether Predict answers with `tensor_content`.
         """
         self._manager = manager
         self._metrics = metrics
+        self._request_log = request_log
         self._predict = functools.partial(inference.predict, packs_tensors=packs_tensors)
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -106,6 +113,8 @@ class PredictionService:
                 response = run(servable, request, timeout)
             if api != "Predict":
                 self._metrics.examples(spec.name, inference.count(request.input))
+            if self._request_log.wants(spec.name):
+                self._request_log.add(api, _answerer(response), request, response)
             return response
 
 
@@ -143,6 +152,12 @@ class ModelService:
             increase = self._metrics.total(name) - value
             response.metric.add(name=name, int64_value_increase=increase)
         return response
+
+
+def _answerer(response: Any) -> model_pb2.ModelSpec:
+    """Returns the model_spec of a response, the first of several results."""
+    is_several = isinstance(response, inference_pb2.MultiInferenceResponse)
+    return response.results[0].model_spec if is_several else response.model_spec
 
 
 def handler(

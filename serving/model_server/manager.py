@@ -4,7 +4,7 @@ import contextlib
 import enum
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
@@ -38,8 +38,17 @@ class ModelManager:
         loader: Loader,
         policy: LoadPolicy,
         labels_of_unavailable: LabelPolicy = LabelPolicy.NONE,
+        follow: Callable[[Mapping[str, ModelConfig]], None] = lambda configs: None,
     ) -> None:
-        """Starts without models; `reload_config` brings them."""
+        """Starts without models; `reload_config` brings them.
+
+        Args:
+            loader: Loads a version.
+            policy: When to look for versions, and how often to try one.
+            labels_of_unavailable: Which labels may point to versions that are not there.
+            follow: Is told each config that comes into force.
+        """
+        self._follow = follow
         self._loader = loader
         self._policy = policy
         self._labels_of_unavailable = labels_of_unavailable
@@ -126,6 +135,7 @@ class ModelManager:
                 self._models[name].remove()
             self._configs = configs
             self._wait_for(new, timeout_seconds)
+            self._follow(configs)
 
     def stop(self) -> None:
         """Ends the threads of all models."""

@@ -133,6 +133,7 @@ class Metrics:
         self.warmup_latency = Histogram("model_warmup_latency", ("model_path", "status"))
         self.example_count = Counter("request_example_count_total", ("model",))
         self.example_counts = Histogram("request_example_counts", ("model",), COUNT_BUCKETS)
+        self.request_logs = Counter("request_log_count", ("model_name", "status_code"))
         self.queuing_latency = Histogram("batching_session:queuing_latency", ())
         self.batch_runs = Counter("batching_session:wrapped_run_count", ())
         self.mlmd = Counter("mlmd_map", ("model_name", "version", "mlmd_uuid"), "gauge")

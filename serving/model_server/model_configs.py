@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.config import logging_config_pb2, model_server_config_pb2
 
 from serving.model_server.config import PLATFORM
-from serving.model_server.status import invalid
+from serving.model_server.status import Code, ServingError, invalid
 
 ModelConfig: TypeAlias = model_server_config_pb2.ModelConfig
+LOG_COLLECTOR = "tfrecord"  # the type of the only one; see request_log
 
 
 def configs_by_name(
@@ -26,6 +27,8 @@ def configs_by_name(
             )
         configs[model.name] = model
     for name, model in configs.items():
+        if model.HasField("logging_config"):
+            _check_logging(model.logging_config)
         platform = _platform(model)
         if name in known and _platform(known[name]) != platform:
             raise invalid(
@@ -54,3 +57,20 @@ def _platform(model: ModelConfig) -> str:
             "ModelServerConfig::model_platform."
         )
     return model.model_platform
+
+
+def _check_logging(config: logging_config_pb2.LoggingConfig) -> None:
+    """Raises for a config that our one collector cannot follow."""
+    collector = config.log_collector_config
+    if collector.type != LOG_COLLECTOR:
+        raise ServingError(
+            Code.NOT_FOUND, f"Cannot find LogCollector::Factory for type: {collector.type}"
+        )
+    if not collector.filename_prefix.startswith("/"):
+        raise invalid(
+            "A log collector's filename_prefix is an absolute path, got "
+            f"“{collector.filename_prefix}”."
+        )
+    rate = config.sampling_config.sampling_rate
+    if not 0 <= rate <= 1:
+        raise invalid(f"A sampling_rate is from 0 to 1, got {rate}.")

@@ -7,18 +7,21 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from google.protobuf import json_format
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     model_pb2,
+    predict_pb2,
     regression_pb2,
 )
 
-from serving.model_server import inference, json_requests, json_responses, json_text
+from serving.model_server import inference, json_requests, json_responses, json_text, tensors
 from serving.model_server.grpc_service import status_response
 from serving.model_server.manager import ModelManager
 from serving.model_server.metrics import Metrics
+from serving.model_server.request_log import RequestLog
 from serving.model_server.servable import DEFAULT_SIGNATURE
 from serving.model_server.status import (
     MAX_REST_MESSAGE,
@@ -61,12 +64,14 @@ class RestApi:
         self,
         manager: ModelManager,
         metrics: Metrics,
+        request_log: RequestLog,
         metrics_path: str | None,
         timeout_seconds: float | None,
     ) -> None:
         """Takes requests for the manager's models, and for the metrics if they have a path."""
         self._manager = manager
         self._metrics = metrics
+        self._request_log = request_log
         self._metrics_path = metrics_path
         self._timeout_seconds = timeout_seconds
 
@@ -133,6 +138,8 @@ class RestApi:
                 request = regression_pb2.RegressionRequest(model_spec=spec, input=examples)
                 response = inference.regress(servable, request, self._timeout_seconds)
                 text = json_responses.regression_json(response.result)
+        if self._request_log.wants(spec.name):
+            self._request_log.add(api, response.model_spec, request, response)
         self._metrics.examples(spec.name, count)
         return text
 
@@ -155,6 +162,9 @@ class RestApi:
                 outputs = inference.run_signature(
                     servable, signature, feeds, (), self._timeout_seconds
                 )
+        if self._request_log.wants(spec.name):
+            answerer = inference.model_spec(servable, key)
+            self._request_log.add("predict", answerer, *_as_protos(spec, key, arrays, outputs))
         write = json_responses.rows_json if by_row else json_responses.columns_json
         return write(outputs)
 
@@ -175,6 +185,22 @@ class RestApi:
             f'{{\n"model_spec":{parts[0]},\n'
             f'"metadata": {{"{inference.SIGNATURE_DEF}": {parts[1]}}}\n}}\n'
         )
+
+
+def _as_protos(
+    spec: model_pb2.ModelSpec,
+    key: str,
+    inputs: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+) -> tuple[predict_pb2.PredictRequest, predict_pb2.PredictResponse]:
+    """Returns what a gRPC client would have sent and got."""
+    request = predict_pb2.PredictRequest(model_spec=spec)
+    response = predict_pb2.PredictResponse(model_spec=spec)
+    request.model_spec.signature_name = response.model_spec.signature_name = key
+    for protos, arrays in ((request.inputs, inputs), (response.outputs, outputs)):
+        for name, array in arrays.items():
+            protos[name].CopyFrom(tensors.to_proto(array, is_packed=True))
+    return request, response
 
 
 def model_spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelSpec:

@@ -19,6 +19,7 @@ from serving.model_server.loading import VersionLoader
 from serving.model_server.manager import LabelPolicy, ModelManager
 from serving.model_server.metrics import Metrics
 from serving.model_server.profiler import ProfilerService
+from serving.model_server.request_log import RequestLog
 from serving.model_server.served_model import LoadPolicy
 from serving.model_server.status import ServingError
 
@@ -51,7 +52,10 @@ class ModelServer:
         metrics_path = configs.read_metrics_path(config)
         self.metrics = Metrics()
         self._loader = VersionLoader(config, configs.read_runtime(config), self.metrics)
-        self.manager = ModelManager(self._loader, load_policy(config), label_policy(config))
+        self._request_log = RequestLog(self.metrics)
+        self.manager = ModelManager(
+            self._loader, load_policy(config), label_policy(config), self._request_log.configure
+        )
         self.metrics.is_served = self.manager.is_configured
         self._grpc = GrpcServer(config)
         self._http = self._http_server(metrics_path)
@@ -82,6 +86,7 @@ class ModelServer:
         start = time.perf_counter()
         with contextlib.ExitStack() as stack:
             stack.callback(self.manager.stop)
+            stack.callback(self._request_log.close)
             draining = threading.Thread(target=self._grpc.drain)
             draining.start()
             stack.callback(draining.join)
@@ -91,7 +96,9 @@ class ModelServer:
 
     def _services(self) -> Iterator[grpc.GenericRpcHandler]:
         packs_tensors = self._config.enable_serialization_as_tensor_content
-        yield PredictionService(self.manager, self.metrics, packs_tensors).handlers()
+        yield PredictionService(
+            self.manager, self.metrics, self._request_log, packs_tensors
+        ).handlers()
         yield ModelService(self.manager, self.metrics).handlers()
         if self._config.enable_profiler:
             yield ProfilerService().handlers()
@@ -103,7 +110,7 @@ class ModelServer:
             return None
         milliseconds = config.rest_api_timeout_in_ms
         seconds = milliseconds / 1000 if milliseconds > 0 else None
-        api = rest.RestApi(self.manager, self.metrics, metrics_path, seconds)
+        api = rest.RestApi(self.manager, self.metrics, self._request_log, metrics_path, seconds)
         return HttpServer(config, api, seconds)
 
     def _watch_config(self) -> None:

@@ -1,0 +1,239 @@
+"""Keeps samples of requests and responses, as a model's `logging_config` asks for.
+
+TensorFlow Serving's binary reads that config and brings no collector; ours has one, `tfrecord`:
+
+    logging_config {
+      log_collector_config { type: "tfrecord" filename_prefix: "/logs/cifar10" }
+      sampling_config { sampling_rate: 0.01 }
+    }
+
+A thread writes PredictionLogs to `<prefix>-<time>-<number>.tfrecord`. A file that is still
+written to has `.writing` behind its name; a full disk costs records and never a request.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import tensorflow as tf
+from google.protobuf.message import Message
+from tensorflow_serving.apis import model_pb2, prediction_log_pb2
+from tensorflow_serving.config import logging_config_pb2
+
+from serving.model_server.metrics import Metrics
+from serving.model_server.model_configs import ModelConfig
+from serving.model_server.status import Code
+
+MAX_WAITING_RECORDS = 1000
+MAX_WAITING_BYTES = 64 * 2**20
+ROTATE_BYTES = 64 * 2**20
+ROTATE_SECONDS = 300
+MAX_FILES = 100  # of one prefix; the oldest goes
+WRITING = ".writing"
+_COMPLAINT_SECONDS = 60
+
+# The field of a PredictionLog for each API, in the spelling of either protocol.
+_FIELDS = {
+    "predict": "predict_log",
+    "classify": "classify_log",
+    "regress": "regress_log",
+    "multiinference": "multi_inference_log",
+}
+_log = logging.getLogger(__name__)
+
+
+class RequestLog:
+    """Which models are logged, and what to."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Logs nothing yet."""
+        self._metrics = metrics
+        self._configs: dict[str, logging_config_pb2.LoggingConfig] = {}
+        self._collectors: dict[str, Collector] = {}
+
+    def configure(self, models: Mapping[str, ModelConfig]) -> None:
+        """Logs what these configs ask for; collectors nobody needs any more end."""
+        configs = {
+            name: model.logging_config
+            for name, model in models.items()
+            if model.HasField("logging_config")
+        }
+        prefixes = {c.log_collector_config.filename_prefix for c in configs.values()}
+        for prefix in prefixes - self._collectors.keys():
+            self._collectors[prefix] = Collector(prefix)
+        self._configs = configs
+        for prefix in self._collectors.keys() - prefixes:
+            self._collectors.pop(prefix).close()
+
+    def wants(self, model: str) -> bool:
+        """Returns whether this one request is to be logged."""
+        config = self._configs.get(model)
+        return config is not None and random.random() < config.sampling_config.sampling_rate
+
+    def add(
+        self, api: str, spec: model_pb2.ModelSpec, request: Message, response: Message
+    ) -> None:
+        """Keeps a request and its response.
+
+        Args:
+            api: Predict, Classify, Regress or MultiInference, in any case.
+            spec: Who answered: with the version and the signature.
+            request: As it came.
+            response: As it went.
+        """
+        config = self._configs.get(spec.name)
+        if config is None:
+            return  # since it was asked about
+        log = prediction_log_pb2.PredictionLog()
+        log.log_metadata.model_spec.CopyFrom(spec)
+        log.log_metadata.sampling_config.CopyFrom(config.sampling_config)
+        entry = getattr(log, _FIELDS[api.lower()])
+        entry.request.CopyFrom(request)
+        entry.response.CopyFrom(response)
+        collector = self._collectors.get(config.log_collector_config.filename_prefix)
+        is_kept = collector is not None and collector.add(log.SerializeToString())
+        status = Code.OK if is_kept else Code.RESOURCE_EXHAUSTED
+        self._metrics.request_logs.add(spec.name, status.name)
+
+    def close(self) -> None:
+        """Writes what is waiting, and ends."""
+        for collector in self._collectors.values():
+            collector.close()
+
+
+class Collector:
+    """A bounded queue of records, and the thread that writes them."""
+
+    def __init__(self, prefix: str) -> None:
+        """Starts the thread."""
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING_RECORDS)
+        self._waiting_bytes = 0
+        self._lock = threading.Lock()
+        self._files = RotatedFiles(Path(prefix))
+        self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
+        self._thread.start()
+
+    def add(self, record: bytes) -> bool:
+        """Queues a record; returns whether there was room."""
+        with self._lock:
+            if self._waiting_bytes + len(record) > MAX_WAITING_BYTES:
+                return False
+            try:
+                self._waiting.put_nowait(record)
+            except queue.Full:
+                return False
+            self._waiting_bytes += len(record)
+            return True
+
+    def close(self) -> None:
+        """Writes what is waiting, and ends the thread."""
+        self._waiting.put(None)
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        next_complaint = 0.0
+        while True:
+            try:
+                record = self._waiting.get(timeout=1)
+            except queue.Empty:
+                record = b""
+            try:
+                if record:
+                    self._written(record)
+                if record is None:
+                    self._files.close()
+                    return
+                self._files.rotate_if_due()
+            except (OSError, tf.errors.OpError) as error:
+                if time.monotonic() >= next_complaint:
+                    next_complaint = time.monotonic() + _COMPLAINT_SECONDS
+                    _log.error("Requests are not logged: %s", error)
+
+    def _written(self, record: bytes) -> None:
+        try:
+            self._files.write(record)
+        finally:
+            with self._lock:
+                self._waiting_bytes -= len(record)
+
+
+@dataclasses.dataclass
+class _OpenFile:
+    """What is being written to."""
+
+    path: Path
+    lock: IO[Any]  # held as long as its process lives
+    writer: tf.io.TFRecordWriter
+    since: float  # on the monotonic clock
+    size_bytes: int = 0
+
+
+class RotatedFiles:
+    """TFRecord files of one prefix: one being written, a limited number that are whole."""
+
+    def __init__(self, prefix: Path) -> None:
+        """Finds what an earlier process did not finish."""
+        self._prefix = prefix
+        self._number = 0
+        self._open: _OpenFile | None = None
+        for path in self._found(WRITING):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody's any more
+                path.rename(path.with_suffix(""))
+
+    def write(self, record: bytes) -> None:
+        """Appends a record to the file of now."""
+        if self._open is None:
+            self._open = self._opened()
+        try:
+            self._open.writer.write(record)
+            self._open.size_bytes += len(record) + 16
+        except tf.errors.OpError:
+            self.close()
+            raise
+
+    def rotate_if_due(self) -> None:
+        """Flushes; closes the file if it is large or old."""
+        if self._open is None:
+            return
+        self._open.writer.flush()
+        age = time.monotonic() - self._open.since
+        if self._open.size_bytes >= ROTATE_BYTES or age >= ROTATE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Makes the file a whole one, and deletes the oldest ones too many."""
+        if self._open is None:
+            return
+        done, self._open = self._open, None
+        try:
+            done.writer.close()
+        finally:
+            done.path.rename(done.path.with_suffix(""))
+            done.lock.close()
+        for path in self._found(".tfrecord")[:-MAX_FILES]:
+            path.unlink(missing_ok=True)
+
+    def _opened(self) -> _OpenFile:
+        self._prefix.parent.mkdir(parents=True, exist_ok=True)
+        self._number += 1
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        name = f"{self._prefix.name}-{stamp}-{os.getpid()}-{self._number:05}.tfrecord{WRITING}"
+        path = self._prefix.with_name(name)
+        lock = path.open("ab")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _OpenFile(path, lock, tf.io.TFRecordWriter(str(path)), time.monotonic())
+
+    def _found(self, suffix: str) -> list[Path]:
+        """Returns the files of this prefix, oldest first."""
+        pattern = f"{self._prefix.name}-*{suffix}"
+        return sorted(self._prefix.parent.glob(pattern), key=lambda path: path.name)
