@@ -1,13 +1,13 @@
 """What a run came to: the numbers of `run.json`, read from the artifacts it made."""
 
-import json
+import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tfx import types
 
 from components import baseline_model, serving_check
+from contract import training_record
 from pipeline_def.config import PipelineConfig
 from report import evaluation, runs
 
@@ -34,9 +34,8 @@ def read_results(
     """
     evaluation_dir = outputs["Evaluator"]["evaluation"].uri
     serving_blessing = outputs["ServingCheck"]["blessing"]
-    training = json.loads(
-        (Path(outputs["Trainer"]["model_run"].uri) / "training.json").read_text()
-    )
+    model_run_dir = outputs["Trainer"]["model_run"].uri
+    training = training_record.read(model_run_dir)
     return {
         **evaluation.read_metrics(evaluation_dir),
         "blessed": all(
@@ -50,8 +49,8 @@ def read_results(
             baseline_model.version_of(outputs["BaselineModel"]["model"]),
         ),
         "serving_check": serving_check.read_report(serving_blessing),
-        "train_steps": training["steps"],
-        "examples_per_second": training["examples_per_second"],
-        "training": training,
-        "tensorboard_dir": outputs["Trainer"]["model_run"].uri,
+        "train_steps": training.steps,
+        "examples_per_second": training.examples_per_second,
+        "training": dataclasses.asdict(training),
+        "tensorboard_dir": model_run_dir,
     }

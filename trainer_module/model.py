@@ -30,28 +30,9 @@ def model_fn(
     hyper_parameters = params["hyper_parameters"]
     if mode == tf.estimator.ModeKeys.TRAIN:
         return train_spec(images, labels, hyper_parameters, params["num_train_examples"])
-
-    # The weights are float32 whatever training computed in, and so is what is judged and
-    # served: any CPU computes it alike, and probabilities are not rounded to 8 bits.
-    all_layers = network.layers(hyper_parameters.conv_stddev)
-    logits = layers.logits_of(images, all_layers, compute_dtype="float32")
-    saver = v1.train.Saver(weight_averages(hyper_parameters).variables_to_restore())
-    scaffold = v1.train.Scaffold(saver=saver)
-    predictions = predictions_of(logits)
-    if mode == tf.estimator.ModeKeys.PREDICT:
-        return tf.estimator.EstimatorSpec(
-            mode,
-            predictions=predictions,
-            export_outputs=export_outputs_of(predictions),
-            scaffold=scaffold,
-        )
-    accuracy = v1.metrics.accuracy(labels, predictions["class_ids"])
-    return tf.estimator.EstimatorSpec(
-        mode,
-        loss=cross_entropy_of(logits, labels),
-        eval_metric_ops={"accuracy": accuracy},
-        scaffold=scaffold,
-    )
+    if mode == tf.estimator.ModeKeys.EVAL:
+        return eval_spec(images, labels, hyper_parameters)
+    return predict_spec(images, hyper_parameters)
 
 
 def train_spec(
@@ -71,6 +52,48 @@ def train_spec(
         loss=losses["total_loss"],
         train_op=training_step(losses, hyper_parameters, num_train_examples),
     )
+
+
+def eval_spec(
+    images: tf.Tensor, labels: tf.Tensor, hyper_parameters: HyperParameters
+) -> tf.estimator.EstimatorSpec:
+    """Returns the loss and the accuracy of the averaged weights."""
+    logits, scaffold = averaged_network(images, hyper_parameters)
+    class_ids = predictions_of(logits)["class_ids"]
+    return tf.estimator.EstimatorSpec(
+        tf.estimator.ModeKeys.EVAL,
+        loss=cross_entropy_of(logits, labels),
+        eval_metric_ops={"accuracy": v1.metrics.accuracy(labels, class_ids)},
+        scaffold=scaffold,
+    )
+
+
+def predict_spec(
+    images: tf.Tensor, hyper_parameters: HyperParameters
+) -> tf.estimator.EstimatorSpec:
+    """Returns what the averaged weights predict, and what signatures give back of it."""
+    logits, scaffold = averaged_network(images, hyper_parameters)
+    predictions = predictions_of(logits)
+    return tf.estimator.EstimatorSpec(
+        tf.estimator.ModeKeys.PREDICT,
+        predictions=predictions,
+        export_outputs=export_outputs_of(predictions),
+        scaffold=scaffold,
+    )
+
+
+def averaged_network(
+    images: tf.Tensor, hyper_parameters: HyperParameters
+) -> tuple[tf.Tensor, v1.train.Scaffold]:
+    """Returns the logits, and what restores the averaged weights in place of the weights.
+
+    The weights are float32 whatever training computed in, and so is what is judged and served:
+    any CPU computes it alike, and probabilities are not rounded to 8 bits.
+    """
+    all_layers = network.layers(hyper_parameters.conv_stddev)
+    logits = layers.logits_of(images, all_layers, compute_dtype="float32")
+    saver = v1.train.Saver(weight_averages(hyper_parameters).variables_to_restore())
+    return logits, v1.train.Scaffold(saver=saver)
 
 
 def losses_of(

@@ -1,8 +1,9 @@
 """run_fn: what TFX's Trainer calls, and what it leaves in the model and the model run."""
 
+import contextlib
 import io
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import example_files, features
 from contract.files import PREDICTIONS_FILE, TRAINING_FILE
-from trainer_module import cluster, export, failures, inputs, preprocessing, training
+from trainer_module import cluster, export, inputs, preprocessing, training
 from trainer_module.hyper_parameters import HyperParameters
 
 PREDICTION_COUNT = 200  # eval examples whose predictions the serving check compares
@@ -28,7 +29,6 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Raises:
         FileNotFoundError: There are no examples.
-        DiskFullError: A file could not be written.
         RuntimeError: Training and the transform graph disagree about pixels, or the export
             failed.
         TrainingDivergedError: The loss or a weight is no number any more.
@@ -38,10 +38,9 @@ def run_fn(fn_args: FnArgs) -> None:
     data = find_data(fn_args)
     examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)
     check_no_skew(data.transform_output, examples)
-    with failures.full_disk_explained(checkpoint_dir):
-        estimator = training.train(hyper_parameters, checkpoint_dir, data)
+    estimator = training.train(hyper_parameters, checkpoint_dir, data)
     if cluster.is_chief():
-        with failures.failed_export_explained(fn_args.serving_model_dir, checkpoint_dir):
+        with failed_export_explained(fn_args.serving_model_dir, checkpoint_dir):
             hand_over(estimator, fn_args, data.transform_output, examples)
 
 
@@ -79,6 +78,24 @@ def check_no_skew(transform_output: tft.TFTransformOutput, examples: Sequence[by
             f"standardized pixels; {MAX_SKEW:g} is allowed. The graph is from other code: "
             "run the pipeline from Transform on (`--set enable_cache=false`)."
         )
+
+
+@contextlib.contextmanager
+def failed_export_explained(export_dir: str, checkpoint_dir: str) -> Iterator[None]:
+    """Says that the training is safe when what follows it fails.
+
+    Raises:
+        RuntimeError: The model could not be exported.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise RuntimeError(
+            f"The model could not be exported to {export_dir}: {reason} Its training is "
+            f"finished and kept in {checkpoint_dir}: mend the reason and run again, and only "
+            "the export is repeated. Versions pushed before are untouched."
+        ) from error
 
 
 def hand_over(
