@@ -8,6 +8,7 @@ import pytest
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
+from contract import estimator
 from data_sources.cifar_format import BATCH_FILES
 from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.code_version import code_version
@@ -60,7 +61,10 @@ def test_lineage_ends_at_the_checksums_of_the_batch_files(traced):
 
 def test_every_stage_of_ours_names_its_code(traced):
     code = {execution.stage: execution.code_version for execution in traced.executions}
-    assert code["Trainer"] == code_version("trainer_module.run")
+    trainer_module = estimator.load()
+    assert code["Trainer"] == code_version(
+        trainer_module.run_module, without=trainer_module.settings_module
+    )
     assert code["Pusher"] == code_version("components.pusher")
     assert next(iter(code)) == "Pusher"
     assert list(code)[-1] == "CifarExampleGen"
