@@ -81,11 +81,11 @@ def _check_answers(url: str) -> None:
 def _find_fault(output: Path) -> str:
     """Returns what is wrong with the metadata file of an output folder; empty if nothing."""
     path = output / SQLITE_FILE
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
+        # Without artifacts it is a first run's, which was killed here or had no space.
         has_artifacts = any((output / "pipeline").glob("*/*"))
-        return "is missing, though there are artifacts" if has_artifacts else ""
-    if path.stat().st_size == 0:
-        return "is empty"
+        state = "empty" if path.exists() else "missing"
+        return f"is {state}, though there are artifacts" if has_artifacts else ""
     try:
         # Not read-only: what a killed run was writing is rolled back first.
         with contextlib.closing(sqlite3.connect(path)) as database:

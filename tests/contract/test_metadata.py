@@ -94,6 +94,12 @@ def test_what_a_killed_run_was_writing_is_rolled_back(output):
         assert database.execute("SELECT uri FROM Artifact LIMIT 1").fetchone() == ("/0",)
 
 
+def test_metadata_that_a_first_run_could_not_write_are_begun_again(tmp_path):
+    (tmp_path / "metadata.sqlite").touch()  # killed here, or no space left
+    metadata.check(tmp_path)
+    metadata_store.MetadataStore(connection_to(tmp_path)).get_artifacts()
+
+
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):
     with pytest.raises(
         ConnectionError, match=r"mysql://tfx:…@127\.0\.0\.1:1/mlmd does not"

@@ -50,13 +50,14 @@ class Run:
 
     def after(self, seconds: float, number: int) -> threading.Timer:
         timer = threading.Timer(seconds, self._process.send_signal, [number])
+        timer.daemon = True
         timer.start()
         return timer
 
     def read_until(self, start: str) -> None:
         """Returns when it says a line that begins so, or has ended."""
         for line in self._process.stdout or ():
-            self.ended = re.split(r"\s{2,}", line.strip())[0]
+            self.ended = re.split(r"\s{2,}|:", line.strip())[0]
             if self.ended.startswith(start):
                 break
 
