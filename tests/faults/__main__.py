@@ -35,19 +35,20 @@ def main() -> int:
         "full disk in each stage": trials.full_disks(*what),
         "damage to each kind of file": trials.damages(*what, options.damages, chance),
     }
-    table = rich.table.Table("trial", "times", "failed", "what went wrong")
+    table = rich.table.Table("trial", "times", "failed", "which")
     failed = 0
     for title, results in groups.items():
         if options.only not in title:
             continue
-        done = []
+        times, names = 0, []
         for name, wrong in results:
-            done.append((name, wrong))
-            outcome = f"FAILED  {'; '.join(wrong)}" if wrong else "ok"
-            console.print(f"{title}: {name}: {outcome}", markup=False, highlight=False)
-        failures = [f"{name}: {'; '.join(wrong)}" for name, wrong in done if wrong]
-        table.add_row(title, str(len(done)), str(len(failures)), "\n".join(failures))
-        failed += len(failures)
+            times += 1
+            names += [name] if wrong else []
+            outcome = f"FAILED\n  {'; '.join(wrong)}" if wrong else "ok"
+            line = f"{title}: {name}: {outcome}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        table.add_row(title, str(times), str(len(names)), "\n".join(names))
+        failed += len(names)
     console.print(table)
     minutes = (time.monotonic() - started) / 60
     console.print(f"Seed {options.seed}, {minutes:.0f} minutes; what the runs left: {folder}")
