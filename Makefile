@@ -45,11 +45,14 @@ check: install  ## lint, format, layers, declared against imported packages, typ
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
-	@$(BIN)/mypy cli components contract data_sources pipeline_def report serving trainer_module
+	@$(BIN)/mypy benchmarks cli components contract data_sources kubeflow pipeline_def report serving \
+	    trainer_module
 
-lock:  ## both locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
+lock:  ## the locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	$(COMPILE) -o requirements.lock $(ARGS)
 	$(COMPILE) --extra dev --constraint requirements.lock -o requirements-dev.lock $(ARGS)
+	$(COMPILE) --extra gpu --constraint requirements.lock \
+	    | awk '/^[a-z]/ { keep = /^nvidia-/ } keep' > requirements-gpu.lock
 
 clean:  ## outputs and caches; keeps .venv and the data
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache

@@ -134,14 +134,19 @@ def test_the_job_runs_a_command_there_is():
 def test_the_readme_s_commands_are_ones_there_are():
     from cli.main import main
 
-    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "kubeflow/README.md").read_text(), re.S)
-    lines = block.replace("\\\n", " ").splitlines()
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "kubeflow/README.md").read_text(), re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("cifar ")]
     assert [command[1:3] for command in commands] == [
         ["kubeflow", "compile"],
-        *[["kubeflow", "submit"]] * 3,
+        *[["kubeflow", "submit"]] * 4,
     ]
     for _, group, name, *arguments in commands:
         command = main.commands[group].commands[name]
         known = {option for each in command.params for option in each.opts}
         assert {each for each in arguments if each.startswith("-")} <= known
+    applied = re.findall(r"kubectl apply -k (\S+)", "".join(blocks))
+    assert [Path(folder).name for folder in applied] == list(OVERLAYS)
+    assert all((ROOT / folder / "kustomization.yaml").is_file() for folder in applied)
+    for label, value in re.findall(r"-l (\S+)=(\S+)", "".join(blocks)):
+        assert of_kind("Job")["metadata"]["labels"][label] == value

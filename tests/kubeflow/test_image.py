@@ -1,5 +1,6 @@
 """The image: its recipe, and what comes of it in a Debian without compilers."""
 
+import importlib.metadata
 import os
 import re
 import shlex
@@ -51,7 +52,8 @@ def test_the_beam_worker_is_the_locked_beam():
 
 
 def test_the_environment_is_made_as_make_install_makes_it():
-    assert ("RUN", "scripts/install /venv requirements.lock") in stage("environment")
+    assert ("ARG", "LOCKS=requirements.lock") in stage("environment")
+    assert ("RUN", "scripts/install /venv $LOCKS") in stage("environment")
     assert "scripts/install .venv" in (ROOT / "Makefile").read_text()
 
 
@@ -65,6 +67,16 @@ def test_every_package_is_sent_to_the_image_and_the_tests_are_not():
     }
     assert all((ROOT / path).exists() for path in sent)
     assert ("COPY", ". .") in stage("")
+
+
+def test_the_lock_for_gpus_adds_what_tensorflow_asks_for():
+    required = "\n".join(importlib.metadata.requires("tensorflow"))
+    asked = {
+        f"{name}=={version}"
+        for name, version in re.findall(r"(\S+) \(==(\S+)\) ; extra == 'and-cuda'", required)
+    }
+    locked = re.findall(r"^(\S+==\S+)", (ROOT / "requirements-gpu.lock").read_text(), re.M)
+    assert set(locked) == asked and asked
 
 
 def test_steps_do_not_run_as_root():
@@ -138,9 +150,10 @@ def copy_context(root: Path, sources: list[str]) -> None:
 
 def build(name: str, root: Path, earlier: Path | None = None) -> None:
     """Carries out the instructions of a stage; the Beam worker's own image is not here."""
+    defaults = " ".join(rest for instruction, rest in stage(name) if instruction == "ARG")
     for instruction, rest in stage(name):
         if instruction == "RUN":
-            done = in_root(root, rest)
+            done = in_root(root, f"{defaults}; {rest}")
             assert done.returncode == 0, f"{rest}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         elif rest == "--from=environment /venv /venv":
             copy(earlier / "venv", root / "venv")
