@@ -221,7 +221,7 @@ def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
     """Returns the folder on the volume a node trains in; None if it does not train."""
     if "custom_config" not in parameters:
         return None
-    config = json.loads(parameters["custom_config"].string_value)
+    config = json.loads(parameters["custom_config"].string_value) or {}  # Transform's is null
     return Path(config["checkpoint_dir"]) if "checkpoint_dir" in config else None
 
 

@@ -4,8 +4,11 @@ import multiprocessing
 import time
 
 import filelock
+from google.protobuf.struct_pb2 import Value
 
 from kubeflow import entrypoint
+from kubeflow.parameters import RunParameters, batches_of, config_of
+from pipeline_def.pipeline import create_pipeline
 
 
 def use_alone(folder, seconds, entered, left):
@@ -39,3 +42,18 @@ def test_a_killed_step_leaves_no_lock(tmp_path):
     killed.join()
     with filelock.FileLock(f"{folder}.lock", timeout=0):
         pass
+
+
+def test_only_the_trainer_keeps_a_folder_to_itself():
+    parameters = RunParameters(preset="smoke")
+    config, batches = config_of(parameters, ()), batches_of(parameters)
+    folders = {
+        node.id: entrypoint.checkpoint_dir(
+            {
+                name: Value(string_value=str(value))
+                for name, value in node.exec_properties.items()
+            }
+        )
+        for node in create_pipeline(config, batches, config.baseline_version).components
+    }
+    assert [node for node, folder in folders.items() if folder] == ["Trainer"]
