@@ -8,7 +8,7 @@ would be trained on as it is.
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 FILES_PROPERTY = "files"  # of an artifact: JSON, bytes and SHA-256 by path
 PUSHED_TO = "pushed_destination"  # of a push: the version, which lies outside its artifact
 READERS = 2  # threads; SHA-256 lets go of the interpreter lock
-
-Files = Mapping[str, Sequence[int | str]]  # path → bytes, SHA-256
 
 
 class RecordingLauncher(launcher.Launcher):
@@ -107,7 +105,11 @@ def find_difference(artifact: metadata_store_pb2.Artifact) -> str:
     """Returns how an artifact's files differ from the record; empty if they do not."""
     if FILES_PROPERTY not in artifact.custom_properties:
         return f"{artifact.uri} has no checksums on record"
-    record: Files = json.loads(artifact.custom_properties[FILES_PROPERTY].string_value)
+    try:
+        record = json.loads(artifact.custom_properties[FILES_PROPERTY].string_value)
+        record = {path: (int(size), digest) for path, (size, digest) in record.items()}
+    except (ValueError, TypeError, AttributeError):  # SQLite notices no flipped letter
+        return f"{artifact.uri} has a damaged record of its files"
     sizes = find_files(artifact)
     for path, (size, _) in record.items():
         if path not in sizes:

@@ -25,7 +25,10 @@ def main() -> int:
     started = time.monotonic()
     console = rich.console.Console(width=None if sys.stdout.isatty() else 120)
     folder = Path(tempfile.mkdtemp(prefix="cifar-faults-"))
-    expected = read_result(Run(folder / "undisturbed").wait())
+    undisturbed = Run(folder / "undisturbed").wait()
+    if undisturbed.code:
+        sys.exit(f"The undisturbed run ended with {undisturbed.code}: {undisturbed.error}")
+    expected = read_result(undisturbed)
     chance = random.Random(options.seed)
     what = folder, expected
     groups = {

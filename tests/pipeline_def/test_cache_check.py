@@ -14,7 +14,7 @@ from tfx.orchestration import metadata, pipeline
 from components.example_gen import CifarExampleGen
 from pipeline_def import cache_check, launch
 from pipeline_def.code_version import ROOT
-from pipeline_def.pipeline import PREPROCESSING_FN, SCHEMA_FILE
+from pipeline_def.pipeline import SCHEMA_FILE
 
 NODES = ["CifarExampleGen", "ImportSchemaGen", "Transform"]
 
@@ -31,7 +31,7 @@ class Runs:
         transform = Transform(
             examples=examples.outputs["examples"],
             schema=schema.outputs["schema"],
-            preprocessing_fn=PREPROCESSING_FN,
+            preprocessing_fn="trainer_module.preprocessing.preprocessing_fn",
             materialize=False,
             disable_statistics=True,
             disable_analyzer_cache=True,
@@ -140,6 +140,13 @@ def test_an_output_without_a_record_is_not_trusted(runs):
         handle.store.put_artifacts([newest])
     assert runs.run() == ["CifarExampleGen", "ImportSchemaGen"]
     assert runs.said == [f"  Transform runs again: {newest.uri} has no checksums on record."]
+
+
+@pytest.mark.parametrize("record", ["", "{", "[1]", '{"a": 1}', '{"a": [1]}'])
+def test_a_damaged_record_is_not_trusted(tmp_path, record):
+    artifact = metadata_store_pb2.Artifact(uri=str(tmp_path))
+    artifact.custom_properties[cache_check.FILES_PROPERTY].string_value = record
+    assert "damaged record" in cache_check.find_difference(artifact)
 
 
 def test_the_version_of_a_push_is_part_of_its_record(tmp_path):
