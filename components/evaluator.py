@@ -4,7 +4,6 @@ A baseline that is not there has no input channel in TFX; ours is an artifact wi
 model in it (see baseline_model.py), so that one pipeline definition serves every run.
 """
 
-import logging
 from typing import Any
 
 import apache_beam as beam
@@ -18,10 +17,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from contract import example_files, features, progress, signatures
+from contract import events, example_files, features, signatures
 from contract.metrics import ACCURACY, CROSS_ENTROPY, TOP_3
-
-log = logging.getLogger("cifar.evaluator")
 
 
 class Executor(stock_executor.Executor):
@@ -40,7 +37,7 @@ class Executor(stock_executor.Executor):
         artifacts = input_dict[standard_component_specs.EXAMPLES_KEY]
         files = artifact_utils.get_split_uris(artifacts, features.EVAL_SPLIT)
         total = example_files.count(example_files.find([f"{uri}/*" for uri in files]))
-        progress.announce(log, total, "images")
+        events.begin(total, "images")
         super().Do(input_dict, output_dict, exec_properties)
 
 
@@ -64,14 +61,14 @@ def custom_extractors(**arguments: Any) -> list[Any]:
 
 
 def _say_progress(extracts: tfma.Extracts) -> tfma.Extracts:
-    progress.advance(log, len(extracts[tfma.LABELS_KEY]))
+    events.advance(len(extracts[tfma.LABELS_KEY]))
     return extracts
 
 
 def holds_model(artifacts: list[types.Artifact]) -> bool:
     """Returns whether the one model artifact holds a SavedModel."""
     uri = artifact_utils.get_single_uri(artifacts)
-    return fileio.exists(f"{path_utils.serving_model_dir(uri)}/saved_model.pb")
+    return bool(fileio.exists(f"{path_utils.serving_model_dir(uri)}/saved_model.pb"))
 
 
 def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfig:

@@ -24,7 +24,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from contract import features, progress
+from contract import events, features
 from data_sources import cifar_format, example_format
 
 log = logging.getLogger("cifar.example_gen")
@@ -76,7 +76,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split, names in splits.items()
             for index, name in enumerate(names)
         ]
-        progress.announce(log, len(shards), "batches")
+        events.begin(len(shards), "batches")
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -168,5 +168,5 @@ def write_shard(source: str, target: str, record_format: cifar_format.RecordForm
     with tf.io.TFRecordWriter(target) as writer:
         for example in examples:
             writer.write(example)
-    progress.advance(log, 1)
+    events.advance(1)
     return len(examples)

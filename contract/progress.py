@@ -1,7 +1,6 @@
 """How far something is: lines, and a bar on a terminal."""
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -68,16 +67,6 @@ class Progress:
                 self.say(f"{title}: {done_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
 
         yield update
-
-
-def announce(log: logging.Logger, total: int, unit: str) -> None:
-    """Says how much a stage has to do: what the bar of a run ends at."""
-    log.info("%s: %s", unit, f"{total:,}", extra={"total": total, "unit": unit})
-
-
-def advance(log: logging.Logger, amount: int) -> None:
-    """Says that so much more of it is done; from wherever it is done."""
-    log.info("%d more", amount, extra={"amount": amount})
 
 
 def duration(seconds: float) -> str:

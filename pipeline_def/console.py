@@ -16,6 +16,8 @@ import rich.progress
 import rich.progress_bar
 import rich.text
 
+from contract import events
+from contract.events import WorkDone
 from contract.progress import SECONDS_BETWEEN_LINES, duration
 
 NAME_WIDTH = 18
@@ -23,7 +25,7 @@ BAR_WIDTH = 16
 
 
 class StageBar(rich.progress.ProgressColumn):
-    """The share of the steps done; without steps, of the time the stage took last time."""
+    """How much of the work is done; where nobody knows, of the time it took last time."""
 
     def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
         """Returns the bar of a stage, or nothing where nobody knows how long it takes."""
@@ -47,21 +49,16 @@ class Remaining(rich.progress.ProgressColumn):
     def render(self, task: rich.progress.Task) -> rich.text.Text:
         """Returns `12.3 s, 1 min 05 s left`, or without the second half."""
         elapsed = task.elapsed or 0
-        told = duration(elapsed)
+        text = duration(elapsed)
         if task.total is not None and task.time_remaining is not None:
-            told += f", {duration(task.time_remaining)} left"
+            text += f", {duration(task.time_remaining)} left"
         elif task.total is None and task.fields["last_seconds"] > elapsed:
-            told += f", {duration(task.fields['last_seconds'] - elapsed)} left if as last time"
-        return rich.text.Text(told)
+            text += f", {duration(task.fields['last_seconds'] - elapsed)} left if as last time"
+        return rich.text.Text(text)
 
 
-class RunConsole(logging.Handler):
-    """Shows stages as they run, fed by the records of the `cifar` loggers.
-
-    The last record a stage logs is what its line says; a warning is a line of its own.
-    Records with `step` and `steps` (training) move the bar on a terminal, and elsewhere are
-    lines now and then. Those of `progress.announce` and `progress.advance` move the bar only.
-    """
+class RunConsole:
+    """Shows stages as they run: a line for each, and a bar for one that says how far it is."""
 
     def __init__(
         self,
@@ -76,14 +73,12 @@ class RunConsole(logging.Handler):
             is_live: Whether a line may be redrawn; else every line stays as it is.
             last_seconds: How long each stage took last time, where that is known.
         """
-        super().__init__(logging.INFO)
         self._console = console
         self._is_live = is_live
         self._last_seconds = last_seconds or {}
         self._progress: rich.progress.Progress | None = None
-        self._detail = ""
+        self._note = ""
         self._last_line = -SECONDS_BETWEEN_LINES
-        self._done, self._total, self._unit = 0, 0, ""
 
     def say(self, line: str = "", style: str | None = None) -> None:
         """Prints one line as it is: no markup, not folded."""
@@ -97,8 +92,7 @@ class RunConsole(logging.Handler):
     def stage(self, name: str) -> Iterator[Callable[[bool], None]]:
         """Shows a stage while it runs, then its line; yields what to tell it was cached."""
         started = time.monotonic()
-        self._detail = ""
-        self._done = 0
+        self._note = ""
         cached = False
 
         def finished(was_cached: bool) -> None:
@@ -112,7 +106,7 @@ class RunConsole(logging.Handler):
             self._end(name, "failed", "", "red")
             raise
         elapsed = "cached" if cached else duration(time.monotonic() - started)
-        self._end(name, elapsed, "" if cached else self._detail)
+        self._end(name, elapsed, "" if cached else self._note)
 
     def _end(self, name: str, elapsed: str, detail: str, style: str | None = None) -> None:
         self.say(f"  {name:<{NAME_WIDTH}} {elapsed:>9}   {detail}".rstrip(), style)
@@ -142,50 +136,50 @@ class RunConsole(logging.Handler):
             finally:
                 self._progress = None
 
+    def note(self, text: str) -> None:
+        """Takes what a stage says of itself; the last of it stands in its line."""
+        self._note = text
+        if self._progress:
+            self._progress.update(self._task, detail=text)
+
+    def show(self, event: WorkDone) -> None:
+        """Moves the bar; without one, prints what has a detail, unless it just printed."""
+        if self._progress:
+            self._progress.update(
+                self._task,
+                completed=event.done,
+                total=event.total,
+                detail=self._in_words(event, self._progress.tasks[0].elapsed or 1),
+            )
+        elif event.detail and (
+            event.done == event.total
+            or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES
+        ):
+            self._last_line = time.monotonic()
+            self.say(f"    {event.unit} {event.done:,} of {event.total:,}  {event.detail}")
+
+    @staticmethod
+    def _in_words(event: WorkDone, seconds: float) -> str:
+        counts = f"{event.done:,}/{event.total:,}"
+        if event.detail:
+            return f"{counts}  {event.detail}"
+        return f"{counts} {event.unit}  {event.done / seconds:,.0f} {event.unit}/s"
+
+
+class _Messages(logging.Handler):
+    """Hands what the `cifar` loggers say to the console."""
+
+    def __init__(self, console: RunConsole) -> None:
+        super().__init__(logging.INFO)
+        self._run_console = console
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Shows a record of a `cifar` logger."""
         try:
-            if record.levelno >= logging.WARNING:
-                self.warn(record.getMessage())
-            elif hasattr(record, "step"):
-                self._show_step(record)
-            elif hasattr(record, "total"):
-                self._total, self._unit = record.total, record.unit  # type: ignore[attr-defined]
-            elif hasattr(record, "amount"):
-                self._show_amount(record.amount)
-            else:
-                self._detail = record.getMessage()
-                if self._progress:
-                    self._progress.update(self._task, detail=self._detail)
+            is_warning = record.levelno >= logging.WARNING
+            show = self._run_console.warn if is_warning else self._run_console.note
+            show(record.getMessage())
         except Exception:
             self.handleError(record)
-
-    def _show_step(self, record: logging.LogRecord) -> None:
-        """Moves the bar, or prints a line unless one was printed just now."""
-        step, steps = record.step, record.steps  # type: ignore[attr-defined]
-        if self._progress:
-            detail = (
-                f"{step:,}/{steps:,}  loss {record.loss:.3f}  "  # type: ignore[attr-defined]
-                f"{record.examples_per_second:,.0f} images/s"  # type: ignore[attr-defined]
-            )
-            self._progress.update(self._task, completed=step, total=steps, detail=detail)
-        elif step == steps or time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            self.say(f"    {record.getMessage()}")
-
-    def _show_amount(self, amount: int) -> None:
-        """Moves the bar of a stage that said how much it has to do."""
-        if not self._progress:
-            return
-        self._done += amount
-        seconds = self._progress.tasks[0].elapsed or 1
-        detail = (
-            f"{self._done:,}/{self._total:,} {self._unit}  "
-            f"{self._done / seconds:,.0f} {self._unit}/s"
-        )
-        self._progress.update(
-            self._task, completed=self._done, total=self._total, detail=detail
-        )
 
 
 @contextlib.contextmanager
@@ -216,8 +210,11 @@ def quiet(
         force=True,
     )
     ours = logging.getLogger("cifar")
-    others, ours.handlers = ours.handlers, [console]
-    with contextlib.nullcontext() if verbose else _stderr_to(log_file):
+    others, ours.handlers = ours.handlers, [_Messages(console)]
+    with (
+        contextlib.nullcontext() if verbose else _stderr_to(log_file),
+        events.sent_to(console.show),
+    ):
         try:
             yield console
         finally:

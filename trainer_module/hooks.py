@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.compat import v1
 
+from contract import events
 from trainer_module.hyper_parameters import HyperParameters
 
 log = logging.getLogger("cifar.train")
@@ -95,16 +96,9 @@ class LogHook(v1.train.SessionRunHook):
         self._logged_steps = len(self._step_seconds)
         seconds_per_batch = sum(seconds) / len(seconds)
         speed = self._batch_size / seconds_per_batch
-        log.info(
-            f"step {self.step:,} of {self._train_steps:,}  loss {self.loss:.3f}  "
-            f"{speed:,.0f} images/s  {seconds_per_batch:.3f} s/batch",
-            extra={
-                "step": self.step,
-                "steps": self._train_steps,
-                "examples_per_second": speed,
-                "loss": self.loss,
-            },
-        )
+        detail = f"loss {self.loss:.3f}  {speed:,.0f} images/s  {seconds_per_batch:.3f} s/batch"
+        log.info(f"step {self.step:,} of {self._train_steps:,}  {detail}")
+        events.send(events.WorkDone(self.step, self._train_steps, "step", detail))
 
 
 class FiniteGuard(v1.train.CheckpointSaverListener):

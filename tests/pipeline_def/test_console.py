@@ -13,7 +13,7 @@ from tests.terminal import run_in_terminal
 PROGRAM = """
 import logging, os, sys, time, warnings
 from pathlib import Path
-from contract import progress
+from contract import events
 from pipeline_def.console import quiet
 
 train = logging.getLogger("cifar.train")
@@ -23,15 +23,14 @@ with quiet(Path(sys.argv[1]), "--verbose" in sys.argv, {"Evaluator": 8.0}) as co
         logging.getLogger("absl").warning("third-party log")
         os.write(2, b"third-party noise\\n")
         for step in (10, 20, 30):
-            extra = {"step": step, "steps": 30, "loss": 2.5, "examples_per_second": 1234.5}
-            train.info(f"step {step} of 30  loss 2.500", extra=extra)
+            train.info(f"step {step} of 30  loss 2.500  1,234 images/s")
+            events.send(events.WorkDone(step, 30, "step", "loss 2.500  1,234 images/s"))
             time.sleep(0.3)
         train.info("step 30 evaluated")
     with console.stage("CifarExampleGen"):
-        gen = logging.getLogger("cifar.example_gen")
-        progress.announce(gen, 6, "batches")
+        events.begin(6, "batches")
         for _ in range(3):
-            progress.advance(gen, 2)
+            events.advance(2)
             time.sleep(0.3)
     with console.stage("Transform") as finished:
         finished(True)
@@ -39,6 +38,7 @@ with quiet(Path(sys.argv[1]), "--verbose" in sys.argv, {"Evaluator": 8.0}) as co
         time.sleep(0.3)
         raise SystemExit(1)
 """
+STEP_LINE = "    step {} of 30  loss 2.500  1,234 images/s"
 STAGE_LINES = [
     r"  Trainer +\d\.\d s   step 30 evaluated",
     r"  CifarExampleGen +\d\.\d s",
@@ -71,8 +71,8 @@ def shown(tmp_path_factory) -> str:
 def test_a_pipe_gets_plain_lines(piped):
     assert "\x1b" not in piped.stdout
     lines = piped.stdout.splitlines()
-    # Three steps came within a second: the first is told, and the last one always.
-    assert lines[:2] == ["    step 10 of 30  loss 2.500", "    step 30 of 30  loss 2.500"]
+    # Three steps came within a second: the first is shown, and the last one always.
+    assert lines[:2] == [STEP_LINE.format(10), STEP_LINE.format(30)]
     for line, expected in zip(lines[2:], STAGE_LINES, strict=True):
         assert re.fullmatch(expected, line)
 
@@ -92,7 +92,7 @@ def test_verbose_shows_what_third_parties_say(tmp_path):
 
 def test_a_terminal_shows_a_bar_with_rate_and_time_left(shown):
     text = CONTROL.sub("", shown)
-    assert re.search(r"Trainer +━+.*20/30  loss 2\.500  1,23\d images/s .* s, .* s left", text)
+    assert re.search(r"Trainer +━+.*20/30  loss 2\.500  1,234 images/s .* s, .* s left", text)
     assert "third-party" not in text
     for expected in STAGE_LINES:
         assert re.search(expected, text)
@@ -128,7 +128,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_ends_nothing(tmp_path):
         f"  Warning: the log {tmp_path / 'run.log'} ends here: No space left on device. "
         "The run goes on."
     )
-    assert lines[1] == "    step 30 of 30  loss 2.500"
+    assert lines[1] == STEP_LINE.format(30)
     for line, expected in zip(lines[2:], STAGE_LINES, strict=True):
         assert re.fullmatch(expected, line)
     assert result.stderr == ""
