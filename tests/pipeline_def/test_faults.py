@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from report import runs
+from tests.processes import descendants, is_running
 
 MAIN = "from cli.main import main; main()"
 KILL_AFTER_THE_RENAME = """
@@ -75,7 +76,7 @@ def test_a_push_is_known_though_its_run_was_killed(killed, killed_version):
     (listed,) = json.loads(killed.cifar("runs", "--json").stdout)
     assert (listed["status"], listed["pushed_version"]) == ("pushed", killed_version)
     (found,) = runs.read_runs(killed.output)
-    assert found["pushed_path"] == str(killed.output / "serving/cifar10" / killed_version)
+    assert found.pushed_path == str(killed.output / "serving/cifar10" / killed_version)
 
 
 def test_lineage_knows_a_push_whose_run_was_killed(killed, killed_version):
@@ -138,14 +139,6 @@ def test_nothing_is_left_of_a_killed_run(killed, next_run):
     assert on_disk == ["pushed", "pushed"]
 
 
-def descendants(pid: int) -> list[int]:
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-
 @pytest.mark.parametrize(
     ("number", "stage", "setting", "exit_code"),
     [
@@ -179,7 +172,7 @@ def test_a_run_that_is_told_to_stop_says_so_and_takes_its_children_along(
     assert said == (
         f"Stopped by {number.name}. The same command goes on from what is finished.\n"
     )
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert not any(map(is_running, children))
     record = killed.record()
     assert (record["status"], record["failed_stage"]) == ("stopped", stage)
     assert not (killed.output / ".tmp").exists()
