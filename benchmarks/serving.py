@@ -286,9 +286,9 @@ def judge(report: dict[str, Any]) -> list[Target]:
         if row["batching"] and row["clients"] == max(CLIENTS):
             images = row["images_of_a_request"]
             rate = report["direct_images_per_second"][str(images)]
-            share = 100 * row["images_per_second"] / rate
+            percent = 100 * row["images_per_second"] / rate
             name = f"32 clients, batched, {images} images a request, of the direct rate"
-            targets.append(Target(name, share, 80, "%", is_minimum=True))
+            targets.append(Target(name, percent, 80, "%", is_minimum=True))
     failures = sum(row["failures"] for row in [*report["throughput"], report["swaps"]])
     return [
         *targets,

@@ -114,8 +114,8 @@ def show(answers: Sequence[Answer], as_json: bool = False) -> None:
     table.columns[2].justify = "right"
     for answer in answers:
         if answer.prediction:
-            share = f"{answer.prediction.probability:.1%}"
-            table.add_row(answer.name, answer.prediction.class_name, share)
+            probability = f"{answer.prediction.probability:.1%}"
+            table.add_row(answer.name, answer.prediction.class_name, probability)
         else:
             table.add_row(answer.name, answer.error, "")
     Console().print(table)
