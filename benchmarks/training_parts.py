@@ -6,7 +6,6 @@ measured as JSON.
 
 import dataclasses
 import json
-import logging
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from contract import example_files, features
+from contract import events, example_files, features
 from trainer_module import inputs
 from trainer_module.hyper_parameters import QUICK, REFERENCE
 
@@ -87,10 +86,7 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
         checkpoint_every_steps=QUICK.checkpoint_every_steps,
         eval_every_steps=STEPS,
     )
-    times = LineTimes()
-    logger = logging.getLogger("cifar.train")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(times)
+    times: list[tuple[int, float]] = []  # of each event: the step, and when it was done
     fn_args = FnArgs(
         train_files=[f"{folder}/{features.TRAIN_SPLIT}/*"],
         eval_files=[f"{folder}/{features.EVAL_SPLIT}/*"],
@@ -102,27 +98,15 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
             "checkpoint_dir": f"{output_dir}/checkpoints",
         },
     )
-    run.run_fn(fn_args)
-    (first, begin), *_, (last, end) = times.lines
+    with events.sent_to(lambda event: times.append((event.done, time.perf_counter()))):
+        run.run_fn(fn_args)
+    (first, begin), *_, (last, end) = times
     record = training_record.read(fn_args.model_run_dir)
     return {
         "examples_per_second": BATCH_SIZE * (last - first) / (end - begin),
         "median_step_examples_per_second": record.examples_per_second,
         "loss": record.loss,
     }
-
-
-class LineTimes(logging.Handler):
-    """Keeps the step and the time of every progress line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[tuple[int, float]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Notes the time, unless the line tells of something else."""
-        if hasattr(record, "step"):
-            self.lines.append((record.step, time.perf_counter()))
 
 
 def input_alone(folder: str) -> dict[str, Any]:

@@ -63,10 +63,10 @@ def run(
         config = apply_settings(config, settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from pipeline_def import local_runner
+    from pipeline_def import local_runner, summary
 
     record = local_runner.run(config, verbose)
-    click.echo("\n".join(local_runner.summary_lines(record)))
-    if record["data_source"] == "sample":
+    click.echo("\n".join(summary.summary_lines(record)))
+    if record.data_source == "sample":
         click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
-    sys.exit(0 if record["status"] == "pushed" else NOT_BLESSED_EXIT_CODE)
+    sys.exit(0 if record.status == "pushed" else NOT_BLESSED_EXIT_CODE)

@@ -1,5 +1,6 @@
 """`cifar report`, `status`, `runs`, `lineage`, `board`. Heavy modules wait until one runs."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -81,12 +82,12 @@ def report(
 @json_option
 def status(output: Path, model: str, server: str, json_output: bool) -> None:
     """Show what ran, what came from the cache, what is pushed and what is served."""
-    from report import status as report_status
+    from contract import records
+    from report import overview
 
-    found = report_status.read_status(output, model, server)
-    click.echo(
-        json.dumps(found, indent=2) if json_output else "\n".join(report_status.as_lines(found))
-    )
+    found = overview.read_overview(output, model, server)
+    lines = "\n".join(overview.as_lines(found))
+    click.echo(records.to_json(found).rstrip() if json_output else lines)
 
 
 @click.command("runs", epilog=examples("cifar runs", "cifar runs --json"))
@@ -94,13 +95,13 @@ def status(output: Path, model: str, server: str, json_output: bool) -> None:
 @json_option
 def list_runs(output: Path, json_output: bool) -> None:
     """List the runs of an output folder, oldest first."""
-    from report import runs, status
+    from report import overview, runs
 
     found = [runs.summary(run) for run in runs.read_runs(output)]
     if json_output:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps([dataclasses.asdict(run) for run in found], indent=2))
     elif found:
-        click.echo("\n".join(map(status.run_line, found)))
+        click.echo("\n".join(map(overview.run_line, found)))
     else:
         click.echo(f"There are no runs in {output}; `cifar run` makes one.")
 

@@ -16,8 +16,10 @@ from tfx.types.experimental import simple_artifacts
 from tfx.utils import path_utils
 
 from components import baseline_model
+from contract import records
 from contract.files import FACTS_FILE, PAGE_FILE
 from report import collect, page
+from report.facts import Report
 
 log = logging.getLogger("cifar.report_gen")
 
@@ -81,7 +83,7 @@ class Executor(base_executor.BaseExecutor):
         html = page.render(facts, drawings)
         folder = artifact_utils.get_single_uri(output_dict["report"])
         for name, content in (
-            (FACTS_FILE, json.dumps({"facts": facts, "plots": drawings})),
+            (FACTS_FILE, records.to_json(Report(facts, drawings))),
             (PAGE_FILE, html),
         ):
             with fileio.open(f"{folder}/{name}", "w") as file:

@@ -7,7 +7,6 @@ answers with what the Trainer itself predicted. Pusher honours the InfraBlessing
 
 import base64
 import dataclasses
-import json
 import logging
 import statistics
 import tempfile
@@ -25,8 +24,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from contract import features, signatures
-from contract.files import PREDICTIONS_FILE, SERVING_CHECK_FILE
+from contract import features, serving_report, signatures
+from contract.files import PREDICTIONS_FILE
+from contract.serving_report import BLESSED, ServingReport
 from serving.model_server.process import ServerProcess, ServerStartError
 
 log = logging.getLogger("cifar.serving_check")
@@ -94,18 +94,11 @@ class Executor(base_executor.BaseExecutor):
         )
         try:
             report = check_model(model_dir, examples, expected, limits)
-            report["verdict"] = (
-                f"blessed: {report['examples']} examples over gRPC and REST, at most "
-                f"{report['difference']:.1g} from the Trainer's probabilities, "
-                f"{report['latency_milliseconds']:.1f} ms an image"
-            )
-            blessing.set_int_custom_property("blessed", 1)
         except RefusedError as refused:
-            report = {"verdict": f"NOT BLESSED: {refused}"}
-            blessing.set_int_custom_property("blessed", 0)
-        with fileio.open(f"{blessing.uri}/{SERVING_CHECK_FILE}", "w") as file:
-            file.write(json.dumps(report, indent=2) + "\n")
-        log.info("%s", report["verdict"])
+            report = ServingReport(f"NOT BLESSED: {refused}")
+        blessing.set_int_custom_property("blessed", int(report.is_blessed))
+        serving_report.write(blessing.uri, report)
+        log.info("%s", report.verdict)
 
 
 class ServingCheck(base_component.BaseComponent):
@@ -143,16 +136,10 @@ class ServingCheck(base_component.BaseComponent):
         )
 
 
-def read_report(blessing: types.Artifact) -> dict[str, Any]:
-    """Returns what the node found: `verdict` in words, and its numbers where it blessed."""
-    with fileio.open(f"{blessing.uri}/{SERVING_CHECK_FILE}") as file:
-        return json.loads(file.read())
-
-
 def check_model(
     model_dir: str, examples: list[bytes], expected: np.ndarray, limits: Limits
-) -> dict[str, Any]:
-    """Returns what was measured of a candidate that keeps its limits.
+) -> ServingReport:
+    """Returns what was measured of a candidate that keeps its limits, and so is blessed.
 
     Args:
         model_dir: The SavedModel.
@@ -180,7 +167,7 @@ def check_model(
 
 def _check_answers(
     server: ServerProcess, examples: list[bytes], expected: np.ndarray, limits: Limits
-) -> dict[str, Any]:
+) -> ServingReport:
     """Returns what was measured over both protocols; raises RefusedError past a limit."""
     with grpc.insecure_channel(server.grpc_target) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -213,12 +200,15 @@ def _check_answers(
             f"one image takes {latency:.1f} ms over gRPC, at most "
             f"{limits.max_latency_milliseconds:g} ms is allowed"
         )
-    return {
-        "examples": len(examples),
-        "difference": max(differences.values()),
-        "latency_milliseconds": latency,
-        "slowest_milliseconds": max(latencies),
-    }
+    difference = max(differences.values())
+    return ServingReport(
+        f"{BLESSED}: {len(examples)} examples over gRPC and REST, at most {difference:.1g} "
+        f"from the Trainer's probabilities, {latency:.1f} ms an image",
+        examples=len(examples),
+        difference=difference,
+        latency_milliseconds=latency,
+        slowest_milliseconds=max(latencies),
+    )
 
 
 def predict_by_grpc(
@@ -230,7 +220,8 @@ def predict_by_grpc(
     request.model_spec.signature_name = signatures.EXAMPLES
     request.inputs["examples"].CopyFrom(tf.make_tensor_proto(examples, tf.string))
     response = stub.Predict(request, timeout=TIMEOUT_SECONDS)
-    return tf.make_ndarray(response.outputs["probabilities"])
+    probabilities: np.ndarray = tf.make_ndarray(response.outputs["probabilities"])
+    return probabilities
 
 
 def predict_by_rest(rest_url: str, examples: list[bytes]) -> np.ndarray:

@@ -1,13 +1,10 @@
 """The record of a training: the Trainer writes it, whoever reports on the training reads it."""
 
 import dataclasses
-import json
 import logging
 import posixpath
-from typing import Any
 
-import tensorflow as tf
-
+from contract import records
 from contract.files import TRAINING_FILE
 
 log = logging.getLogger("cifar.train")
@@ -40,13 +37,15 @@ class TrainingRecord:
 
 def read(directory: str) -> TrainingRecord:
     """Returns the record kept in a folder; without one, or with a damaged one, an empty one."""
+    import tensorflow as tf  # seconds, which whoever only reads of a run does without
+
     path = posixpath.join(directory, TRAINING_FILE)
     if not tf.io.gfile.exists(path):
         return TrainingRecord()
     try:
         with tf.io.gfile.GFile(path) as file:
-            return _from_json(json.loads(file.read()))
-    except (ValueError, TypeError) as error:
+            return records.from_json(TrainingRecord, file.read())
+    except ValueError as error:
         log.warning(
             f"{path} is no record of a training ({error}) and is not used: how the steps "
             "before this run went is not known any more."
@@ -56,18 +55,9 @@ def read(directory: str) -> TrainingRecord:
 
 def write(directory: str, record: TrainingRecord) -> None:
     """Writes the record into a folder, at once or not at all."""
+    import tensorflow as tf
+
     path = posixpath.join(directory, TRAINING_FILE)
     with tf.io.gfile.GFile(path + ".new", "w") as file:
-        file.write(json.dumps(dataclasses.asdict(record), indent=2) + "\n")
+        file.write(records.to_json(record))
     tf.io.gfile.rename(path + ".new", path, overwrite=True)
-
-
-def _from_json(fields: dict[str, Any]) -> TrainingRecord:
-    """Returns the record of JSON fields; those it does not know are left out."""
-    if not isinstance(fields, dict):
-        raise TypeError(f"expected an object, got {type(fields).__name__}")
-    known = {field.name for field in dataclasses.fields(TrainingRecord)}
-    values = {name: value for name, value in fields.items() if name in known}
-    values["evaluations"] = tuple(Evaluation(**e) for e in values.get("evaluations", ()))
-    values["devices"] = tuple(values.get("devices", ()))
-    return TrainingRecord(**values)

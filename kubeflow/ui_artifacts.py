@@ -7,9 +7,6 @@ report is declared as a page, which for the UI is one file and no folder.
 
 from typing import Any
 
-import numpy as np
-import tensorflow_model_analysis as tfma
-
 from contract import features
 from contract.files import PAGE_FILE
 from report import evaluation
@@ -35,42 +32,21 @@ def declare(node: str, component: dict[str, Any]) -> None:
 def read_ui_metadata(evaluation_dir: str) -> dict[str, dict[str, Any]]:
     """Returns the metadata of each output that only the UI reads, by the output's name."""
     metrics = evaluation.read_metrics(evaluation_dir)
-    class_accuracy = metrics.pop("class_accuracy")
+    if metrics is None:
+        raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
     return {
-        "metrics": metrics
-        | {f"accuracy_{name}": accuracy for name, accuracy in class_accuracy.items()},
+        "metrics": {
+            "accuracy": metrics.accuracy,
+            "top_3_accuracy": metrics.top_3_accuracy,
+            "cross_entropy": metrics.cross_entropy,
+            "eval_examples": metrics.eval_examples,
+            **{f"accuracy_{name}": value for name, value in metrics.class_accuracy.items()},
+        },
         # The layout the UI reads: frontend/src/components/viewers/MetricsVisualizations.tsx.
         "confusion_matrix": {
             "confusionMatrix": {
                 "annotationSpecs": [{"displayName": name} for name in features.CLASS_NAMES],
-                "rows": [
-                    {"row": row} for row in read_confusion_matrix(evaluation_dir).tolist()
-                ],
+                "rows": [{"row": row} for row in metrics.confusion],
             }
         },
     }
-
-
-def read_confusion_matrix(evaluation_dir: str) -> np.ndarray:
-    """Returns how often an eval image of each class was taken for each class.
-
-    Args:
-        evaluation_dir: The Evaluator's artifact.
-
-    Returns:
-        float64, shape (10, 10): rows are labels, columns are predictions.
-    """
-    matrix = np.zeros((features.NUM_CLASSES, features.NUM_CLASSES))
-    for plots in tfma.load_plots(evaluation_dir):
-        if plots.slice_key.single_slice_keys:
-            continue
-        for entry in plots.plot_keys_and_values:
-            if entry.key.model_name not in evaluation.CANDIDATE:
-                continue
-            thresholds = entry.value.multi_class_confusion_matrix_at_thresholds
-            for cell in thresholds.matrices[0].entries:
-                if cell.predicted_class_id >= 0:  # below the threshold for every class
-                    matrix[cell.actual_class_id, cell.predicted_class_id] += (
-                        cell.num_weighted_examples
-                    )
-    return matrix

@@ -2,28 +2,26 @@
 
 import contextlib
 import dataclasses
-import datetime
 import logging
 import os
-import shlex
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import filelock
 
 from contract import imports, stopping
-from contract.files import PAGE_FILE
-from contract.progress import duration
+from contract.files import PAGE_FILE, RECORD_FILE
 from data_sources import dataset
 from pipeline_def import failures
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
-from report import run_report, runs
+from pipeline_def.recorder import Recorder
+from report import run_record, run_report, runs
+from report.run_record import RunRecord
 from serving import model_registry
 
 log = logging.getLogger(__name__)
@@ -32,7 +30,7 @@ TEMPORARY_DIR = ".tmp"
 LOCK_SECONDS = 1.0  # longer than `cifar status` holds the lock to see whether a run does
 
 
-def run(config: PipelineConfig, verbose: bool = False) -> runs.Record:
+def run(config: PipelineConfig, verbose: bool = False) -> RunRecord:
     """Runs the pipeline, keeps `run.json` up to date and returns what is in it.
 
     Raises:
@@ -41,7 +39,6 @@ def run(config: PipelineConfig, verbose: bool = False) -> runs.Record:
         KeyboardInterrupt: The run was told to stop; `run.json` then says `stopped`.
         Exception: Whatever a stage raises; `run.json` then says `failed`, where and why.
     """
-    started = time.monotonic()
     config = dataclasses.replace(
         config,
         data_dir=str(Path(config.data_dir).resolve()),
@@ -51,72 +48,54 @@ def run(config: PipelineConfig, verbose: bool = False) -> runs.Record:
     output = Path(config.output_dir)
     with sole_run(output), temporary_files_in(output / TEMPORARY_DIR):
         earlier = runs.record_killed(output)
-        run_dir = runs.new_run_dir(output)
-        record: runs.Record = {
-            "run_id": run_dir.name,
-            "status": runs.RUNNING,
-            "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "config": config.as_record(),
-            "stages": {},
-            "seconds": 0.0,
-            "log": str(run_dir / "run.log"),
-        }
-
-        def keep() -> None:
-            record["seconds"] = round(time.monotonic() - started, 1)
-            runs.write(record, run_dir / runs.RECORD_FILE, output / runs.RECORD_FILE)
-
+        recorder = Recorder(config, earlier)
         try:
-            keep()
             data = dataset.locate(config.data, Path(config.data_dir))
             batches = Batches(str(data.directory), data.fingerprint)
-            record["data_source"] = data.source
-            record["config"] |= batches.as_record()
-            with quiet(run_dir / "run.log", verbose, runs.last_seconds(earlier)) as console:
+            recorder.keep(
+                dataclasses.replace(
+                    recorder.record,
+                    data_source=data.source,
+                    config={**recorder.record.config, **batches.as_record()},
+                )
+            )
+            last_seconds = runs.last_seconds(earlier)
+            with quiet(recorder.log_file, verbose, last_seconds) as console:
                 try:
-                    run_stages(config, batches, record, console, keep)
+                    run_stages(config, batches, recorder, console)
                 except BaseException:
                     log.exception("The run failed")
-                    console.say(f"The log of this run: {run_dir / 'run.log'}")
+                    console.say(f"The log of this run: {recorder.log_file}")
                     raise
         except BaseException as error:
-            record |= ended_early(record, earlier, error)
+            recorder.end_early(error)
             raise
         finally:
-            try:
-                keep()
-            except OSError as error:  # what was kept before says enough
-                warn(f"{run_dir / runs.RECORD_FILE} is not up to date: {error}.")
-            if record["status"] != runs.STOPPED:
-                write_page(config, record, run_dir / PAGE_FILE, output / PAGE_FILE)
-    return record
+            finish(recorder, config)
+    return recorder.record
 
 
-def ended_early(
-    record: runs.Record, earlier: Sequence[runs.Record], error: BaseException
-) -> runs.Record:
-    """Returns what a record says of a run that an error or a signal ended."""
-    settled = runs.settle(record, earlier)  # the model may be pushed already
-    if settled["status"] == runs.KILLED:
-        is_stopped = isinstance(error, KeyboardInterrupt)
-        settled = {"status": runs.STOPPED if is_stopped else runs.FAILED}
-    return settled | {"error": str(error) or type(error).__name__}
+def finish(recorder: Recorder, config: PipelineConfig) -> None:
+    """Writes the record and the report of a run that ended; what fails there is a warning."""
+    try:
+        recorder.keep(recorder.record)
+    except OSError as error:  # what was kept before says enough
+        warn(f"{recorder.run_dir / RECORD_FILE} is not up to date: {error}.")
+    if recorder.record.status != run_record.STOPPED:
+        pages = (recorder.run_dir / PAGE_FILE, Path(config.output_dir) / PAGE_FILE)
+        write_page(config, recorder.record, *pages)
 
 
 def run_stages(
-    config: PipelineConfig,
-    batches: Batches,
-    record: runs.Record,
-    console: RunConsole,
-    keep: Callable[[], None],
+    config: PipelineConfig, batches: Batches, recorder: Recorder, console: RunConsole
 ) -> None:
-    """Runs every stage and fills in `record` as it goes; `keep` writes it down.
+    """Runs every stage, and keeps the record up to date.
 
     Once the Pusher is done, nothing that comes after it fails the run.
     """
     console.say(
         f"Preset {config.preset}: {config.hyper_parameters.train_steps:,} steps, data from "
-        f"{batches.directory} ({record['data_source']}), output in {config.output_dir}"
+        f"{batches.directory} ({recorder.record.data_source}), output in {config.output_dir}"
     )
     imports.log_warnings()
     with console.stage("import TFX"), imports.without_garbage_collection():
@@ -134,34 +113,28 @@ def run_stages(
 
     @contextlib.contextmanager
     def watch(name: str) -> Iterator[Callable[[bool], None]]:
-        record["failed_stage"] = name
-        keep()
+        recorder.keep(dataclasses.replace(recorder.record, failed_stage=name))
         with console.stage(name) as finished:
             yield finished
             stopping.check()
-        del record["failed_stage"]
 
     outputs = {}
     definition = pipeline.create_pipeline(config, batches, baseline_version)
     try:
         for stage in launch.run_nodes(definition, connection, watch, console.say):
-            record["stages"][stage.name] = {
-                "seconds": round(stage.seconds, 2),
-                "cached": stage.cached,
-                "outputs": {name: artifact.uri for name, artifact in stage.outputs.items()},
-            }
             outputs[stage.name] = stage.outputs
+            recorder.record = results.with_stage(recorder.record, stage)
             if stage.name == "Pusher":
-                record |= results.read_push(stage.outputs["pushed_model"])
-                keep()
-                record |= results.read_results(config, outputs)
+                pushed = stage.outputs["pushed_model"]
+                recorder.keep(results.with_push(recorder.record, pushed))
+                recorder.record = results.with_results(recorder.record, config, outputs)
     except Exception as error:
-        name = record.get("failed_stage", "The summary")
+        name = recorder.record.failed_stage or "The summary"
         explained = failures.explain(error, name, Path(config.output_dir))
-        if record["status"] == runs.RUNNING:
+        if recorder.record.status == run_record.RUNNING:
             raise explained from error
         log.exception("A stage after the Pusher failed")
-        record["error"] = str(explained)
+        recorder.record = dataclasses.replace(recorder.record, error=str(explained))
         console.warn(f"{name} failed, after the Pusher was done: {explained}")
 
 
@@ -222,7 +195,7 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_page(config: PipelineConfig, record: runs.Record, *paths: Path) -> None:
+def write_page(config: PipelineConfig, record: RunRecord, *paths: Path) -> None:
     """Writes the report of a run that ended, well or not.
 
     A page that cannot be drawn is said on standard error, and changes nothing else.
@@ -237,51 +210,3 @@ def write_page(config: PipelineConfig, record: runs.Record, *paths: Path) -> Non
 def warn(line: str) -> None:
     """Says what went wrong and is not worth ending for, on standard error."""
     print(f"Warning: {line}", file=sys.stderr)
-
-
-def summary_lines(record: runs.Record) -> list[str]:
-    """Returns what a person reads at the end of a run."""
-    lines = [""]
-    if "accuracy" in record:
-        lines += result_lines(record)
-    lines += [
-        f"Time      {duration(record['seconds'])}",
-        f"Report    {Path(record['config']['output_dir']) / PAGE_FILE}",
-    ]
-    if record["status"] == runs.PUSHED:
-        return [*lines, f"Pushed    {record['pushed_path']}", "", *next_lines(record)]
-    return [*lines, "Pushed    nothing; what was pushed before is untouched"]
-
-
-def result_lines(record: runs.Record) -> list[str]:
-    """Returns how good the model is, and what the gates and the training came to."""
-    lines = [
-        f"Accuracy {record['accuracy']:.2%} on {record['eval_examples']:,} eval images "
-        f"(top 3: {record['top_3_accuracy']:.2%}, cross-entropy {record['cross_entropy']:.3f})",
-        "",
-    ]
-    for name, accuracy in record["class_accuracy"].items():
-        lines.append(f"  {name:<12} {accuracy:7.2%}  {'▇' * round(accuracy * 30)}")
-    rate = record["examples_per_second"]
-    return [
-        *lines,
-        "",
-        f"Gate      {record['gate']['verdict']}",
-        f"Serving   {record['serving_check']['verdict']}",
-        f"Training  {record['train_steps']:,} steps"
-        + (f", {rate:,.0f} images/s" if rate else ""),
-    ]
-
-
-def next_lines(record: runs.Record) -> list[str]:
-    """Returns the commands to go on with, as they can be pasted into this terminal."""
-    cifar = Path(sys.argv[0])
-    if cifar.is_absolute() and cifar.is_relative_to(Path.cwd()):
-        cifar = cifar.relative_to(Path.cwd())
-    output = shlex.quote(os.path.relpath(record["config"]["output_dir"]))
-    where = "" if output == "output" else f" --output {output}"
-    return [
-        f"Next      {cifar} serve{where}",
-        f"          {cifar} predict --sample 10 --png ten.png",
-        f"          {cifar.with_name('tensorboard')} --logdir {record['tensorboard_dir']}",
-    ]

@@ -1,56 +1,73 @@
-"""What a run came to: the numbers of `run.json`, read from the artifacts it made."""
+"""What a run came to, read from the artifacts it made."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from tfx import types
 
-from components import baseline_model, serving_check
-from contract import training_record
+from components import baseline_model
+from contract import serving_report, training_record
+from pipeline_def import launch
 from pipeline_def.config import PipelineConfig
-from report import evaluation, runs
+from report import evaluation, run_record
+from report.run_record import RunRecord, StageRecord
+
+Outputs = Mapping[str, Mapping[str, types.Artifact]]  # node name → output name → artifact
 
 
-def read_push(pushed: types.Artifact) -> dict[str, Any]:
-    """Returns the status of a run by what its Pusher did, and the version if it pushed one."""
+def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:
+    """Returns the record with what a node did that is done."""
+    outputs = {name: artifact.uri for name, artifact in stage.outputs.items()}
+    done = StageRecord(round(stage.seconds, 2), stage.cached, outputs)
+    return dataclasses.replace(
+        record, stages={**record.stages, stage.name: done}, failed_stage=None
+    )
+
+
+def with_push(record: RunRecord, pushed: types.Artifact) -> RunRecord:
+    """Returns the record with what the Pusher did."""
     if not pushed.get_int_custom_property("pushed"):
-        return {"status": runs.NOT_BLESSED, "pushed_version": None, "pushed_path": None}
-    return {
-        "status": runs.PUSHED,
-        "pushed_version": pushed.get_string_custom_property("pushed_version"),
-        "pushed_path": pushed.get_string_custom_property("pushed_destination"),
-    }
+        return dataclasses.replace(record, status=run_record.NOT_BLESSED)
+    return dataclasses.replace(
+        record,
+        status=run_record.PUSHED,
+        pushed_version=pushed.get_string_custom_property("pushed_version"),
+        pushed_path=pushed.get_string_custom_property("pushed_destination"),
+    )
 
 
-def read_results(
-    config: PipelineConfig, outputs: Mapping[str, Mapping[str, types.Artifact]]
-) -> dict[str, Any]:
-    """Returns the results of a run that came past its Pusher.
+def with_results(record: RunRecord, config: PipelineConfig, outputs: Outputs) -> RunRecord:
+    """Returns the record of a run that came past its Pusher, with what the gates found."""
+    gates = (outputs["Evaluator"]["blessing"], outputs["ServingCheck"]["blessing"])
+    model_run = outputs["Trainer"]["model_run"].uri
+    training = training_record.read(model_run)
+    return dataclasses.replace(
+        _with_metrics(record, config, outputs),
+        blessed=all(gate.get_int_custom_property("blessed") for gate in gates),
+        serving_check=serving_report.read(outputs["ServingCheck"]["blessing"].uri),
+        train_steps=training.steps,
+        examples_per_second=training.examples_per_second,
+        training=training,
+        tensorboard_dir=model_run,
+    )
 
-    Args:
-        config: The run's config.
-        outputs: Node name → output name → artifact.
-    """
+
+def _with_metrics(record: RunRecord, config: PipelineConfig, outputs: Outputs) -> RunRecord:
     evaluation_dir = outputs["Evaluator"]["evaluation"].uri
-    serving_blessing = outputs["ServingCheck"]["blessing"]
-    model_run_dir = outputs["Trainer"]["model_run"].uri
-    training = training_record.read(model_run_dir)
-    return {
-        **evaluation.read_metrics(evaluation_dir),
-        "blessed": all(
-            blessing.get_int_custom_property("blessed")
-            for blessing in (outputs["Evaluator"]["blessing"], serving_blessing)
-        ),
-        "gate": evaluation.read_gate(
+    metrics = evaluation.read_metrics(evaluation_dir)
+    if metrics is None:
+        raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
+    return dataclasses.replace(
+        record,
+        accuracy=metrics.accuracy,
+        top_3_accuracy=metrics.top_3_accuracy,
+        cross_entropy=metrics.cross_entropy,
+        eval_examples=metrics.eval_examples,
+        class_accuracy=metrics.class_accuracy,
+        gate=evaluation.read_gate(
             evaluation_dir,
             config.min_accuracy,
             config.max_accuracy_drop,
             baseline_model.version_of(outputs["BaselineModel"]["model"]),
         ),
-        "serving_check": serving_check.read_report(serving_blessing),
-        "train_steps": training.steps,
-        "examples_per_second": training.examples_per_second,
-        "training": dataclasses.asdict(training),
-        "tensorboard_dir": model_run_dir,
-    }
+    )

@@ -2,16 +2,15 @@
 
 import base64
 import dataclasses
-import json
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from contract import features
-from contract.files import SERVING_CHECK_FILE
-from report import data, evaluation, model, pictures, predictions, training
-from report.page import NO_FACTS
+from contract import features, serving_report
+from report import data, evaluation, model, pictures, predictions, settings, training
+from report.facts import ExampleRequest, Facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Sources:
         pushed_path: The folder of that version.
     """
 
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     examples: str = ""
     anomalies: str = ""
     model: str = ""
@@ -38,48 +37,71 @@ class Sources:
     pushed_version: str | None = None
     pushed_path: str | None = None
 
+    @functools.cached_property
+    def settings(self) -> settings.Settings:
+        """Returns those of the settings that a report speaks of."""
+        return settings.read(self.config)
 
-def collect_facts(sources: Sources) -> dict[str, Any]:
-    """Returns the facts, ready for JSON; a section is None where its artifacts are missing."""
-    facts: dict[str, Any] = NO_FACTS | {
-        "config": sources.config,
-        "pushed_version": sources.pushed_version,
-        "pushed_path": sources.pushed_path,
-    }
+
+def collect_facts(sources: Sources) -> Facts:
+    """Returns the facts; a section is None where its artifacts are missing."""
+    facts = Facts(
+        sources.config,
+        pushed_version=sources.pushed_version,
+        pushed_path=sources.pushed_path,
+    )
     if sources.examples:
-        names = (features.TRAIN_SPLIT, features.EVAL_SPLIT)
-        splits = {name: data.read_split(sources.examples, name) for name in names}
-        facts["data"] = data.data_facts(splits, sources.anomalies)
+        facts = _with_examples(facts, sources)
     if sources.model_run:
-        batch_size = sources.config["batch_size"]
-        facts["training"] = training.training_facts(sources.model_run, batch_size)
-    if sources.model:
-        split = splits[features.EVAL_SPLIT]
-        probabilities = predictions.predict(sources.model, split.images)
-        facts["model"] = model.model_facts(sources.model)
-        facts["predictions"] = predictions.prediction_facts(split, probabilities)
-        facts["request"] = example_request(split, probabilities)
+        batch_size = sources.settings.batch_size
+        curves = training.training_facts(sources.model_run, batch_size)
+        facts = dataclasses.replace(facts, training=curves)
     if sources.evaluation:
-        facts["evaluation"] = evaluation.read_metrics(sources.evaluation)
-        facts["baseline"] = evaluation.read_metrics(sources.evaluation, evaluation.BASELINE)
-        facts["gate"] = evaluation.read_gate(
-            sources.evaluation,
-            sources.config["min_accuracy"],
-            sources.config["max_accuracy_drop"],
-            sources.baseline_version,
-        )
+        facts = _with_evaluation(facts, sources)
     if sources.serving_check:
-        with tf.io.gfile.GFile(f"{sources.serving_check}/{SERVING_CHECK_FILE}") as file:
-            facts["serving_check"] = json.loads(file.read())
+        found = serving_report.read(sources.serving_check)
+        facts = dataclasses.replace(facts, serving_check=found)
     return facts
 
 
-def example_request(split: data.Split, probabilities: np.ndarray) -> dict[str, Any]:
-    """Returns the first image of eval as a PNG in base 64, and what the model answers."""
-    return {
-        "key": split.keys[0],
-        "png": base64.b64encode(pictures.png_bytes(split.images[0])).decode(),
-        "label": features.CLASS_NAMES[split.labels[0]],
-        "answer": features.CLASS_NAMES[probabilities[0].argmax()],
-        "probability": float(probabilities[0].max()),
-    }
+def _with_examples(facts: Facts, sources: Sources) -> Facts:
+    """Returns the facts with those of the data, and of the model's answers to them."""
+    names = (features.TRAIN_SPLIT, features.EVAL_SPLIT)
+    splits = {name: data.read_split(sources.examples, name) for name in names}
+    facts = dataclasses.replace(facts, data=data.data_facts(splits, sources.anomalies))
+    if not sources.model:
+        return facts
+    split = splits[features.EVAL_SPLIT]
+    probabilities = predictions.predict(sources.model, split.images)
+    return dataclasses.replace(
+        facts,
+        model=model.model_facts(sources.model),
+        predictions=predictions.prediction_facts(split, probabilities),
+        request=example_request(split, probabilities),
+    )
+
+
+def _with_evaluation(facts: Facts, sources: Sources) -> Facts:
+    """Returns the facts with what the Evaluator found."""
+    return dataclasses.replace(
+        facts,
+        evaluation=evaluation.read_metrics(sources.evaluation),
+        baseline=evaluation.read_metrics(sources.evaluation, evaluation.BASELINE),
+        gate=evaluation.read_gate(
+            sources.evaluation,
+            sources.settings.min_accuracy,
+            sources.settings.max_accuracy_drop,
+            sources.baseline_version,
+        ),
+    )
+
+
+def example_request(split: data.Split, probabilities: np.ndarray) -> ExampleRequest:
+    """Returns the first image of eval, and what the model answers."""
+    return ExampleRequest(
+        key=split.keys[0],
+        png=base64.b64encode(pictures.png_bytes(split.images[0])).decode(),
+        label=features.CLASS_NAMES[split.labels[0]],
+        answer=features.CLASS_NAMES[probabilities[0].argmax()],
+        probability=float(probabilities[0].max()),
+    )

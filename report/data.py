@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +11,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from contract import example_files, features
 from report import pictures
 from report.anomalies import describe_anomalies
+from report.facts import DataFacts, PixelStatistics
 
 SAMPLES_PER_CLASS = 8
 _PARSE_BATCH = 1_000
@@ -57,23 +57,23 @@ def read_split(examples_dir: str, split: str) -> Split:
     return Split(pixels.reshape(shape), labels, [key.decode() for key in keys])
 
 
-def data_facts(splits: Mapping[str, Split], anomalies_dir: str) -> dict[str, Any]:
-    """Returns counts, samples, pixel statistics and anomalies, ready for JSON.
+def data_facts(splits: Mapping[str, Split], anomalies_dir: str) -> DataFacts:
+    """Returns counts, samples, pixel statistics and anomalies.
 
     Args:
         splits: The examples by split.
         anomalies_dir: ExampleValidator's artifact; empty if the run did not come that far.
     """
     train = splits[features.TRAIN_SPLIT]
-    return {
-        "counts": {
+    return DataFacts(
+        counts={
             name: np.bincount(split.labels, minlength=features.NUM_CLASSES).tolist()
             for name, split in splits.items()
         },
-        "samples": sample_strips(train),
-        "pixels": pixel_statistics(train.images),
-        "anomalies": read_anomalies(anomalies_dir, list(splits)) if anomalies_dir else None,
-    }
+        samples=sample_strips(train),
+        pixels=pixel_statistics(train.images),
+        anomalies=read_anomalies(anomalies_dir, list(splits)) if anomalies_dir else None,
+    )
 
 
 def sample_strips(split: Split) -> dict[str, str]:
@@ -86,27 +86,20 @@ def sample_strips(split: Split) -> dict[str, str]:
     return strips
 
 
-def pixel_statistics(images: np.ndarray) -> dict[str, Any]:
+def pixel_statistics(images: np.ndarray) -> PixelStatistics:
     """Returns how often each pixel value occurs, with mean and deviation, per channel.
 
     Args:
         images: uint8, shape (n, height, width, 3).
-
-    Returns:
-        `mean` and `std`, three values of 0 to 255; `histogram`, three lists of 256 shares.
     """
     # Pillow counts in C, NumPy would first make each byte eight.
     pixels = Image.fromarray(images.reshape(-1, images.shape[2], features.CHANNELS))
     counts = np.array(pixels.histogram(), np.float64).reshape(features.CHANNELS, 256)
-    shares = counts / counts.sum(axis=1, keepdims=True)
+    fractions = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(256)
-    mean = shares @ values
-    std = np.sqrt(shares @ values**2 - mean**2)
-    return {
-        "mean": mean.tolist(),
-        "std": std.tolist(),
-        "histogram": shares.round(6).tolist(),
-    }
+    mean = fractions @ values
+    std = np.sqrt(fractions @ values**2 - mean**2)
+    return PixelStatistics(mean.tolist(), std.tolist(), fractions.round(6).tolist())
 
 
 def read_anomalies(anomalies_dir: str, splits: Sequence[str]) -> list[str]:

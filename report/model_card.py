@@ -3,22 +3,22 @@
 The headings are those of Mitchell et al., Model Cards for Model Reporting, 2019.
 """
 
-from typing import Any
+from report.facts import Facts
 
 OFFICIAL_TRAIN_IMAGES = 50_000
 
 
-def model_card(facts: dict[str, Any]) -> dict[str, list[str]]:
+def model_card(facts: Facts) -> dict[str, list[str]]:
     """Returns the sentences of each heading, with the numbers of this run."""
-    config = facts["config"]
+    settings = facts.settings
     card = {
         "Model details": [
             "A convolutional network for images of 32×32 pixels: two convolutions of 64 "
             "filters, two dense layers of 384 and 192 units, ten classes. It sees the middle "
             "24×24 pixels, standardized image by image inside the exported graph.",
-            f"Trained from scratch with preset {config['preset']}: {config['train_steps']:,} "
-            f"steps of {config['batch_size']} images, {config['optimizer']} from a learning "
-            f"rate of {config['learning_rate']:g}. Served are the moving averages of its "
+            f"Trained from scratch with preset {settings.preset}: {settings.train_steps:,} "
+            f"steps of {settings.batch_size} images, {settings.optimizer} from a learning "
+            f"rate of {settings.learning_rate:g}. Served are the moving averages of its "
             "weights.",
         ],
         "Intended use": [
@@ -42,11 +42,11 @@ def model_card(facts: dict[str, Any]) -> dict[str, list[str]]:
     return {heading: sentences for heading, sentences in card.items() if sentences}
 
 
-def _data_sentences(facts: dict[str, Any]) -> list[str]:
+def _data_sentences(facts: Facts) -> list[str]:
     """Returns what it was trained on and judged by."""
-    if not facts["data"]:
+    if not facts.data:
         return []
-    sizes = {split: sum(counts) for split, counts in facts["data"]["counts"].items()}
+    sizes = {split: sum(counts) for split, counts in facts.data.counts.items()}
     sentences = [
         f"Trained on {sizes['train']:,} images of CIFAR-10, judged by {sizes['eval']:,} others "
         "which selected nothing: no early stopping, no best checkpoint.",
@@ -60,19 +60,19 @@ def _data_sentences(facts: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _metrics_sentences(facts: dict[str, Any]) -> list[str]:
+def _metrics_sentences(facts: Facts) -> list[str]:
     """Returns how good it is, where it is worst, and how far its confidence can be trusted."""
-    metrics = facts["evaluation"]
+    metrics = facts.evaluation
     if not metrics:
         return []
-    worst = min(metrics["class_accuracy"], key=metrics["class_accuracy"].get)
+    worst, accuracy = min(metrics.class_accuracy.items(), key=lambda item: item[1])
     sentences = [
-        f"Accuracy {metrics['accuracy']:.2%} on {metrics['eval_examples']:,} images; the right "
-        f"class is among the first three for {metrics['top_3_accuracy']:.2%}.",
-        f"Worst on {worst}: {metrics['class_accuracy'][worst]:.2%}.",
+        f"Accuracy {metrics.accuracy:.2%} on {metrics.eval_examples:,} images; the right "
+        f"class is among the first three for {metrics.top_3_accuracy:.2%}.",
+        f"Worst on {worst}: {accuracy:.2%}.",
     ]
-    if facts["predictions"]:
-        error = facts["predictions"]["calibration"]["expected_error"]
+    if facts.predictions:
+        error = facts.predictions.calibration.expected_error
         sentences.append(
             f"Its confidence is off by {error:.2%} on average (expected calibration error)."
         )

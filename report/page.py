@@ -1,51 +1,44 @@
 """The page: facts, plots and the run's record poured into the template."""
 
+import dataclasses
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import markupsafe
 
 from contract import features, signatures
 from contract.progress import duration
-from report import lineage, runs
+from report import lineage, run_record
+from report.class_scores import class_scores
+from report.facts import ExampleRequest, Facts
 from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
-from report.runs import Record
+from report.run_record import RunRecord
 from report.stages import stage_list
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-# The sections of the facts; None stands for what a run did not come to.
-NO_FACTS: dict[str, Any] = dict.fromkeys(
-    (
-        "config",
-        "data",
-        "training",
-        "model",
-        "predictions",
-        "request",
-        "evaluation",
-        "baseline",
-        "gate",
-        "serving_check",
-        "pushed_version",
-        "pushed_path",
-    )
-)
-
 _TITLES = {
-    runs.FAILED: "The run failed",
-    runs.STOPPED: "The run was stopped",
-    runs.KILLED: "The run was killed",
-    runs.RUNNING: "The run goes on",
+    run_record.FAILED: "The run failed",
+    run_record.STOPPED: "The run was stopped",
+    run_record.KILLED: "The run was killed",
+    run_record.RUNNING: "The run goes on",
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command to paste, and what it does."""
+
+    what: str
+    command: str
+
+
 def render(
-    facts: dict[str, Any],
-    plots: dict[str, str],
-    run: Record | None = None,
+    facts: Facts,
+    plots: Mapping[str, str],
+    run: RunRecord | None = None,
     traced: lineage.Lineage | None = None,
 ) -> str:
     """Returns the report of a run as one self-contained HTML page.
@@ -57,7 +50,7 @@ def render(
             run and nobody knows their seconds.
         traced: Where the pushed version comes from, if it was pushed.
     """
-    data = facts["data"]
+    data, metrics = facts.data, facts.evaluation
     return (
         environment()
         .get_template("report.html")
@@ -68,55 +61,52 @@ def render(
             run=run,
             stages=stage_list(run),
             card=model_card(facts),
-            requests=example_requests(facts) if facts["request"] else [],
-            is_whole_data=data and sum(data["counts"]["train"]) >= OFFICIAL_TRAIN_IMAGES,
+            scores=class_scores(metrics.confusion) if metrics else [],
+            requests=example_requests(facts, facts.request) if facts.request else [],
+            is_whole_data=data and sum(data.counts["train"]) >= OFFICIAL_TRAIN_IMAGES,
             lineage=traced,
             class_names=features.CLASS_NAMES,
         )
     )
 
 
-def title(facts: dict[str, Any], run: Record | None) -> str:
+def title(facts: Facts, run: RunRecord | None) -> str:
     """Returns what the run came to, in a few words."""
-    if run and run["status"] in _TITLES:
-        return _TITLES[run["status"]]
-    if facts["pushed_version"]:
-        return f"Pushed as version {facts['pushed_version']}"
+    if run and run.status in _TITLES:
+        return _TITLES[run.status]
+    if facts.pushed_version:
+        return f"Pushed as version {facts.pushed_version}"
     return "Not blessed, not pushed"
 
 
-def example_requests(facts: dict[str, Any]) -> list[dict[str, str]]:
+def example_requests(facts: Facts, request: ExampleRequest) -> list[Command]:
     """Returns commands that ask a server for the class of one real image, ready to paste."""
-    request, name = facts["request"], facts["config"]["model_name"]
-    root = str(Path(facts["pushed_path"]).parent) if facts["pushed_path"] else "MODEL_DIR"
+    name = facts.settings.model_name
+    root = str(Path(facts.pushed_path).parent) if facts.pushed_path else "MODEL_DIR"
     url = f"http://localhost:8501/v1/models/{name}"
     instance = '"instances": [{"b64": "%s"}]'
     body = f'{{"signature_name": "{signatures.IMAGE_FILES}", {instance}}}'
     return [
-        {
-            "what": "Serve what is pushed, on this machine",
-            "command": f"cifar serve --output {shlex.quote(facts['config']['output_dir'])}",
-        },
-        {
-            "what": "… or with TensorFlow Serving in a container",
-            "command": "docker run --rm -p 8500:8500 -p 8501:8501 "
+        Command(
+            "Serve what is pushed, on this machine",
+            f"cifar serve --output {shlex.quote(facts.settings.output_dir)}",
+        ),
+        Command(
+            "… or with TensorFlow Serving in a container",
+            "docker run --rm -p 8500:8500 -p 8501:8501 "
             f"-v {shlex.quote(root)}:/models/{name}:ro -e MODEL_NAME={name} "
             "tensorflow/serving:2.15.1",
-        },
-        {"what": "Is it ready?", "command": f"curl -s {url}"},
-        {
-            "what": "Classify an image file",
-            "command": f"curl -s {url}:predict -d "
-            + "'"
-            + body % "'$(base64 -w0 image.png)'"
-            + "'",
-        },
-        {
-            "what": f"Classify the first image of eval ({request['key']}, a "
-            f"{request['label']}); the answer is {request['answer']} with probability "
-            f"{request['probability']:.3f}",
-            "command": f"curl -s {url}:predict -d '" + body % request["png"] + "'",
-        },
+        ),
+        Command("Is it ready?", f"curl -s {url}"),
+        Command(
+            "Classify an image file",
+            f"curl -s {url}:predict -d '" + body % "'$(base64 -w0 image.png)'" + "'",
+        ),
+        Command(
+            f"Classify the first image of eval ({request.key}, a {request.label}); the answer "
+            f"is {request.answer} with probability {request.probability:.3f}",
+            f"curl -s {url}:predict -d '" + body % request.png + "'",
+        ),
     ]
 
 
@@ -129,7 +119,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{share:.2%}"
+    environment.filters["percent"] = lambda fraction: f"{fraction:.2%}"
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration
     return environment

@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -13,6 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from contract import features
+from report.facts import (
+    Calibration,
+    Facts,
+    Gate,
+    Metrics,
+    PixelStatistics,
+    Point,
+    TrainingFacts,
+)
 
 # Matplotlib draws in colours of its own kind; each stands for one of page.css.
 INK = "#010101"
@@ -56,28 +65,29 @@ _FOR_A_PAGE = {
     r"\s*\n\s*": " ",
 }
 CHANNEL_NAMES = ("red", "green", "blue")
-Run = tuple[str, dict[str, Any]]  # a name and training facts
+Run = tuple[str, TrainingFacts]  # named; empty for the only one
+Curve = tuple[str, Sequence[Point]]  # named; empty for the only one
 WIDTH, HEIGHT = 5.0, 3.0  # inches, 72 units of the SVG each
 
 
-def draw_all(facts: dict[str, Any]) -> dict[str, str]:
+def draw_all(facts: Facts) -> dict[str, str]:
     """Returns the SVG of each plot whose facts are there, by name."""
     plots = {}
     with matplotlib.rc_context(_STYLE):
-        if data := facts["data"]:
-            plots["counts"] = draw_counts(data["counts"])
-            plots["pixels"] = draw_pixels(data["pixels"])
-        if training := facts["training"]:
-            plots |= _draw_training([("", training)], facts["config"]["min_accuracy"])
-        if facts["gate"]:
-            plots["gate"] = draw_gate(facts)
-            plots["classes"] = draw_classes(facts)
-        if facts["predictions"]:
-            plots["calibration"] = draw_calibration(facts["predictions"]["calibration"])
+        if facts.data:
+            plots["counts"] = draw_counts(facts.data.counts)
+            plots["pixels"] = draw_pixels(facts.data.pixels)
+        if facts.training:
+            plots |= _draw_training([("", facts.training)], facts.settings.min_accuracy)
+        if facts.evaluation and facts.gate:
+            plots["gate"] = draw_gate(facts.evaluation.accuracy, facts.gate)
+            plots["classes"] = draw_classes(facts.evaluation, facts.baseline)
+        if facts.predictions:
+            plots["calibration"] = draw_calibration(facts.predictions.calibration)
     return plots
 
 
-def draw_counts(counts: dict[str, list[int]]) -> str:
+def draw_counts(counts: Mapping[str, Sequence[int]]) -> str:
     """Returns bars of images per class, a colour for each split."""
     figure, axes = _figure()
     width = 0.8 / len(counts)
@@ -95,18 +105,18 @@ def draw_counts(counts: dict[str, list[int]]) -> str:
     return _svg(figure, f"Images per class. {summary}")
 
 
-def draw_pixels(pixels: dict[str, Any]) -> str:
+def draw_pixels(pixels: PixelStatistics) -> str:
     """Returns how often each pixel value occurs in each channel."""
     figure, axes = _figure()
     colours = (SERIES[3], SERIES[2], SERIES[0])
-    for name, share, colour in zip(CHANNEL_NAMES, pixels["histogram"], colours, strict=True):
-        axes.plot([value * 100 for value in share], label=name, color=colour, linewidth=1.3)
+    for name, fractions, colour in zip(CHANNEL_NAMES, pixels.histogram, colours, strict=True):
+        axes.plot([value * 100 for value in fractions], label=name, color=colour, linewidth=1.3)
     axes.set_xlabel("pixel value")
     axes.set_ylabel("% of pixels")
     _start_at_zero(axes)
     _legend_above(axes)
     means = ", ".join(
-        f"{name} {mean:.1f}" for name, mean in zip(CHANNEL_NAMES, pixels["mean"], strict=True)
+        f"{name} {mean:.1f}" for name, mean in zip(CHANNEL_NAMES, pixels.mean, strict=True)
     )
     return _svg(figure, f"Pixel values of the train images. Mean: {means}")
 
@@ -127,31 +137,40 @@ def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> di
     return {
         "loss": _draw_loss(runs),
         "eval_accuracy": _draw_eval_accuracy(runs, min_accuracy),
-        "learning_rate": _draw_curve(runs, "learning_rate", "learning rate", "{:.3g}"),
-        "speed": _draw_curve(runs, "images_per_second", "images/s", "{:,.0f}"),
+        "learning_rate": _draw_curve(
+            [(name, training.curves.learning_rate) for name, training in runs],
+            "learning rate",
+            "{:.3g}",
+        ),
+        "speed": _draw_curve(
+            [(name, training.curves.images_per_second) for name, training in runs],
+            "images/s",
+            "{:,.0f}",
+        ),
     }
 
 
 def _draw_loss(runs: Sequence[Run]) -> str:
     figure, axes = _figure()
     for (name, training), colour in zip(runs, SERIES, strict=False):
-        curves = training["curves"]
-        if curves["loss"] and not name:
-            _plot(axes, curves["loss"], colour, label="raw", alpha=0.35, linewidth=1)
-        _plot(axes, curves["loss_averaged"], colour, label=name or "averaged")
+        curves = training.curves
+        if curves.loss and not name:
+            _plot(axes, curves.loss, colour, label="raw", alpha=0.35, linewidth=1)
+        _plot(axes, curves.loss_averaged, colour, label=name or "averaged")
         label = "" if name else "cross-entropy on eval"
-        _plot(axes, curves["eval_loss"], SERIES[1] if not name else colour, label, ":", "o")
+        _plot(axes, curves.eval_loss, SERIES[1] if not name else colour, label, ":", "o")
     _label_steps(axes)
     axes.set_ylabel("loss")
     _start_at_zero(axes)
     _legend_above(axes)
-    return _svg(figure, _ends_at("Training loss", runs, "loss_averaged", "{:.3f}"))
+    ends = [(name, training.curves.loss_averaged) for name, training in runs]
+    return _svg(figure, _ends_at("Training loss", ends, "{:.3f}"))
 
 
 def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
     figure, axes = _figure()
     for (name, training), colour in zip(runs, SERIES, strict=False):
-        points = [(step, value * 100) for step, value in training["curves"]["eval_accuracy"]]
+        points = [(step, value * 100) for step, value in training.curves.eval_accuracy]
         _plot(axes, points, colour, name or "accuracy", marker="o")
     if min_accuracy is not None:
         axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="asked for")
@@ -160,24 +179,25 @@ def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
     axes.set_xlim(left=0)
     _start_at_zero(axes)
     _legend_above(axes)
-    return _svg(figure, _ends_at("Accuracy on eval", runs, "eval_accuracy", "{:.2%}"))
+    ends = [(name, training.curves.eval_accuracy) for name, training in runs]
+    return _svg(figure, _ends_at("Accuracy on eval", ends, "{:.2%}"))
 
 
-def _draw_curve(runs: Sequence[Run], curve: str, label: str, number: str) -> str:
+def _draw_curve(curves: Sequence[Curve], label: str, form: str) -> str:
     figure, axes = _figure()
-    for (name, training), colour in zip(runs, SERIES, strict=False):
-        _plot(axes, training["curves"][curve], colour, name)
+    for (name, points), colour in zip(curves, SERIES, strict=False):
+        _plot(axes, points, colour, name)
     _label_steps(axes)
     axes.set_ylabel(label)
     _start_at_zero(axes)
-    if len(runs) > 1:
+    if len(curves) > 1:
         _legend_above(axes)
-    return _svg(figure, _ends_at(label, runs, curve, number))
+    return _svg(figure, _ends_at(label, curves, form))
 
 
 def _plot(
     axes: Axes,
-    points: Sequence[tuple[float, float]],
+    points: Sequence[Point],
     colour: str,
     label: str,
     linestyle: str = "-",
@@ -197,24 +217,19 @@ def _plot(
     )
 
 
-def _ends_at(what: str, runs: Sequence[Run], curve: str, number: str) -> str:
-    """Returns where the curve of each run ends, in words."""
-    ends = [
-        f"{name} {number.format(training['curves'][curve][-1][1])}".strip()
-        for name, training in runs
-        if training["curves"][curve]
-    ]
+def _ends_at(what: str, curves: Sequence[Curve], form: str) -> str:
+    """Returns where each curve ends, in words."""
+    ends = [f"{name} {form.format(points[-1][1])}".strip() for name, points in curves if points]
     return f"{what} over the steps. Ends at: {', '.join(ends) or 'not known'}"
 
 
-def draw_gate(facts: dict[str, Any]) -> str:
+def draw_gate(accuracy: float, gate: Gate) -> str:
     """Returns the candidate's accuracy beside the baseline's, with the thresholds."""
-    gate, accuracy = facts["gate"], facts["evaluation"]["accuracy"]
     bars = [("candidate", accuracy, SERIES[0])]
-    limits = [(gate["min_accuracy"], "asked for")]
-    if gate["baseline_accuracy"] is not None:
-        bars.append(("baseline", gate["baseline_accuracy"], SERIES[1]))
-        limits.append((gate["baseline_accuracy"] - gate["max_accuracy_drop"], "drop allowed"))
+    limits = [(gate.min_accuracy, "asked for")]
+    if gate.baseline_accuracy is not None:
+        bars.append(("baseline", gate.baseline_accuracy, SERIES[1]))
+        limits.append((gate.baseline_accuracy - gate.max_accuracy_drop, "drop allowed"))
     figure, axes = _figure(height=1 + 0.4 * len(bars))
     for name, value, colour in bars:
         bar = axes.barh(name, value * 100, 0.55, color=colour)
@@ -227,15 +242,15 @@ def draw_gate(facts: dict[str, Any]) -> str:
     axes.set_xlabel("% right on eval")
     axes.grid(visible=False, axis="y")
     _legend_above(axes)
-    return _svg(figure, f"The gate. {gate['verdict']}")
+    return _svg(figure, f"The gate. {gate.verdict}")
 
 
-def draw_classes(facts: dict[str, Any]) -> str:
+def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
     """Returns the accuracy on each class, beside the baseline's where there is one."""
     figure, axes = _figure()
-    models = [("candidate", facts["evaluation"]["class_accuracy"])]
-    if facts["baseline"]:
-        models.append(("baseline", facts["baseline"]["class_accuracy"]))
+    models = [("candidate", candidate.class_accuracy)]
+    if baseline:
+        models.append(("baseline", baseline.class_accuracy))
     width = 0.8 / len(models)
     for number, (name, accuracy) in enumerate(models):
         places = [place + number * width for place in range(features.NUM_CLASSES)]
@@ -248,23 +263,23 @@ def draw_classes(facts: dict[str, Any]) -> str:
     return _svg(figure, "Accuracy on each class; the table below has the numbers")
 
 
-def draw_calibration(calibration: dict[str, Any]) -> str:
+def draw_calibration(calibration: Calibration) -> str:
     """Returns accuracy over confidence, beside the line on which both are equal."""
     figure, axes = _figure()
-    bins = calibration["bins"]
+    bins = calibration.bins
     axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="as sure as right")
-    confidence = [b["confidence"] * 100 for b in bins]
+    confidence = [b.confidence * 100 for b in bins]
     axes.plot(
         confidence,
-        [b["accuracy"] * 100 for b in bins],
+        [b.accuracy * 100 for b in bins],
         color=SERIES[0],
         marker="o",
         markersize=4,
         label="candidate",
     )
-    total = sum(b["images"] for b in bins)
-    shares = [b["images"] / total * 100 for b in bins]
-    axes.bar(confidence, shares, 6, color=SERIES[0], alpha=0.2, label="% of images")
+    total = sum(b.images for b in bins)
+    percentages = [b.images / total * 100 for b in bins]
+    axes.bar(confidence, percentages, 6, color=SERIES[0], alpha=0.2, label="% of images")
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("% right")
     axes.set_xlim(0, 102)
@@ -273,7 +288,7 @@ def draw_calibration(calibration: dict[str, Any]) -> str:
     return _svg(
         figure,
         "Calibration: accuracy over confidence. Expected calibration error "
-        f"{calibration['expected_error']:.2%}",
+        f"{calibration.expected_error:.2%}",
     )
 
 

@@ -1,16 +1,18 @@
 """The runs of an output folder: each left a `run.json` in a folder of its own."""
 
+import dataclasses
 import datetime
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import filelock
 
+from contract import records
 from contract.files import RECORD_FILE
 from contract.writing import write_whole
+from report import settings
+from report.run_record import KILLED, PUSHED, RUNNING, RunRecord, Status
 from serving import model_registry
 
 log = logging.getLogger("cifar.runs")
@@ -19,31 +21,37 @@ LOCK_FILE = ".lock"
 LATEST = "latest"
 ID_FORMAT = "%Y-%m-%dT%H-%M-%S"
 
-RUNNING = "running"
-KILLED = "killed"  # on disk it is still `running`, but nothing runs
-STOPPED = "stopped"
-FAILED = "failed"
-PUSHED = "pushed"
-NOT_BLESSED = "not_blessed"
-UNFINISHED = (RUNNING, KILLED, STOPPED, FAILED)
 
-Record = dict[str, Any]
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """The few facts of a run that fit on a line."""
+
+    run_id: str
+    status: Status
+    preset: str
+    train_steps: int
+    data_source: str | None
+    accuracy: float | None
+    pushed_version: str | None
+    seconds: float
+    cached_stages: int
+    stages: int
 
 
-def read_runs(output: Path) -> list[Record]:
+def read_runs(output: Path) -> list[RunRecord]:
     """Returns the record of every run in an output folder, oldest first.
 
     A record that cannot be read is left out with a warning. A run that was killed is
     `killed`, or `pushed` if its model came as far as the serving folder.
     """
     records = _read_all(output)
-    if all(record["status"] != RUNNING for record in records):
+    if all(record.status != RUNNING for record in records):
         return records
     settled = _settle_all(records)
     return [*settled[:-1], records[-1]] if is_running(output) else settled
 
 
-def record_killed(output: Path) -> list[Record]:
+def record_killed(output: Path) -> list[RunRecord]:
     """Returns every record, oldest first, after writing down which runs were killed.
 
     To be called by the run that holds the output folder, before it has a record of its own.
@@ -53,39 +61,38 @@ def record_killed(output: Path) -> list[Record]:
     records = _read_all(output)
     settled = _settle_all(records)
     for before, record in zip(records, settled, strict=True):
-        if before["status"] != record["status"]:
-            write(record, output / "runs" / record["run_id"] / RECORD_FILE)
+        if before.status != record.status:
+            write(record, output / "runs" / record.run_id / RECORD_FILE)
     return settled
 
 
-def _read_all(output: Path) -> list[Record]:
+def _read_all(output: Path) -> list[RunRecord]:
     paths = sorted(output.glob(f"runs/*/{RECORD_FILE}"))
     return [record for record in map(_read, paths) if record is not None]
 
 
-def _settle_all(records: Sequence[Record]) -> list[Record]:
-    settled: list[Record] = []
+def _settle_all(records: Sequence[RunRecord]) -> list[RunRecord]:
+    settled: list[RunRecord] = []
     for record in records:
         settled.append(settle(record, settled))
     return settled
 
 
-def _read(path: Path) -> Record | None:
+def _read(path: Path) -> RunRecord | None:
     """Returns a record, or None with a warning."""
     try:
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict) or not {"run_id", "status", "config"} <= record.keys():
-            raise ValueError("it has no run_id, status and config")
+        record = records.from_json(RunRecord, path.read_bytes())
+        settings.read(record.config)
     except (OSError, ValueError) as error:
         log.warning("%s is no record of a run and is left out: %s", path, error)
         return None
-    return {"stages": {}, "seconds": 0.0, **record}
+    return record
 
 
-def write(record: Record, *paths: Path) -> None:
+def write(record: RunRecord, *paths: Path) -> None:
     """Writes a record to each path, whole and on disk."""
     for path in paths:
-        write_whole(path, json.dumps(record, indent=2) + "\n")
+        write_whole(path, records.to_json(record))
 
 
 def new_run_dir(output: Path, now: datetime.datetime | None = None) -> Path:
@@ -109,7 +116,7 @@ def _started(run_dir: Path) -> datetime.datetime | None:
         return None
 
 
-def settle(record: Record, earlier: Sequence[Record]) -> Record:
+def settle(record: RunRecord, earlier: Sequence[RunRecord]) -> RunRecord:
     """Returns the record of a run that ended without a word, with what is known all the same.
 
     A model that came as far as the serving folder is pushed, though nobody wrote it down:
@@ -119,35 +126,31 @@ def settle(record: Record, earlier: Sequence[Record]) -> Record:
         record: Of the run; one that is not `running` comes back as it is.
         earlier: The runs before it, which may have pushed the same model.
     """
-    if record["status"] != RUNNING:
+    if record.status != RUNNING:
         return record
     version = find_push(record, earlier)
     if version is None:
-        return record | {"status": KILLED}
-    return record | {
-        "status": PUSHED,
-        "pushed_version": str(version.number),
-        "pushed_path": str(version.path),
-    }
+        return dataclasses.replace(record, status=KILLED)
+    return dataclasses.replace(
+        record,
+        status=PUSHED,
+        pushed_version=str(version.number),
+        pushed_path=str(version.path),
+    )
 
 
-def find_push(record: Record, earlier: Sequence[Record]) -> model_registry.PushedVersion | None:
+def find_push(
+    record: RunRecord, earlier: Sequence[RunRecord]
+) -> model_registry.PushedVersion | None:
     """Returns the version that a run which ended in its Pusher had pushed by then, or None."""
-    if record.get("failed_stage") != "Pusher" or "Trainer" not in record["stages"]:
+    model_uri = record.uri("Trainer", "model")
+    if record.failed_stage != "Pusher" or not model_uri:
         return None
-    model_uri = record["stages"]["Trainer"]["outputs"]["model"]
-    known = {run.get("pushed_version") for run in earlier}
-    for version in reversed(model_registry.pushed_versions(serving_model_dir(record))):
+    known = {run.pushed_version for run in earlier}
+    for version in reversed(model_registry.pushed_versions(record.settings.serving_model_dir)):
         if version.model_uri == model_uri and str(version.number) not in known:
             return version
     return None
-
-
-def serving_model_dir(record: Record) -> Path:
-    """Returns the folder of the versions that a run pushes to."""
-    config = record["config"]
-    root = Path(config["serving_dir"] or Path(config["output_dir"]) / "serving")
-    return root / config["model_name"]
 
 
 def is_running(output: Path) -> bool:
@@ -163,7 +166,7 @@ def is_running(output: Path) -> bool:
         return False
 
 
-def find_run(output: Path, name: str) -> Record:
+def find_run(output: Path, name: str) -> RunRecord:
     """Returns the record of one run.
 
     Args:
@@ -191,41 +194,41 @@ def find_run(output: Path, name: str) -> Record:
         )
     if name == LATEST:
         return runs[-1]
-    fitting = [run for run in runs if run["run_id"].startswith(name)]
+    fitting = [run for run in runs if run.run_id.startswith(name)]
     # A run found in the cache names the version that an earlier one pushed.
-    pushing = [run for run in runs if run.get("pushed_version") == name][:1]
+    pushing = [run for run in runs if run.pushed_version == name][:1]
     found = fitting or pushing
     if len(found) != 1:
-        known = ", ".join(run["run_id"] for run in runs)
+        known = ", ".join(run.run_id for run in runs)
         error = ValueError if found else FileNotFoundError
         raise error(f"{len(found)} runs in {output} fit {name!r}. There are: {known}.")
     return found[0]
 
 
-def summary(run: Record) -> Record:
+def summary(run: RunRecord) -> RunSummary:
     """Returns the few facts of a run that fit on a line."""
-    return {
-        "run_id": run["run_id"],
-        "status": run["status"],
-        "preset": run["config"].get("preset"),
-        "train_steps": run["config"].get("train_steps"),
-        "data_source": run.get("data_source"),
-        "accuracy": run.get("accuracy"),
-        "pushed_version": run.get("pushed_version"),
-        "seconds": run["seconds"],
-        "cached_stages": sum(stage["cached"] for stage in run["stages"].values()),
-        "stages": len(run["stages"]),
-    }
+    return RunSummary(
+        run_id=run.run_id,
+        status=run.status,
+        preset=run.settings.preset,
+        train_steps=run.settings.train_steps,
+        data_source=run.data_source,
+        accuracy=run.accuracy,
+        pushed_version=run.pushed_version,
+        seconds=run.seconds,
+        cached_stages=sum(stage.cached for stage in run.stages.values()),
+        stages=len(run.stages),
+    )
 
 
-def last_seconds(runs: Sequence[Record]) -> dict[str, float]:
+def last_seconds(runs: Sequence[RunRecord]) -> dict[str, float]:
     """Returns how long each stage took when it last ran and was not found in the cache.
 
     Without the Trainer, whose time is a matter of its settings, and which counts its steps.
     """
     return {
-        name: stage["seconds"]
+        name: stage.seconds
         for run in runs
-        for name, stage in run["stages"].items()
-        if not stage["cached"] and name != "Trainer"
+        for name, stage in run.stages.items()
+        if not stage.cached and name != "Trainer"
     }

@@ -1,9 +1,9 @@
 """What each stage does, in the order of the flow: the captions of the pipeline's picture."""
 
-from typing import Any
+import dataclasses
 
-from report import runs
-from report.runs import Record
+from report import run_record
+from report.run_record import RunRecord
 
 STAGES = {
     "CifarExampleGen": "batches → examples",
@@ -20,28 +20,40 @@ STAGES = {
 }
 
 
-def stage_list(run: Record | None) -> list[dict[str, Any]]:
-    """Returns `name`, `what`, `status` and `seconds` of each stage, in the order it ran.
+@dataclasses.dataclass(frozen=True)
+class StageStatus:
+    """A stage of a run.
 
-    Status is `done`, `cached`, `not run`, what became of the run in its last stage (`failed`,
-    `stopped`, …), or empty where nobody knows yet.
+    Attributes:
+        what: What it does, in a few words.
+        status: `done`, `cached`, `not run`, what became of the run in its last stage
+            (`failed`, `stopped`, …), or empty where nobody knows yet.
     """
-    ran = run["stages"] if run else {}
-    last = run.get("failed_stage") if run else None
-    stages = []
-    for name in [*ran, *(name for name in STAGES if name not in ran)]:
-        if name in ran:
-            status = "cached" if ran[name]["cached"] else "done"
-        elif run and name == last:
-            status = run["status"] if run["status"] in runs.UNFINISHED else runs.FAILED
-        else:
-            status = "not run" if run else ""
-        stages.append(
-            {
-                "name": name,
-                "what": STAGES.get(name, ""),
-                "status": status,
-                "seconds": ran.get(name, {}).get("seconds"),
-            }
+
+    name: str
+    what: str
+    status: str
+    seconds: float | None
+
+
+def stage_list(run: RunRecord | None) -> list[StageStatus]:
+    """Returns each stage, in the order it ran; without a record, of a run under way."""
+    ran = run.stages if run else {}
+    names = [*ran, *(name for name in STAGES if name not in ran)]
+    return [
+        StageStatus(
+            name,
+            STAGES.get(name, ""),
+            _status(run, name) if run else "",
+            ran[name].seconds if name in ran else None,
         )
-    return stages
+        for name in names
+    ]
+
+
+def _status(run: RunRecord, stage: str) -> str:
+    if stage in run.stages:
+        return "cached" if run.stages[stage].cached else "done"
+    if stage == run.failed_stage:
+        return run.status if run.status in run_record.UNFINISHED else run_record.FAILED
+    return "not run"

@@ -58,9 +58,9 @@ def expected() -> np.ndarray:
 def test_a_model_that_answers_like_its_trainer_is_blessed(tmp_path, examples, expected):
     model_dir = BrightnessModel().save(tmp_path / "model")
     report = check_model(model_dir, examples, expected, LIMITS)
-    assert report["examples"] == 60
-    assert 0 < report["difference"] < 1e-5
-    assert 0 < report["latency_milliseconds"] <= report["slowest_milliseconds"]
+    assert report.examples == 60
+    assert 0 < report.difference < 1e-5
+    assert 0 < report.latency_milliseconds <= report.slowest_milliseconds
 
 
 def test_a_model_that_answers_otherwise_is_refused(tmp_path, examples, expected):

@@ -1,8 +1,9 @@
 from report import comparison
+from report.run_record import PUSHED, RunRecord, StageRecord
 
 
-def run(**fields) -> dict:
-    return {"config": {}, "stages": {}, **fields}
+def run(**fields) -> RunRecord:
+    return RunRecord(**{"run_id": "r", "status": PUSHED, "config": {}} | fields)
 
 
 def test_only_settings_that_differ_are_listed():
@@ -22,7 +23,7 @@ def test_a_number_that_a_failed_run_lacks_is_a_dash():
 
 
 def test_a_stage_was_timed_or_cached_or_did_not_run():
-    first = run(stages={"Trainer": {"seconds": 7.14, "cached": False}})
-    second = run(stages={"Trainer": {"seconds": 0.1, "cached": True}})
+    first = run(stages={"Trainer": StageRecord(7.14, False)})
+    second = run(stages={"Trainer": StageRecord(0.1, True)})
     assert comparison.compare_stages(first, second) == [("Trainer", "7.1 s", "cached")]
     assert comparison.compare_stages(first, run()) == [("Trainer", "7.1 s", "not run")]

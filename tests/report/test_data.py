@@ -11,9 +11,9 @@ from report import data, model, pictures
 def test_pixel_statistics_are_those_of_numpy():
     images = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), np.uint8)
     found = data.pixel_statistics(images)
-    assert found["mean"] == pytest.approx(images.mean(axis=(0, 1, 2)))
-    assert found["std"] == pytest.approx(images.std(axis=(0, 1, 2)))
-    assert found["histogram"][1][17] == pytest.approx((images[..., 1] == 17).mean(), abs=1e-6)
+    assert found.mean == pytest.approx(images.mean(axis=(0, 1, 2)))
+    assert found.std == pytest.approx(images.std(axis=(0, 1, 2)))
+    assert found.histogram[1][17] == pytest.approx((images[..., 1] == 17).mean(), abs=1e-6)
 
 
 def test_a_sheet_keeps_every_pixel_and_leaves_gaps_clear():

@@ -66,8 +66,8 @@ def test_the_confusion_matrix_adds_up_to_the_accuracy(browser, pushed):
         cells = page.locator(".matrix tbody td").all_inner_texts()
         right = page.locator(".matrix tbody td.right").all_inner_texts()
     assert sum(map(int, cells)) == pushed.record["eval_examples"]
-    share = sum(map(int, right)) / pushed.record["eval_examples"]
-    assert share == pytest.approx(pushed.record["accuracy"], abs=1e-6)
+    fraction = sum(map(int, right)) / pushed.record["eval_examples"]
+    assert fraction == pytest.approx(pushed.record["accuracy"], abs=1e-6)
 
 
 def test_the_title_says_what_became_of_the_model(browser, pushed, refused):

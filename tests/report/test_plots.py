@@ -1,17 +1,18 @@
 import re
 
+from contract.training_record import TrainingRecord
 from report import plots
+from report.facts import Curves, TrainingFacts
 
-ONE_STEP = {
-    "curves": {
-        "loss": [(0, 4.5)],
-        "loss_averaged": [],
-        "learning_rate": [(0, 0.1)],
-        "images_per_second": [],
-        "eval_accuracy": [(1, 0.095)],
-        "eval_loss": [(1, 2.301)],
-    }
-}
+ONE_STEP = TrainingFacts(
+    TrainingRecord(steps=1),
+    Curves(
+        loss=[(0, 4.5)],
+        learning_rate=[(0, 0.1)],
+        eval_accuracy=[(1, 0.095)],
+        eval_loss=[(1, 2.301)],
+    ),
+)
 
 
 def test_a_run_of_one_step_has_its_plots():

@@ -8,33 +8,6 @@ from report.data import Split
 CAT, DOG, SHIP = 3, 5, 8
 
 
-def test_the_confusion_matrix_has_the_true_class_in_rows():
-    matrix = predictions.confusion_matrix(
-        np.array([CAT, CAT, SHIP]), np.array([DOG, CAT, SHIP])
-    )
-    assert matrix[CAT, DOG] == 1
-    assert matrix[CAT, CAT] == 1
-    assert matrix[SHIP, SHIP] == 1
-    assert matrix.sum() == 3
-
-
-def test_scores_of_a_class_are_those_counted_by_hand():
-    # Four cats: three called cat, one dog. One ship, called cat.
-    labels = np.array([CAT, CAT, CAT, CAT, SHIP])
-    predicted = np.array([CAT, CAT, CAT, DOG, CAT])
-    scores = predictions.class_scores(predictions.confusion_matrix(labels, predicted))
-    assert scores["cat"] == {
-        "images": 4,
-        "recall": 0.75,
-        "precision": 0.75,
-        "f1": 0.75,
-        "confused_with": "dog",
-        "confused_share": 0.25,
-    }
-    assert scores["ship"]["recall"] == 0
-    assert scores["bird"]["confused_with"] is None
-
-
 def sure_of(label: int, confidence: float) -> np.ndarray:
     """Returns probabilities: `confidence` for one class, the rest spread over the others."""
     row = np.full(len(CLASS_NAMES), (1 - confidence) / (len(CLASS_NAMES) - 1))
@@ -49,9 +22,9 @@ def test_calibration_is_the_distance_of_confidence_and_accuracy():
         [sure_of(CAT, 0.75), sure_of(DOG, 0.75), sure_of(CAT, 0.95), sure_of(CAT, 0.95)]
     )
     found = predictions.calibration(labels, probabilities)
-    assert [b["images"] for b in found["bins"]] == [2, 2]
-    assert [b["accuracy"] for b in found["bins"]] == [0.5, 1.0]
-    assert found["expected_error"] == pytest.approx((2 * 0.25 + 2 * 0.05) / 4)
+    assert [b.images for b in found.bins] == [2, 2]
+    assert [b.accuracy for b in found.bins] == [0.5, 1.0]
+    assert found.expected_error == pytest.approx((2 * 0.25 + 2 * 0.05) / 4)
 
 
 def test_the_surest_mistakes_come_first_and_right_answers_not_at_all():
@@ -62,7 +35,7 @@ def test_the_surest_mistakes_come_first_and_right_answers_not_at_all():
     )
     probabilities = np.stack([sure_of(DOG, 0.6), sure_of(CAT, 0.99), sure_of(SHIP, 0.9)])
     mistakes = predictions.confident_mistakes(split, probabilities)
-    assert [(m["key"], m["label"], m["predicted"]) for m in mistakes] == [
+    assert [(m.key, m.label, m.predicted) for m in mistakes] == [
         ("a:2", "cat", "ship"),
         ("a:0", "cat", "dog"),
     ]

@@ -1,5 +1,6 @@
 """The records of runs: in order, whole, and true of runs that were killed."""
 
+import dataclasses
 import datetime
 import json
 import logging
@@ -7,16 +8,18 @@ import logging
 import filelock
 import pytest
 
+from contract.serving_report import ServingReport
+from contract.training_record import Evaluation, TrainingRecord
 from contract.writing import write_whole
 from report import runs
+from report.facts import Gate
+from report.run_record import PUSHED, RunRecord, StageRecord, Status
 
 
-def keep(output, number: int, **fields) -> dict:
+def keep(output, number: int, status: Status = PUSHED, **fields) -> RunRecord:
     run_id = f"2026-01-01T00-00-{number:02d}"
     config = {"output_dir": str(output), "serving_dir": "", "model_name": "cifar10"}
-    record = {
-        "run_id": run_id, "status": "pushed", "config": config, "stages": {}, "seconds": 1.0
-    } | fields  # fmt: skip
+    record = RunRecord(run_id, status, config, **fields)
     (output / "runs" / run_id).mkdir(parents=True)
     runs.write(record, output / "runs" / run_id / "run.json")
     return record
@@ -32,7 +35,7 @@ def push(output, version: str, model_uri: str) -> None:
     (folder / "assets.extra/pushed.json").write_text(json.dumps(provenance))
 
 
-TRAINED = {"Trainer": {"seconds": 1.0, "cached": False, "outputs": {"model": "/model/6"}}}
+TRAINED = {"Trainer": StageRecord(1.0, False, {"model": "/model/6"})}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"run_id": "x"}'])
@@ -64,9 +67,9 @@ def test_a_run_whose_process_is_gone_was_killed(tmp_path):
     keep(tmp_path, 1)
     keep(tmp_path, 2, status="running", stages=TRAINED, failed_stage="Evaluator")
     push(tmp_path, "5", "/model/6")  # by an earlier run
-    assert [run["status"] for run in runs.read_runs(tmp_path)] == ["pushed", "killed"]
+    assert [run.status for run in runs.read_runs(tmp_path)] == ["pushed", "killed"]
     with filelock.FileLock(tmp_path / ".lock"):
-        assert [run["status"] for run in runs.read_runs(tmp_path)] == ["pushed", "running"]
+        assert [run.status for run in runs.read_runs(tmp_path)] == ["pushed", "running"]
 
 
 def test_a_run_killed_just_after_its_push_has_pushed(tmp_path):
@@ -75,7 +78,7 @@ def test_a_run_killed_just_after_its_push_has_pushed(tmp_path):
     push(tmp_path, "7", "/model/8")
     (run,) = runs.read_runs(tmp_path)
     version = tmp_path / "serving/cifar10/5"
-    assert (run["status"], run["pushed_path"]) == ("pushed", str(version))
+    assert (run.status, run.pushed_path) == ("pushed", str(version))
     assert runs.find_run(tmp_path, "5") == run
 
 
@@ -83,13 +86,13 @@ def test_a_version_an_earlier_run_pushed_is_not_a_killed_runs(tmp_path):
     keep(tmp_path, 1, stages=TRAINED, pushed_version="5")
     keep(tmp_path, 2, status="running", stages=TRAINED, failed_stage="Pusher")
     push(tmp_path, "5", "/model/6")
-    assert [run["status"] for run in runs.read_runs(tmp_path)] == ["pushed", "killed"]
+    assert [run.status for run in runs.read_runs(tmp_path)] == ["pushed", "killed"]
 
 
 def test_the_next_run_writes_down_what_became_of_a_killed_one(tmp_path):
     killed = keep(tmp_path, 1, status="running", failed_stage="Trainer")
     (tmp_path / "runs/2026-01-01T00-00-01/.run.json.partial").write_text("{")
-    assert runs.record_killed(tmp_path) == [killed | {"status": "killed"}]
+    assert runs.record_killed(tmp_path) == [dataclasses.replace(killed, status="killed")]
     folder = tmp_path / "runs/2026-01-01T00-00-01"
     assert json.loads((folder / "run.json").read_text())["status"] == "killed"
     assert [path.name for path in folder.iterdir()] == ["run.json"]
@@ -103,3 +106,38 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path):
         write_whole(path, "after" * 10_000)
     assert path.read_text() == "before"
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_what_is_written_is_read(tmp_path):
+    record = keep(
+        tmp_path,
+        1,
+        stages=TRAINED,
+        accuracy=0.5,
+        class_accuracy={"cat": 0.25},
+        gate=Gate(0.4, 0.01, refusals=["too bad"], verdict="NOT BLESSED: too bad"),
+        serving_check=ServingReport("blessed: fine", examples=200),
+        training=TrainingRecord(steps=60, evaluations=(Evaluation(60, 0.5, 2.0),)),
+    )
+    assert runs.read_runs(tmp_path) == [record]
+
+
+def test_a_record_of_another_version_of_the_code_is_read(tmp_path):
+    folder = tmp_path / "runs/2026-01-01T00-00-01"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(
+        json.dumps(
+            {
+                "run_id": folder.name,
+                "status": "failed",
+                "config": {"preset": "smoke", "nobody_knows": [1]},
+                "stages": {"Trainer": {"seconds": 1.5, "cached": True, "retries": 2}},
+                "who": "a later version",
+            }
+        )
+    )
+    (record,) = runs.read_runs(tmp_path)
+    assert record.settings.preset == "smoke"
+    assert record.settings.model_name == "cifar10"
+    assert record.stages == {"Trainer": StageRecord(1.5, True)}
+    assert record.accuracy is None

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import logging
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from contract import training_record
+from contract import events, training_record
+from contract.events import WorkDone
 from report.training import training_facts
 from tests.trainer_module.conftest import TINY
 from trainer_module import checkpoints, hooks, run
@@ -67,30 +69,29 @@ def test_tensorboard_shows_rates_losses_layers_weights_and_images(trained_dir):
 
 def test_log_line_names_step_loss_and_speed(make_fn_args, tmp_path, caplog):
     caplog.set_level(logging.INFO, "cifar.train")
-    run.run_fn(make_fn_args(dataclasses.replace(TINY, train_steps=4), tmp_path))
-    record = next(r for r in caplog.records if getattr(r, "step", None) == 4)
-    assert record.getMessage().startswith(f"step 4 of 4  loss {record.loss:.3f}  ")
-    assert record.getMessage().endswith(" s/batch")
-    assert record.steps == 4
-    assert record.examples_per_second > 0
+    shown: list[WorkDone] = []
+    with events.sent_to(shown.append):
+        run.run_fn(make_fn_args(dataclasses.replace(TINY, train_steps=4), tmp_path))
+    last = shown[-1]
+    assert (last.done, last.total, last.unit) == (4, 4, "step")
+    assert re.fullmatch(r"loss \d\.\d{3}  [\d,]+ images/s  \d\.\d{3} s/batch", last.detail)
+    assert f"step 4 of 4  {last.detail}" in caplog.messages
 
 
 def test_killed_run_goes_on_where_it_was(make_fn_args, trained_dir, tmp_path):
     script = f"""
-        import logging, os, signal
+        import os, signal
+        from contract import events
         from tests.trainer_module.conftest import TINY
         from tfx.components.trainer.fn_args_utils import FnArgs
         from trainer_module import run
 
-        class Kill(logging.Handler):
-            def emit(self, record):
-                if getattr(record, "step", 0) == 8:
-                    os.kill(os.getpid(), signal.SIGKILL)
+        def kill(event):
+            if event.done == 8:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-        logger = logging.getLogger("cifar.train")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(Kill())
-        run.run_fn(FnArgs(**{make_fn_args(TINY, tmp_path).__dict__!r}))
+        with events.sent_to(kill):
+            run.run_fn(FnArgs(**{make_fn_args(TINY, tmp_path).__dict__!r}))
     """
     process = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
     assert process.returncode == -signal.SIGKILL
@@ -134,8 +135,8 @@ def test_a_run_killed_after_its_last_checkpoint_still_knows_how_it_went(
     assert record.examples_per_second > 0
     assert record.seconds > 0
     assert [evaluation.step for evaluation in record.evaluations] == [8, 12]
-    curves = training_facts(str(tmp_path / "model_run"), TINY.batch_size)["curves"]
-    assert curves["loss"][0][0] <= 4
+    curves = training_facts(str(tmp_path / "model_run"), TINY.batch_size).curves
+    assert curves.loss[0][0] <= 4
 
 
 def test_training_goes_on_from_the_newest_whole_checkpoint(

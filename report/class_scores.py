@@ -1,0 +1,50 @@
+"""How good the candidate is on each class, from the Evaluator's confusion matrix."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from contract import features
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScore:
+    """The scores of one class; a score of nothing is 0.
+
+    Attributes:
+        images: How many of it there are.
+        recall: The fraction of them that was found: what the gate calls its accuracy.
+        precision: The fraction of what was taken for it that is of it.
+        f1: The harmonic mean of both.
+        confused_with: What it was most often taken for; None if for nothing else.
+        confused_fraction: Of its images, how many were.
+    """
+
+    name: str
+    images: int
+    recall: float
+    precision: float
+    f1: float
+    confused_with: str | None
+    confused_fraction: float
+
+
+def class_scores(confusion: Sequence[Sequence[int]]) -> list[ClassScore]:
+    """Returns the scores of each class; `Metrics.confusion` says how the matrix is laid out."""
+    return [_score(confusion, label) for label in range(len(confusion))]
+
+
+def _score(confusion: Sequence[Sequence[int]], label: int) -> ClassScore:
+    images = sum(confusion[label])
+    predicted = sum(row[label] for row in confusion)
+    right = confusion[label][label]
+    errors = [0 if other == label else count for other, count in enumerate(confusion[label])]
+    most = max(errors)
+    return ClassScore(
+        name=features.CLASS_NAMES[label],
+        images=images,
+        recall=right / max(images, 1),
+        precision=right / max(predicted, 1),
+        f1=2 * right / max(images + predicted, 1),
+        confused_with=features.CLASS_NAMES[errors.index(most)] if most else None,
+        confused_fraction=most / max(images, 1),
+    )

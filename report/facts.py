@@ -1,0 +1,203 @@
+"""The facts a report shows, as ReportGen keeps them beside its page in `report.json`."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from contract.serving_report import ServingReport
+from contract.training_record import TrainingRecord
+from report import settings
+
+Point = tuple[int, float]  # a step and a value
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelStatistics:
+    """Of each channel: mean and deviation, 0 to 255, and the fraction of each of 256 values."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    histogram: Sequence[Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What the run was given.
+
+    Attributes:
+        counts: Images of each class, by split.
+        samples: A strip of images as a data URI, by class name.
+        anomalies: A line for each; None if nobody looked.
+    """
+
+    counts: Mapping[str, Sequence[int]]
+    samples: Mapping[str, str]
+    pixels: PixelStatistics
+    anomalies: Sequence[str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """What training logged, over the steps; empty where it did not."""
+
+    loss: Sequence[Point] = ()
+    loss_averaged: Sequence[Point] = ()
+    cross_entropy: Sequence[Point] = ()
+    cross_entropy_averaged: Sequence[Point] = ()
+    learning_rate: Sequence[Point] = ()
+    images_per_second: Sequence[Point] = ()
+    eval_accuracy: Sequence[Point] = ()
+    eval_loss: Sequence[Point] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFacts:
+    """What the Trainer wrote of its training, and its curves."""
+
+    record: TrainingRecord
+    curves: Curves
+
+
+@dataclasses.dataclass(frozen=True)
+class SignatureFacts:
+    """What a server can ask: tensors as `images uint8 [n, 32, 32, 3]`."""
+
+    name: str
+    method: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """The exported model; `filters` is a picture of the first layer, as a data URI."""
+
+    parameters: int
+    bytes: int
+    signatures: Sequence[SignatureFacts]
+    filters: str
+    filter_count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationBin:
+    """The images of which the candidate was about equally sure, and how often it was right."""
+
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How often the candidate is right when it is so sure.
+
+    Attributes:
+        bins: Each tenth of confidence that occurs.
+        expected_error: The distance of confidence and accuracy, averaged over images
+            (Guo et al., On Calibration of Modern Neural Networks, 2017).
+    """
+
+    bins: Sequence[CalibrationBin]
+    expected_error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """An image of eval that the candidate took for another class; a data URI shows it."""
+
+    key: str
+    label: str
+    predicted: str
+    confidence: float
+    picture: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionFacts:
+    """What the candidate says of eval, image by image; mistakes with the surest first."""
+
+    calibration: Calibration
+    mistakes: Sequence[Mistake]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleRequest:
+    """An image of eval as a PNG in base 64, and what the candidate answers."""
+
+    key: str
+    png: str
+    label: str
+    answer: str
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """What the Evaluator measured of a model on eval.
+
+    Attributes:
+        class_accuracy: The recall of each class, by name.
+        confusion: How often each class (row) was predicted as each class (column).
+    """
+
+    accuracy: float
+    top_3_accuracy: float
+    cross_entropy: float
+    eval_examples: int
+    class_accuracy: Mapping[str, float]
+    confusion: Sequence[Sequence[int]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """What the candidate was asked for, what it was compared with, and the verdict in words.
+
+    Attributes:
+        baseline_version: The pushed version compared with, if there was one.
+        refusals: Each threshold it failed, in words.
+    """
+
+    min_accuracy: float
+    max_accuracy_drop: float
+    baseline_version: str | None = None
+    baseline_accuracy: float | None = None
+    refusals: Sequence[str] = ()
+    verdict: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """All of it; None stands for what a run did not come to.
+
+    Attributes:
+        config: Every field of the run's PipelineConfig, without passwords.
+        pushed_version: The version the candidate became, and `pushed_path` its folder.
+    """
+
+    config: Mapping[str, Any]
+    data: DataFacts | None = None
+    training: TrainingFacts | None = None
+    model: ModelFacts | None = None
+    predictions: PredictionFacts | None = None
+    request: ExampleRequest | None = None
+    evaluation: Metrics | None = None
+    baseline: Metrics | None = None
+    gate: Gate | None = None
+    serving_check: ServingReport | None = None
+    pushed_version: str | None = None
+    pushed_path: str | None = None
+
+    @functools.cached_property
+    def settings(self) -> settings.Settings:
+        """Returns those of the settings that a report speaks of."""
+        return settings.read(self.config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What ReportGen keeps: the facts, and the SVG of each plot by name."""
+
+    facts: Facts
+    plots: Mapping[str, str]

@@ -1,0 +1,128 @@
+"""What ran, what is running, what is pushed, what is served."""
+
+import dataclasses
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from contract.progress import duration
+from report import runs
+from report.run_record import RunRecord
+from report.runs import RunSummary
+from report.stages import StageStatus, stage_list
+from serving import model_registry
+
+SERVER_TIMEOUT_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class LatestRun(RunSummary):
+    """The newest run, with what became of each stage."""
+
+    stage_list: Sequence[StageStatus]
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedVersion:
+    """A version a server knows, and its state in the server's words."""
+
+    version: str
+    state: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Overview:
+    """The state of an output folder.
+
+    Attributes:
+        versions: What is pushed, oldest first.
+        server: `HOST:PORT` of the server that was asked.
+        served: What it serves; None if none answers there.
+    """
+
+    output: str
+    is_running: bool
+    latest: LatestRun | None
+    versions: Sequence[int]
+    server: str
+    served: Sequence[ServedVersion] | None
+
+
+def read_overview(output: Path, model_name: str, server: str) -> Overview:
+    """Returns the state of an output folder.
+
+    Args:
+        output: The output folder.
+        model_name: Whose versions to list.
+        server: `HOST:PORT` of a model server's REST interface.
+    """
+    latest = next(reversed(runs.read_runs(output)), None)
+    serving_dir = latest.settings.serving_dir if latest else ""
+    model_dir = Path(serving_dir or output / "serving") / model_name
+    return Overview(
+        output=str(output),
+        is_running=runs.is_running(output),
+        latest=_latest(latest) if latest else None,
+        versions=[version.number for version in model_registry.pushed_versions(model_dir)],
+        server=server,
+        served=served_versions(server, model_name),
+    )
+
+
+def _latest(run: RunRecord) -> LatestRun:
+    return LatestRun(**vars(runs.summary(run)), stage_list=stage_list(run))
+
+
+def served_versions(server: str, model_name: str) -> list[ServedVersion] | None:
+    """Returns what a server serves; None if none answers there."""
+    url = f"http://{server}/v1/models/{model_name}"
+    try:
+        with urllib.request.urlopen(url, timeout=SERVER_TIMEOUT_SECONDS) as response:
+            statuses = json.load(response)["model_version_status"]
+        return [ServedVersion(status["version"], status["state"]) for status in statuses]
+    except urllib.error.HTTPError:
+        return []  # a server, but not of this model
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def as_lines(overview: Overview) -> list[str]:
+    """Returns the state as a person reads it."""
+    if overview.latest is None:
+        lines = [f"There are no runs in {overview.output}; `cifar run` makes one."]
+    else:
+        lines = [run_line(overview.latest), ""]
+        for stage in overview.latest.stage_list:
+            seconds = duration(stage.seconds or 0) if stage.status == "done" else ""
+            lines.append(f"  {stage.name:<18} {stage.status:<8} {seconds:>10}".rstrip())
+    if overview.is_running:
+        lines += ["", "A run is writing to this folder now."]
+    versions = ", ".join(map(str, overview.versions))
+    return [
+        *lines,
+        "",
+        f"Pushed   {versions or 'nothing'}",
+        f"Served   {_served_in_words(overview)}",
+    ]
+
+
+def _served_in_words(overview: Overview) -> str:
+    served, server = overview.served, overview.server
+    if served is None:
+        return f"nothing answers on {server}; `cifar serve` starts a server"
+    if not served:
+        return f"the server on {server} does not know this model"
+    return f"{', '.join(f'{one.version} {one.state}' for one in served)} on {server}"
+
+
+def run_line(run: RunSummary) -> str:
+    """Returns one run on a line."""
+    accuracy = "–" if run.accuracy is None else f"{run.accuracy:.2%}"
+    pushed = f"version {run.pushed_version}" if run.pushed_version else ""
+    return (
+        f"{run.run_id}  {run.status:<11} {run.preset or '–':<9} "
+        f"{run.train_steps:>7,} steps  {accuracy:>7}  {duration(run.seconds):>12}  "
+        f"{run.cached_stages} of {run.stages} cached  {pushed}"
+    ).rstrip()

@@ -1,0 +1,86 @@
+"""The record of a run, as `run.json` keeps it: what it did, and what came of it."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from contract.serving_report import ServingReport
+from contract.training_record import TrainingRecord
+from report import settings
+from report.facts import Gate
+
+Status = Literal["running", "killed", "stopped", "failed", "pushed", "not_blessed"]
+RUNNING: Final = "running"
+KILLED: Final = "killed"  # on disk it is still `running`, but nothing runs
+STOPPED: Final = "stopped"
+FAILED: Final = "failed"
+PUSHED: Final = "pushed"
+NOT_BLESSED: Final = "not_blessed"
+UNFINISHED = (RUNNING, KILLED, STOPPED, FAILED)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRecord:
+    """What one node did.
+
+    Attributes:
+        seconds: How long it took, or to find it in the cache.
+        outputs: Where each output is, by the name of the output.
+    """
+
+    seconds: float
+    cached: bool
+    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run; None where it did not come that far.
+
+    Attributes:
+        run_id: The name of its folder, by which runs are in order.
+        config: Every field of its PipelineConfig, without passwords.
+        started: ISO 8601, with the offset of the local time.
+        seconds: So far, or in all.
+        log: The path of its log.
+        stages: The nodes that are done, in the order they ran.
+        failed_stage: The node that runs, or in which the run ended.
+        accuracy: And the other metrics: on eval, of the candidate.
+        blessed: By both gates.
+    """
+
+    run_id: str
+    status: Status
+    config: Mapping[str, Any]
+    started: str = ""
+    seconds: float = 0.0
+    log: str = ""
+    data_source: str | None = None
+    stages: Mapping[str, StageRecord] = dataclasses.field(default_factory=dict)
+    failed_stage: str | None = None
+    error: str | None = None
+    accuracy: float | None = None
+    top_3_accuracy: float | None = None
+    cross_entropy: float | None = None
+    eval_examples: int | None = None
+    class_accuracy: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    blessed: bool | None = None
+    gate: Gate | None = None
+    serving_check: ServingReport | None = None
+    pushed_version: str | None = None
+    pushed_path: str | None = None
+    train_steps: int | None = None
+    examples_per_second: float | None = None
+    training: TrainingRecord | None = None
+    tensorboard_dir: str | None = None
+
+    @functools.cached_property
+    def settings(self) -> settings.Settings:
+        """Returns those of its settings that a report speaks of."""
+        return settings.read(self.config)
+
+    def uri(self, stage: str, output: str) -> str:
+        """Returns where a stage's output is; empty if the run did not come that far."""
+        record = self.stages.get(stage)
+        return record.outputs.get(output, "") if record else ""
