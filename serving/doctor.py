@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_server import inference, storage, tensors, warmup
 from serving.model_server.loading import MLMD_FILE
@@ -225,7 +226,7 @@ def _check_warmup(report: Report, servable: Servable) -> None:
     )
 
 
-def _not_batch_first(servable: Servable, record) -> list[str]:
+def _not_batch_first(servable: Servable, record: prediction_log_pb2.PredictionLog) -> list[str]:
     """Returns the outputs of a recorded Predict that have not one row for each input row."""
     if record.WhichOneof("log_type") != "predict_log":
         return []
@@ -239,7 +240,7 @@ def _not_batch_first(servable: Servable, record) -> list[str]:
     ]
 
 
-def _signature_of(record) -> str:
+def _signature_of(record: prediction_log_pb2.PredictionLog) -> str:
     log = getattr(record, record.WhichOneof("log_type"))
     if record.WhichOneof("log_type") == "multi_inference_log":
         return log.request.tasks[0].model_spec.signature_name

@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import threading
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from serving.model_server import command_line
 from serving.model_server.process import FAILURE
 from serving.model_server.status import ServingError
+
+if TYPE_CHECKING:
+    from serving.model_server.server import ModelServer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _serve(server) -> int:
+def _serve(server: "ModelServer") -> int:
     """Starts the server beside the main thread, which waits for a signal."""
     wake = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -58,7 +58,7 @@ def versions() -> str:
 
 
 def _options(field: dataclasses.Field) -> dict[str, Any]:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     options: dict[str, Any] = {"default": field.default, "type": kind}
     if field.metadata["group"] == NO_EFFECT:
         options["help"] = f"{field.metadata['why']}."

@@ -3,7 +3,7 @@
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from tensorflow.core.framework import types_pb2
@@ -101,7 +101,7 @@ def _document(key: str, value: str) -> str:
     return _object([(f'"{key}"', value)], 0)
 
 
-def _object(members, depth: int) -> str:
+def _object(members: Iterable[tuple[str, str]], depth: int) -> str:
     """Returns an object of names (as JSON) and values that stands `depth` levels deep."""
     lines = (f"{_line(depth + 1)}{name}: {value}" for name, value in members)
     return "{" + ",".join(lines) + _line(depth) + "}"
