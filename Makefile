@@ -33,7 +33,8 @@ test-kubeflow: install  ## the compiled pipeline, run by Kubeflow Pipelines' own
 
 $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 	@echo "Building Kubeflow Pipelines' driver and launcher; some minutes the first time."
-	@cd tests/kubeflow/kfp && CGO_ENABLED=0 go build -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
+	@cd tests/kubeflow/kfp && CGO_ENABLED=0 go build -ldflags='-s -w' \
+	    -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
 	@touch $@
 
 test-faults: install  ## runs killed, stopped, starved and damaged (ARGS="--kills 5 --seed 1")

@@ -11,8 +11,6 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -30,7 +28,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from ml_metadata.proto import metadata_store_pb2
 
 from benchmarks.process import TreeSampler
-from pipeline_def.code_version import ROOT
+from tests.kubeflow import filesystem
 from tests.kubeflow.object_store import ObjectStore
 
 LOCAL_ROOTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
@@ -301,15 +299,19 @@ class Backend:
     ) -> tuple[int, float, str]:
         """Runs a command in a file system of its own; returns code, peak MiB and log."""
         script = stage / "container.sh"
-        mounts = [mount["mountPath"] for mount in work.platform.get("pvcMount", [])]
-        script.write_text(container_script(stage, self.volume, mounts, work.is_read_only))
+        folders = [f"/{folder}" for folder in LOCAL_ROOTS.values()]
+        mounts = {folder: stage / folder.lstrip("/") for folder in folders}
+        mounts["/tmp/kfp_outputs"] = stage / "tmp/kfp_outputs"
+        for mount in work.platform.get("pvcMount", []):
+            mounts[mount["mountPath"]] = self.volume
+        read_only = folders if work.is_read_only else []
+        script.write_text(filesystem.script(stage / "root", mounts, read_only))
         environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin"}
         environment |= {variable.name: variable.value for variable in work.container.env}
-        as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         log_file = self.directory / f"{stage.name}.log"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                ["unshare", "--mount", *as_root, "sh", str(script), *command],
+                [*filesystem.contained(script), *command],
                 stdout=log,
                 stderr=log,
                 env=environment,
@@ -359,7 +361,8 @@ def provision_outputs(root: str, task: str, component: Any, launcher: Launcher) 
         artifact = outputs.artifacts[name].artifacts.add()
         artifact.uri = f"{task_root}/{name}"
         artifact.type.CopyFrom(definition.artifact_type)
-        artifact.metadata.CopyFrom(definition.metadata)
+        if definition.HasField("metadata"):
+            artifact.metadata.CopyFrom(definition.metadata)
     if launcher.publishes_logs:
         logs = outputs.artifacts["executor-logs"].artifacts.add()
         logs.uri = f"{task_root}/executor-logs"
@@ -422,37 +425,3 @@ def local_path(uri: str, root: Path) -> Path:
     """Returns where the launcher keeps an address, below `root`."""
     scheme, _, rest = uri.partition("://")
     return root / LOCAL_ROOTS[scheme] / rest
-
-
-def container_script(stage: Path, volume: Path, mounts: list[str], is_read_only: bool) -> str:
-    """Returns the script that makes a container's file system and runs the command in it.
-
-    The machine's folders are there as they are, but /tmp is empty, the launcher's folders
-    are those of `stage`, and nothing of the volume is there unless it is mounted.
-    """
-    root = stage / "root"
-    fresh = {"/tmp", *(f"/{folder}" for folder in LOCAL_ROOTS.values())}
-    fresh |= {"/" + Path(mount).parts[1] for mount in mounts}
-    lines = [
-        "set -e",
-        f"mkdir {root}",
-        f"mount -t tmpfs none {root}",
-        "for entry in /*; do",
-        f"  case $entry in {'|'.join(sorted(fresh))}) mkdir -p {root}$entry; continue;; esac",
-        f'  if [ -L "$entry" ]; then cp -P "$entry" "{root}/"',
-        f'  elif [ -d "$entry" ]; then mkdir "{root}$entry"; '
-        f'mount --rbind "$entry" "{root}$entry"; fi',
-        "done",
-    ]
-    binds = [(str(stage / folder), f"/{folder}") for folder in LOCAL_ROOTS.values()]
-    binds += [(str(volume), mount) for mount in mounts]
-    binds += [(str(stage / "tmp/kfp_outputs"), "/tmp/kfp_outputs")]
-    # A project or an environment below /tmp went with it.
-    binds += [(path, path) for path in (str(ROOT), sys.prefix) if path.startswith("/tmp/")]
-    for source, target in binds:
-        source, target = shlex.quote(source), shlex.quote(f"{root}{target}")
-        lines += [f"mkdir -p {source} {target}", f"mount --rbind {source} {target}"]
-    if is_read_only:
-        lines += [f"mount -o remount,ro,bind {root}/{each}" for each in LOCAL_ROOTS.values()]
-    # The project's root is the image's working folder.
-    return "\n".join([*lines, f'exec chroot {root} env --chdir={ROOT} "$@"']) + "\n"

@@ -19,6 +19,7 @@ class ObjectStore:
     """A bucket behind an S3 address."""
 
     def __init__(self, address: str, bucket: str) -> None:
+        self.address = address
         self.bucket = bucket
         self._url = f"{address}/{bucket}"
         self._session = requests.Session()
