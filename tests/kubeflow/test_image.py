@@ -103,6 +103,7 @@ def in_root(root: Path, command: str, *options: str) -> subprocess.CompletedProc
     """
     (environment,) = [rest for instruction, rest in stage("") if instruction == "ENV"]
     variables = dict(each.split("=", 1) for each in shlex.split(environment))
+    chroot = [shutil.which("chroot"), *options, str(root), "sh", "-ec", f"cd /app; {command}"]
     script = f"""
         set -e
         cp /etc/resolv.conf {root}/etc/
@@ -114,7 +115,7 @@ def in_root(root: Path, command: str, *options: str) -> subprocess.CompletedProc
             mount --bind $shared {root}$shared
         done
         [ ! -e /etc/pip.conf ] || cp /etc/pip.conf {root}/etc/
-        exec chroot {" ".join(options)} {root} sh -ec {shlex.quote("cd /app; " + command)}
+        exec {shlex.join(chroot)}
     """
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script],
