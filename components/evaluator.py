@@ -10,8 +10,8 @@ import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from google.protobuf import wrappers_pb2
 from tfx import types
-from tfx.components import Evaluator as StockEvaluator
 from tfx.components.evaluator import executor as stock_executor
+from tfx.components.evaluator.component import Evaluator as StockEvaluator
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs

@@ -8,8 +8,10 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
-from tfx.components import ExampleValidator as StockExampleValidator
 from tfx.components.example_validator import executor as stock_executor
+from tfx.components.example_validator.component import (
+    ExampleValidator as StockExampleValidator,
+)
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.io import fileio

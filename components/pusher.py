@@ -20,8 +20,8 @@ from typing import Any
 
 from google.protobuf import json_format
 from tfx import types
-from tfx.components import Pusher as StockPusher
 from tfx.components.pusher import executor as stock_executor
+from tfx.components.pusher.component import Pusher as StockPusher
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils

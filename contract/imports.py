@@ -2,10 +2,13 @@
 
 import contextlib
 import gc
+import importlib.util
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 LOG_LEVEL_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"  # read once, when TensorFlow is first imported
 LOG_WARNINGS = "1"  # where a log file or a cluster keeps what is said
@@ -13,18 +16,47 @@ LOG_NOTHING = "3"  # on a terminal: even missing GPU libraries count as errors
 
 
 @contextlib.contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Pauses Python's garbage collector while modules are imported.
+def fast() -> Iterator[None]:
+    """Makes the imports of TensorFlow and TFX in its body take a quarter less time.
 
-    The imports make a million objects that stay, and scanning them again and again takes a
-    fifth of the time of importing TFX. They are left out of later scans, too.
+    They make a million objects that stay, and scanning them again and again takes a fifth of
+    the time: the garbage collector pauses, and leaves them out of later scans, too. And TFX's
+    components are imported one by one.
     """
+    import_one_by_one("tfx.components")
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+def import_one_by_one(package: str) -> None:
+    """Lets the modules of a package be imported without all the others.
+
+    The `__init__` of tfx.components imports every component there is, and with them clients of
+    Kubernetes and Docker: a thousand modules that no run uses. So it waits until something is
+    asked of the package itself.
+    """
+    if package in sys.modules:
+        return
+    spec = importlib.util.find_spec(package)
+    assert spec and spec.loader
+    loader, module = spec.loader, importlib.util.module_from_spec(spec)
+
+    def run_init(name: str) -> Any:
+        if name.startswith("__") or importlib.util.find_spec(f"{package}.{name}"):
+            raise AttributeError(name)  # a module is imported then
+        del module.__dict__["__getattr__"]
+        loader.exec_module(module)
+        return getattr(module, name)
+
+    module.__dict__["__getattr__"] = run_init
+    sys.modules[package] = module
+    parent, _, child = package.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
 
 
 def log_warnings() -> None:

@@ -29,7 +29,7 @@ from kubeflow.parameters import RunParameters, batches_of, config_of
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 
-with imports.without_garbage_collection():
+with imports.fast():
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.components.base import base_node

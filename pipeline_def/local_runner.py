@@ -98,7 +98,7 @@ def run_stages(
         f"{batches.directory} ({recorder.record.data_source}), output in {config.output_dir}"
     )
     imports.log_warnings()
-    with console.stage("import TFX"), imports.without_garbage_collection():
+    with console.stage("import TFX"), imports.fast():
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
         from components import pusher

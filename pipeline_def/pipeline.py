@@ -10,8 +10,10 @@ import json
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
-from tfx.components import StatisticsGen, Trainer, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
 from tfx.dsl.components.base import base_node
 from tfx.orchestration import pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
