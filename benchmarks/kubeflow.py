@@ -1,7 +1,7 @@
 """The compiled pipeline, step by step, beside the same nodes in one local process.
 
 Each step of the compiled pipeline is a process with a file system of its own and its
-artifacts in an S3 server, as on a cluster (tests/kubeflow/backend.py); images are not pulled
+artifacts in an S3 server, as on a cluster (benchmarks/emulator); images are not pulled
 and pods are not scheduled here. Steps that do not wait for each other run side by side, as on
 a cluster, but share this machine's cores. Both runs train preset smoke on the bundled sample,
 in turn, a few times over; the seconds of a step are medians.
@@ -63,11 +63,11 @@ def run_compiled(folder: Path) -> dict[str, Any]:
     """Returns the seconds of a run of the compiled pipeline, and its steps' and memory."""
     import yaml
 
+    from benchmarks.emulator import object_store
+    from benchmarks.emulator.backend import Backend
     from kubeflow.cluster import Cluster
     from kubeflow.compile import compile_pipeline
     from kubeflow.parameters import RunParameters
-    from tests.kubeflow import object_store
-    from tests.kubeflow.backend import Backend
 
     documents = compile_pipeline("registry.test/cifar:1", Cluster(), RunParameters("smoke"))
     (folder / "s3").mkdir(parents=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.emulator.object_store import free_ports
 from pipeline_def.code_version import ROOT
-from tests.kubeflow.object_store import free_ports
 
 NOT_INSTALLED = {".ci", "benchmarks", "scripts", "tests"}
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from benchmarks.emulator import object_store
+from benchmarks.emulator.backend import Backend
 from kubeflow.cluster import Cluster
 from kubeflow.parameters import RunParameters
-from tests.kubeflow import object_store
-from tests.kubeflow.backend import Backend
 
 SETTINGS = ["max_accuracy_drop=0.02"]
 

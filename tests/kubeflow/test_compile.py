@@ -9,12 +9,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from benchmarks.emulator.backend import parse
 from cli.main import main
 from kubeflow.cluster import Cluster, Secret, StepPod, Toleration, TrainerPod, read_cluster
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters, batches_of, config_of, default_fingerprint
 from pipeline_def.code_version import ROOT
-from tests.kubeflow.backend import parse
 
 IMAGE = "registry.test/cifar:1"
 MAX_ARGUMENT_BYTES = 128 * 1024  # of one argument: MAX_ARG_STRLEN in Linux

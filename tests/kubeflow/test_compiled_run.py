@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
+from benchmarks.emulator.backend import NEW, OLD, StepFailedError
 from pipeline_def.code_version import ROOT
 from tests.conftest import trainings_at
-from tests.kubeflow.backend import NEW, OLD, StepFailedError
 from tests.kubeflow.pushed import served_accuracy
 
 

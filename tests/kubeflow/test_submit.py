@@ -10,10 +10,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from benchmarks.emulator.object_store import free_ports
 from cli.main import main
 from kubeflow import submit
 from tests.kubeflow import api_server
-from tests.kubeflow.object_store import free_ports
 
 SPEC = {
     "pipelineInfo": {"name": "cifar10-estimator"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_metadata
 
-from tests.kubeflow import object_store
+from benchmarks.emulator import object_store
 from tests.kubeflow.kfp import api_stub, metadata_service
 from tests.kubeflow.kfp.argo import Run
 from tests.kubeflow.kfp.pod import Node

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.kubeflow import filesystem
+from benchmarks.emulator import filesystem
 from tests.kubeflow.kfp.workflow import BINARIES
 
 # Argo runs a container's command below its own, which is not here.

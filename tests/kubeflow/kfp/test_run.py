@@ -10,13 +10,13 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from ml_metadata.proto import metadata_store_pb2
 
+from benchmarks.emulator import backend as emulator
 from data_sources.dataset import SAMPLE_DIR
 from kubeflow.cluster import Cluster, Secret, StepPod, Toleration
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
 from kubeflow.ui_artifacts import PAGES
 from tests.conftest import trainings_at
-from tests.kubeflow import backend as emulator
 from tests.kubeflow.kfp import cluster as kfp_cluster
 from tests.kubeflow.kfp.argo import PodFailedError
 from tests.kubeflow.pushed import served_accuracy

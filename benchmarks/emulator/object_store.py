@@ -78,6 +78,7 @@ def serve(directory: Path, bucket: str) -> Iterator[ObjectStore]:
 
 
 def wait_until_up(address: str, process: subprocess.Popen) -> None:
+    """Returns when the server answers; an assertion fails if it has ended or takes a minute."""
     deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(requests.ConnectionError):

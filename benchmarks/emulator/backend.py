@@ -27,9 +27,9 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from ml_metadata.proto import metadata_store_pb2
 
+from benchmarks.emulator import filesystem
+from benchmarks.emulator.object_store import ObjectStore
 from benchmarks.process import TreeSampler
-from tests.kubeflow import filesystem
-from tests.kubeflow.object_store import ObjectStore
 
 LOCAL_ROOTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 
@@ -348,7 +348,7 @@ def run_parameters(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         default = json_format.MessageToDict(definition.default_value)
         values[name] = given.get(name, default)
         kind = pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name(definition.parameter_type)
-        expected = {"STRING": str, "NUMBER_INTEGER": (int, float)}[kind]
+        expected = {"STRING": (str,), "NUMBER_INTEGER": (int, float)}[kind]
         assert isinstance(values[name], expected), f"{name} is no {kind}"
     return values
 
