@@ -95,8 +95,8 @@ def judge(report: dict[str, Any]) -> list[Target]:
         )
     ]
     return [
-        Target("start-up of a step", round(start_up, 1), 15, "s"),
-        Target("total against the local run", statistics.median(ratios), 2.5, "times"),
+        Target("start-up of a step", round(start_up, 1), 5, "s"),
+        Target("total against the local run", statistics.median(ratios), 2, "times"),
     ]
 
 
