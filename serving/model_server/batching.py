@@ -2,7 +2,8 @@
 
 Requests that feed and fetch the same tensors, with the same shapes behind the first
 dimension, wait in one queue. A worker takes the longest-waiting queue's requests as one
-batch, runs it and gives each request its rows.
+batch, runs it and gives each request its rows. What arrives while a step runs goes into the
+next one, unless that step takes long or the next is full before.
 """
 
 import collections
@@ -19,13 +20,17 @@ from serving.model_server.metrics import Metrics
 from serving.model_server.servable import Servable
 from serving.model_server.status import Code, ServingError, invalid
 
+# How long a step holds the next one up. Of single images from 32 clients, 13 meet in a step;
+# without waiting, 5 do, each of which takes a third longer.
+HOLD_SECONDS = 0.02
+
 # What two requests must share to be run as one: feeds with dtype and shape, fetches.
-Key = tuple[tuple[tuple[str, Any, tuple[int, ...]], ...], tuple[str, ...]]
+Key = tuple[tuple[tuple[str, Any, Any], ...], tuple[str, ...]]
 
 
 @dataclasses.dataclass
 class Task:
-    """One request in a queue."""
+    """One request in a queue, or a part of one."""
 
     feeds: Mapping[str, np.ndarray]
     size: int  # rows
@@ -39,6 +44,37 @@ class Task:
         """Begins to wait."""
         self.pending.acquire()
 
+    def result(self, timeout_seconds: float | None) -> dict[str, np.ndarray]:
+        """Waits for the outputs; raises what went wrong."""
+        if not self.pending.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
+            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for a batch")
+        if self.error:
+            raise self.error
+        assert self.outputs is not None
+        return self.outputs
+
+
+@dataclasses.dataclass
+class TaskQueue:
+    """Tasks that can be run together."""
+
+    tasks: collections.deque[Task] = dataclasses.field(default_factory=collections.deque)
+    rows: int = 0
+
+    def add(self, task: Task) -> None:
+        """Appends a task."""
+        self.tasks.append(task)
+        self.rows += task.size
+
+    def take(self, most_rows: int) -> list[Task]:
+        """Removes and returns the first tasks, as many as fit."""
+        taken: list[Task] = []
+        while self.tasks and self.tasks[0].size <= most_rows:
+            taken.append(self.tasks.popleft())
+            most_rows -= taken[-1].size
+            self.rows -= taken[-1].size
+        return taken
+
 
 class BatchingServable(Servable):
     """A servable whose concurrent runs are put together."""
@@ -50,8 +86,9 @@ class BatchingServable(Servable):
         super().__init__(*args, **kwargs)
         self._parameters = parameters
         self._metrics = metrics
-        self._queues: dict[Key, collections.deque[Task]] = {}
+        self._queues: dict[Key, TaskQueue] = {}
         self._rows_waiting = 0
+        self._steps = 0  # that are running
         self._changed = threading.Condition()
         self._is_closed = False
         self._workers = [
@@ -71,15 +108,17 @@ class BatchingServable(Servable):
         size = self._batch_size(feeds)
         if not size:
             return super().run(feeds, fetches, timeout_seconds)
-        task = Task(feeds, size)
-        described = ((name, a.dtype, a.shape[1:]) for name, a in sorted(feeds.items()))
-        self._enqueue((tuple(described), fetches), task)
-        if not task.pending.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for a batch")
-        if task.error:
-            raise task.error
-        assert task.outputs is not None
-        return task.outputs
+        most = self._parameters.largest_step
+        starts = range(0, size, most)
+        tasks = [
+            Task({n: a[i : i + most] for n, a in feeds.items()}, min(most, size - i))
+            for i in starts
+        ]
+        self._enqueue(self._key(feeds, fetches), tasks)
+        parts = [task.result(timeout_seconds) for task in tasks]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def close(self) -> None:
         """Ends the batch threads and frees the model; no `run` may be under way."""
@@ -102,23 +141,37 @@ class BatchingServable(Servable):
             raise invalid(f"Task size {size} is larger than maximum input batch size {largest}")
         return size
 
-    def _enqueue(self, key: Key, task: Task) -> None:
+    def _key(self, feeds: Mapping[str, np.ndarray], fetches: tuple[str, ...]) -> Key:
+        is_padded = self._parameters.pad_variable_length_inputs
+        described = (
+            (name, array.dtype, array.ndim if is_padded else array.shape[1:])
+            for name, array in sorted(feeds.items())
+        )
+        return tuple(described), fetches
+
+    def _enqueue(self, key: Key, tasks: list[Task]) -> None:
         parameters = self._parameters
-        capacity = parameters.max_enqueued_batches * parameters.max_batch_size
+        rows = sum(task.size for task in tasks)
         with self._changed:
-            if self._rows_waiting + task.size > capacity:
+            if self._rows_waiting + rows > (
+                parameters.max_enqueued_batches * parameters.max_batch_size
+            ):
                 raise ServingError(
                     Code.UNAVAILABLE,
                     "The batch scheduling queue to which this task was submitted is full",
                 )
-            self._queues.setdefault(key, collections.deque()).append(task)
-            self._rows_waiting += task.size
-            self._changed.notify()
+            queue = self._queues.setdefault(key, TaskQueue())
+            is_first = not queue.tasks
+            for task in tasks:
+                queue.add(task)
+            self._rows_waiting += rows
+            # A worker that could do nothing but look is not woken.
+            if is_first or not self._steps or queue.rows >= parameters.largest_step:
+                self._changed.notify()
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            key, tasks = batch
-            _, fetches = key
+            (_, fetches), tasks = batch
             now = time.perf_counter()
             for task in tasks:
                 self._metrics.queuing_latency.observe((now - task.since) * 1e6)
@@ -130,7 +183,6 @@ class BatchingServable(Servable):
 
     def _next_batch(self) -> tuple[Key, list[Task]] | None:
         """Waits for requests that are due, and returns them; None when closed."""
-        patience = self._parameters.batch_timeout_micros / 1e6
         with self._changed:
             while True:
                 if not self._queues:
@@ -138,34 +190,31 @@ class BatchingServable(Servable):
                         return None
                     self._changed.wait()
                     continue
-                key = min(self._queues, key=lambda key: self._queues[key][0].since)
-                due_in = self._queues[key][0].since + patience - time.perf_counter()
-                if due_in <= 0 or self._is_full(key):
-                    return key, self._take(key)
+                key, queue = min(self._queues.items(), key=lambda item: item[1].tasks[0].since)
+                due_in = self._due_in(queue)
+                if due_in <= 0:
+                    return key, self._taken(key, queue)
                 self._changed.wait(due_in)
 
-    def _is_full(self, key: Key) -> bool:
-        rows = sum(task.size for task in self._queues[key])
-        return rows >= self._parameters.max_batch_size
+    def _due_in(self, queue: TaskQueue) -> float:
+        """Returns for how many seconds a queue may go on gathering."""
+        if queue.rows >= self._parameters.largest_step:
+            return 0
+        patience = self._parameters.batch_timeout_micros / 1e6
+        if self._steps:
+            patience = max(patience, HOLD_SECONDS)
+        return queue.tasks[0].since + patience - time.perf_counter()
 
-    def _take(self, key: Key) -> list[Task]:
-        queue, tasks, rows = self._queues[key], [], 0
-        while queue and rows + queue[0].size <= self._parameters.max_batch_size:
-            tasks.append(queue.popleft())
-            rows += tasks[-1].size
-        if not queue:
+    def _taken(self, key: Key, queue: TaskQueue) -> list[Task]:
+        tasks = queue.take(self._parameters.largest_step)
+        if not queue.tasks:
             del self._queues[key]
-        self._rows_waiting -= rows
+        self._rows_waiting -= sum(task.size for task in tasks)
+        self._steps += 1
         return tasks
 
     def _run_together(self, tasks: list[Task], fetches: tuple[str, ...]) -> None:
-        rows = sum(task.size for task in tasks)
-        feeds = {
-            name: self._padded([task.feeds[name] for task in tasks], rows)
-            for name in tasks[0].feeds
-        }
-        outputs = super().run(feeds, fetches)
-        fed = len(next(iter(feeds.values())))
+        outputs, fed = self._step(tasks, fetches)
         for array in outputs.values():
             if array.shape[:1] != (fed,):
                 raise ServingError(
@@ -180,8 +229,29 @@ class BatchingServable(Servable):
             task.pending.release()
             first = last
 
-    def _padded(self, arrays: list[np.ndarray], rows: int) -> np.ndarray:
-        """Returns the arrays joined, the last row repeated up to an allowed size."""
+    def _step(
+        self, tasks: list[Task], fetches: tuple[str, ...]
+    ) -> tuple[dict[str, np.ndarray], int]:
+        """Returns the outputs of a batch and its rows, those filled up with included.
+
+        When it ends, the next step may begin: before this one's rows are handed out.
+        """
+        rows = sum(task.size for task in tasks)
+        try:
+            feeds = {
+                name: self._joined([task.feeds[name] for task in tasks], rows)
+                for name in tasks[0].feeds
+            }
+            return super().run(feeds, fetches), len(next(iter(feeds.values())))
+        finally:
+            with self._changed:
+                self._steps -= 1
+                self._changed.notify()
+
+    def _joined(self, arrays: list[np.ndarray], rows: int) -> np.ndarray:
+        """Returns the arrays in one, the last row repeated up to an allowed size."""
+        if self._parameters.pad_variable_length_inputs:
+            arrays = padded(arrays)
         allowed = self._parameters.allowed_batch_sizes
         missing = next((size for size in allowed if size >= rows), rows) - rows
         if missing:
@@ -197,8 +267,24 @@ class BatchingServable(Servable):
             tasks[0].pending.release()
             return
         for task in tasks:
+            with self._changed:
+                self._steps += 1
             try:
                 self._run_together([task], fetches)
             except Exception as own_error:
                 task.error = own_error
                 task.pending.release()
+
+
+def padded(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns the arrays as large as the largest behind the first dimension.
+
+    Each is filled with its own first element, as by the C++ server.
+    """
+    sizes = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
+    found = []
+    for array in arrays:
+        missing = [(0, 0), *((0, m) for m in sizes - array.shape[1:])]
+        filler = array.flat[0] if array.size else 0
+        found.append(np.pad(array, missing, constant_values=filler))
+    return found

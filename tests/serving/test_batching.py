@@ -1,6 +1,7 @@
 """Concurrent requests meet in one step, and each gets its own rows back."""
 
 import threading
+import time
 from concurrent import futures
 
 import numpy as np
@@ -83,7 +84,7 @@ def test_batches_are_filled_up_to_an_allowed_size(batching):
     servable, _ = batching(allowed_batch_sizes=(4, 8), max_batch_size=8)
     sizes = []
     super_run = BatchingServable.__mro__[1].run
-    outputs = super_run(servable, {X: servable._padded([np.float32([[2]])], 1)}, (Y,))
+    outputs = super_run(servable, {X: servable._joined([np.float32([[2]])], 1)}, (Y,))
     sizes.append(len(outputs[Y]))
     assert sizes == [4]
     assert run_at_once(servable, [[[2.0]]]) == [[[3.0]]]
@@ -94,6 +95,76 @@ def test_shapes_that_differ_go_into_batches_of_their_own(batching):
     results = run_at_once(servable, [[[2.0]], [[2.0, 4.0]]])
     assert results == [[[3.0]], [[3.0, 4.0]]]
     assert runs(metrics) == 2
+
+
+def test_what_arrives_while_a_step_runs_goes_into_the_next(batching, monkeypatch):
+    servable, metrics = batching()
+    is_running, may_end = threading.Event(), threading.Event()
+    plain = BatchingServable.__mro__[1].run
+
+    def slow(self, feeds, fetches, timeout_seconds=None):
+        is_running.set()
+        may_end.wait(5)
+        return plain(self, feeds, fetches, timeout_seconds)
+
+    monkeypatch.setattr("serving.model_server.batching.HOLD_SECONDS", 5)
+    monkeypatch.setattr(BatchingServable.__mro__[1], "run", slow)
+    with futures.ThreadPoolExecutor(9) as pool:
+        first = pool.submit(run_at_once, servable, [[[2.0]]])
+        is_running.wait(5)
+        others = pool.submit(run_at_once, servable, [[[float(i)]] for i in range(8)])
+        wait_until_enqueued(servable, 8)
+        may_end.set()
+        assert first.result() == [[[3.0]]]
+        assert others.result() == [[[i / 2 + 2]] for i in range(8)]
+    assert runs(metrics) == 2
+
+
+def test_a_long_step_does_not_hold_the_next_one_up(batching, monkeypatch):
+    servable, _ = batching(num_batch_threads=2)
+    may_end = threading.Event()
+    plain = BatchingServable.__mro__[1].run
+
+    def slow(self, feeds, fetches, timeout_seconds=None):
+        if feeds[X][0, 0] == 2:
+            may_end.wait(10)
+        return plain(self, feeds, fetches, timeout_seconds)
+
+    monkeypatch.setattr(BatchingServable.__mro__[1], "run", slow)
+    with futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(run_at_once, servable, [[[2.0]]])
+        time.sleep(0.1)
+        assert run_at_once(servable, [[[4.0]]]) == [[[4.0]]]
+        assert not first.done()
+        may_end.set()
+
+
+def wait_until_enqueued(servable, count: int) -> None:
+    deadline = time.monotonic() + 5
+    while servable._rows_waiting < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_large_request_is_run_in_parts(batching):
+    """Source: session_bundle_config.proto, enable_large_batch_splitting."""
+    servable, metrics = batching(
+        max_batch_size=10, enable_large_batch_splitting=True, max_execution_batch_size=4
+    )
+    values = [[float(i)] for i in range(10)]
+    assert run_at_once(servable, [values]) == [[[i / 2 + 2] for i in range(10)]]
+    assert runs(metrics) == 3
+    with pytest.raises(ServingError, match="Task size 11 is larger than maximum input"):
+        servable.run({X: np.zeros((11, 1), np.float32)}, (Y,))
+
+
+def test_inputs_of_different_lengths_are_padded_where_the_parameters_say_so(batching):
+    """Source: batching_util.cc, AddPadding: with the tensor's own first element."""
+    servable, metrics = batching(
+        batch_timeout_micros=300_000, max_batch_size=2, pad_variable_length_inputs=True
+    )
+    assert run_at_once(servable, [[[2.0]], [[4.0, 6.0]]]) == [[[3.0, 3.0]], [[4.0, 5.0]]]
+    assert runs(metrics) == 1
 
 
 def test_one_bad_request_fails_alone(tmp_path):
