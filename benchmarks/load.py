@@ -1,19 +1,88 @@
 """Clients that do little more than wait: the load of `cifar bench serving`.
 
-`python -m benchmarks.load TARGET METHOD REQUEST_FILE CLIENTS SECONDS` sends the same bytes
-again and again from so many clients, each with a connection of its own, and prints one line
-of JSON. A process without TensorFlow, which leaves the cores to the server.
+h2load (Debian: nghttp2-client) sends it where it is installed: a C program takes a fifth of
+the processor time that Python does, and leaves it to the server. Else this module does, as
+`python -m benchmarks.load TARGET METHOD REQUEST_FILE CLIENTS SECONDS`: it sends the same bytes
+again and again from so many clients, each with a connection of its own, and prints one line of
+JSON.
 """
 
 import asyncio
 import json
+import os
+import re
+import resource
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 WARMUP_SECONDS = 0.5
+H2LOAD_WARMUP_SECONDS = 1  # it takes whole ones
+_RATE = re.compile(r"finished in [^,]+, ([0-9.]+) req/s")
+_OUTCOME = re.compile(r"(\d+) done, \d+ succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
+
+
+def measure(
+    target: str, method: str, request: bytes, folder: Path, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Returns what clients in a process of their own have measured, and what they cost.
+
+    Args:
+        target: Host and port.
+        method: The RPC's path.
+        request: A serialized message.
+        folder: For what the clients read.
+        clients: How many, each with one request at a time.
+        seconds: For how long, after a warm-up.
+    """
+    started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    run = h2load if shutil.which("h2load") else python_clients
+    found = run(target, method, request, folder, clients, seconds)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    share = spent / (time.monotonic() - started) / (os.cpu_count() or 1)
+    return found | {"clients": clients, "share_of_cores": round(share, 3)}
+
+
+def h2load(
+    target: str, method: str, request: bytes, folder: Path, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Returns what h2load measured; what gRPC itself refused, it cannot tell."""
+    file = folder / "frame"
+    file.write_bytes(b"\0" + len(request).to_bytes(4, "big") + request)
+    command = ["h2load", f"--duration={seconds:.0f}", f"--warm-up-time={H2LOAD_WARMUP_SECONDS}"]
+    command += ["--clients", str(clients), "--max-concurrent-streams=1", "--threads=1"]
+    command += ["--data", str(file), "--header=content-type: application/grpc"]
+    command += ["--header=te: trailers", f"http://{target}{method}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rate, outcome = _RATE.search(done.stdout), _OUTCOME.search(done.stdout)
+    if not rate or not outcome:
+        raise RuntimeError(f"h2load measured nothing:\n{done.stdout[-1000:]}")
+    requests, *failures = map(int, outcome.groups())
+    return {
+        "generator": "h2load",
+        "requests": requests,
+        "requests_per_second": float(rate[1]),
+        "failures": sum(failures),
+        "first_failure": "" if not sum(failures) else outcome[0],
+    }
+
+
+def python_clients(
+    target: str, method: str, request: bytes, folder: Path, clients: int, seconds: float
+) -> dict[str, Any]:
+    """Returns what this module, as a program, measured."""
+    file = folder / "request"
+    file.write_bytes(request)
+    command = [sys.executable, "-m", "benchmarks.load", target, method]
+    command += [str(file), str(clients), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 async def client(target: str, method: str, body: bytes, end: float, counts: dict) -> None:
@@ -37,7 +106,7 @@ async def run(target: str, method: str, body: bytes, clients: int, seconds: floa
     end = time.perf_counter() + WARMUP_SECONDS + seconds
     await asyncio.gather(*(client(target, method, body, end, counts) for _ in range(clients)))
     return {
-        "clients": clients,
+        "generator": "Python",
         "requests": counts["requests"],
         "requests_per_second": round(counts["requests"] / seconds, 1),
         "failures": len(counts["failures"]),

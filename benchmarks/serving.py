@@ -4,9 +4,8 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,11 +19,12 @@ import requests
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from benchmarks import malformed
+from benchmarks import load, malformed
 from benchmarks.targets import Target, conclude
 from contract import features
 from pipeline_def.config import PipelineConfig
 from serving.model_server import storage
+from serving.model_server.config import DEFAULT_METRICS_PATH
 from serving.model_server.process import ServerProcess
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
 from trainer_module import layers, network, preprocessing
@@ -174,7 +174,10 @@ def served(base: Path, *flags: str) -> Iterator[ServerProcess]:
     """Runs a server of the model."""
     name = f"--model_name={MODEL}"
     poll = "--file_system_poll_wait_seconds=0.1"
-    with ServerProcess(name, f"--model_base_path={base}", poll, *flags) as server:
+    monitoring = base.parent / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    flags = (*flags, poll, f"--monitoring_config_file={monitoring}")
+    with ServerProcess(name, f"--model_base_path={base}", *flags) as server:
         yield server
 
 
@@ -211,23 +214,22 @@ def measure_throughput(base: Path, folder: Path) -> list[dict[str, Any]]:
         with served(base, *(flags if with_batching else ())) as server:
             for images in IMAGES_OF_A_REQUEST:
                 for clients in CLIENTS:
-                    found = load(server, folder, images, clients, LOAD_SECONDS)
+                    body = request_of(images).SerializeToString()
+                    before = refused(server)
+                    target = server.grpc_target
+                    found = load.measure(target, METHOD, body, folder, clients, LOAD_SECONDS)
+                    found["failures"] += refused(server) - before
                     rate = round(found["requests_per_second"] * images, 1)
                     row = {"batching": with_batching, "images_of_a_request": images}
                     rows.append(row | found | {"images_per_second": rate})
     return rows
 
 
-def load(
-    server: ServerProcess, folder: Path, images: int, clients: int, seconds: float
-) -> dict[str, Any]:
-    """Returns what clients in a process of their own have measured."""
-    file = folder / f"request-{images}"
-    file.write_bytes(request_of(images).SerializeToString())
-    command = [sys.executable, "-m", "benchmarks.load", server.grpc_target, METHOD]
-    command += [str(file), str(clients), str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def refused(server: ServerProcess) -> int:
+    """Returns how many requests the server itself counts as failed."""
+    page = requests.get(f"{server.rest_url}{DEFAULT_METRICS_PATH}", timeout=10).text
+    counts = re.findall(r'request_count\{model_name="[^"]*",status="(\w+)"\} (\d+)', page)
+    return sum(int(count) for status, count in counts if status != "OK")
 
 
 def measure_swaps(base: Path, folder: Path, seconds: float) -> dict[str, Any]:
@@ -246,7 +248,9 @@ def measure_swaps(base: Path, folder: Path, seconds: float) -> dict[str, Any]:
 
         pusher = threading.Thread(target=push)
         pusher.start()
-        found = load(server, folder, 1, SWAP_CLIENTS, seconds)
+        body = request_of(1).SerializeToString()
+        target = server.grpc_target
+        found = load.python_clients(target, METHOD, body, folder, SWAP_CLIENTS, seconds)
         is_over.set()
         pusher.join()
         states = requests.get(f"{server.rest_url}/v1/models/{MODEL}", timeout=10).json()
@@ -281,7 +285,7 @@ def judge(report: dict[str, Any]) -> list[Target]:
     """Returns the targets of `cifar bench serving` and what was measured."""
     p50 = {name: found["p50_ms"] for name, found in report["latency"].items()}
     above = p50["grpc"] - p50["direct"]
-    targets = [Target("one image over gRPC, p50 above a direct call", above, 2, "ms")]
+    targets = [Target("one image over gRPC, p50 above a direct call", above, 1, "ms")]
     for row in report["throughput"]:
         if row["batching"] and row["clients"] == max(CLIENTS):
             images = row["images_of_a_request"]
@@ -289,6 +293,9 @@ def judge(report: dict[str, Any]) -> list[Target]:
             percent = 100 * row["images_per_second"] / rate
             name = f"32 clients, batched, {images} images a request, of the direct rate"
             targets.append(Target(name, percent, 80, "%", is_minimum=True))
+            if images == 1:
+                name, rate = "32 clients, batched, single images", row["images_per_second"]
+                targets.append(Target(name, rate, 1500, "images/s", is_minimum=True))
     failures = sum(row["failures"] for row in [*report["throughput"], report["swaps"]])
     return [
         *targets,
@@ -313,7 +320,8 @@ def table(report: dict[str, Any], targets: list[Target]) -> Iterator[str]:
         batching = "batched" if row["batching"] else "unbatched"
         yield (
             f"gRPC, {batching}, {row['clients']} clients, {row['images_of_a_request']} "
-            f"images each: {row['images_per_second']:,.0f} images/s"
+            f"images each: {row['images_per_second']:,.0f} images/s ({row['generator']} took "
+            f"{row['share_of_cores']:.0%} of the cores)"
         )
     swaps = report["swaps"]
     yield (

@@ -33,9 +33,7 @@ from serving.model_server.status import (
     to_serving_error,
 )
 
-# The client's own clock is exact; ours only stops work nobody waits for any more. Few
-# different limits keep few callables.
-TIMEOUT_STEPS_SECONDS = (1, 2, 4, 8, 16, 32, 64)
+MAX_DEADLINE_SECONDS = 24 * 3600
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
@@ -146,7 +144,7 @@ class ModelService:
                 " Only ModelConfigList is currently supported"
             )
         before = {name: self._metrics.total(name) for name in request.metric_names}
-        self._manager.reload_config(request.config, context.time_remaining())
+        self._manager.reload_config(request.config, timeout_seconds(context))
         response = model_management_pb2.ReloadConfigResponse(status=status_proto(None))
         for name, value in before.items():
             increase = self._metrics.total(name) - value
@@ -201,13 +199,12 @@ def first_spec(request: inference_pb2.MultiInferenceRequest) -> model_pb2.ModelS
 
 
 def timeout_seconds(context: grpc.ServicerContext) -> float | None:
-    """Returns how long the client's deadline leaves, up to the next step; None: no limit."""
+    """Returns how long the client's deadline leaves; None where it has none."""
     remaining = context.time_remaining()
-    if remaining is None or remaining > TIMEOUT_STEPS_SECONDS[-1]:
-        return None
-    if remaining <= 0:
+    if remaining is not None and remaining <= 0:
         raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    return next(step for step in TIMEOUT_STEPS_SECONDS if remaining <= step)
+    # gRPC gives whoever sets none a deadline in the far future, too far for locks.
+    return None if remaining is None or remaining > MAX_DEADLINE_SECONDS else remaining
 
 
 def status_response(

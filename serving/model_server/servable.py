@@ -13,9 +13,11 @@ from serving.model_server import tensors
 from serving.model_server.status import invalid
 
 DEFAULT_SIGNATURE = "serving_default"
-# A client may ask for any subset of the outputs, with any deadline. Making a callable takes
+# A client may ask for any subset of the outputs. Making a callable takes
 # 200 ms in a large graph, so the latest used are kept.
 MAX_CALLABLES = 64
+# A step of a request with a deadline is cancelled after this.
+STEP_SECONDS = 64
 
 
 class Servable:
@@ -51,6 +53,7 @@ class Servable:
         )
         self._data_types: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         try:
             with self._graph.as_default():
                 self._meta_graph = tf.compat.v1.saved_model.loader.load(
@@ -76,7 +79,7 @@ class Servable:
         Args:
             feeds: Arrays by tensor name; strings are bytes in an object array.
             fetches: Names of tensors.
-            timeout_seconds: After this the step is cancelled; None is no limit.
+            timeout_seconds: How long the client waits; see `step_limit`.
 
         Returns:
             Arrays by tensor name.
@@ -86,7 +89,7 @@ class Servable:
         """
         names = tuple(sorted(feeds))
         self._check_dtypes(names, feeds)
-        step = self._callable(names, fetches, timeout_seconds)
+        step = self._callable(names, fetches, step_limit(timeout_seconds))
         values = step(*(feeds[name] for name in names))
         return {
             name: np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
@@ -113,20 +116,39 @@ class Servable:
                 )
 
     def _callable(
-        self, feeds: tuple[str, ...], fetches: tuple[str, ...], timeout_seconds: float | None
+        self, feeds: tuple[str, ...], fetches: tuple[str, ...], limit_seconds: int
     ) -> Callable[..., list]:
-        key = (feeds, fetches, timeout_seconds)
+        key = (feeds, fetches, limit_seconds)
+        if step := self._known(key):
+            return step
+        with self._making:  # one thread makes it; all others that need it wait
+            if step := self._known(key):
+                return step
+            options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+            options.run_options.timeout_in_ms = limit_seconds * 1000
+            # What Keras runs its graphs with: 42 µs a call where Session.run and
+            # make_callable(feed_list=…) take 190 µs, and like the C++ server it feeds any
+            # shape.
+            step = self._session._make_callable_from_options(options)
+            with self._lock:
+                self._callables[key] = step
+                if len(self._callables) > MAX_CALLABLES:
+                    self._callables.popitem(last=False)  # freed when its last run is over
+            return step
+
+    def _known(self, key: tuple) -> Callable[..., list] | None:
         with self._lock:
             if key in self._callables:
                 self._callables.move_to_end(key)
-                return self._callables[key]
-        options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-        options.run_options.timeout_in_ms = int((timeout_seconds or 0) * 1000)
-        # What Keras runs its graphs with: 42 µs a call where Session.run and
-        # make_callable(feed_list=…) take 190 µs, and like the C++ server it feeds any shape.
-        step = self._session._make_callable_from_options(options)
-        with self._lock:
-            self._callables[key] = step
-            if len(self._callables) > MAX_CALLABLES:
-                self._callables.popitem(last=False)  # freed when its last run is over
-        return step
+            return self._callables.get(key)
+
+
+def step_limit(timeout_seconds: float | None) -> int:
+    """Returns after how many seconds a step is cancelled; 0 is never.
+
+    Whoever waits keeps the exact time. A limit of its own would need a graph of its own,
+    optimized anew, and would find it cold.
+    """
+    if timeout_seconds is None or timeout_seconds > STEP_SECONDS:
+        return 0
+    return STEP_SECONDS

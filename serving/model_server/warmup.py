@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_server import inference
-from serving.model_server.servable import Servable
+from serving.model_server.servable import STEP_SECONDS, Servable
 from serving.model_server.status import Code, ServingError, invalid
 
 RECORDS_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -39,6 +39,7 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
     for log in records:
         for _ in range(iterations):
             replay(servable, log)
+        replay(servable, log, STEP_SECONDS)  # as of clients with a deadline
     _log.info(
         "Replayed %d warm-up records of %s version %d in %.1f s",
         len(records), servable.name, servable.version, time.perf_counter() - start,
@@ -66,16 +67,20 @@ def read_records(path: Path) -> list[prediction_log_pb2.PredictionLog]:
         raise invalid(f"Failed to parse warmup record from {path}") from error
 
 
-def replay(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
+def replay(
+    servable: Servable,
+    log: prediction_log_pb2.PredictionLog,
+    timeout_seconds: float | None = None,
+) -> None:
     """Runs one recorded request; its response is dropped."""
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        inference.predict(servable, log.predict_log.request)
+        inference.predict(servable, log.predict_log.request, timeout_seconds)
     elif kind == "classify_log":
-        inference.classify(servable, log.classify_log.request)
+        inference.classify(servable, log.classify_log.request, timeout_seconds)
     elif kind == "regress_log":
-        inference.regress(servable, log.regress_log.request)
+        inference.regress(servable, log.regress_log.request, timeout_seconds)
     elif kind == "multi_inference_log":
-        inference.multi_inference(servable, log.multi_inference_log.request)
+        inference.multi_inference(servable, log.multi_inference_log.request, timeout_seconds)
     else:
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")

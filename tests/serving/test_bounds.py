@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import time
+from concurrent import futures
 
 import grpc
 import numpy as np
@@ -177,7 +178,7 @@ def test_latest_used_combinations_of_outputs_stay_ready(tmp_path, monkeypatch):
         assert model.run(feeds, fetches)[fetches[0]] is not None
         assert len(model._callables) <= 3
     latest = next(reversed(model._callables))
-    assert latest == (("x:0",), combinations[-1], None)
+    assert latest == (("x:0",), combinations[-1], 0)
     model.close()
 
 
@@ -200,3 +201,25 @@ def test_strings_among_numbers_make_no_large_array(server, only_ours):
     """NumPy gives every element of an array of strings the length of the longest."""
     values = json.dumps({"instances": [1.0] * 200_000 + ["a" * 100_000]})
     assert "is not of expected type: float" in refused(server, values)
+
+
+def test_many_first_requests_make_one_callable(tmp_path, monkeypatch):
+    """Each would optimize the graph anew: 200 ms for a large one."""
+    saved_models.write_half_plus(tmp_path / "1", 2.0)
+    model = servable.Servable(tmp_path / "1", "m", 1)
+    made = []
+    make = model._session._make_callable_from_options
+
+    def slow(options):
+        made.append(options)
+        time.sleep(0.2)
+        return make(options)
+
+    monkeypatch.setattr(model._session, "_make_callable_from_options", slow)
+    feeds = {"x:0": np.float32([[1]])}
+    with futures.ThreadPoolExecutor(16) as pool:
+        # Deadlines that differ share one, too.
+        answers = list(pool.map(lambda i: model.run(feeds, ("y:0",), 1 + i), range(16)))
+    assert len(answers) == 16
+    assert len(made) == 1
+    model.close()

@@ -6,9 +6,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 import requests
+import tensorflow as tf
 import yaml
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.model_server import config
 from serving.model_server.command_line import parse_command_line
@@ -126,6 +130,13 @@ def test_our_server_starts_with_the_containers_flags(tmp_path):
         body = json.dumps({"instances": [[[[240, 20, 20]] * 32] * 32]})
         reply = requests.post(f"{url}:predict", data=body, timeout=10)
         assert reply.json()["predictions"][0]["classes"] == "airplane"
+        with grpc.insecure_channel(server.grpc_target) as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = "cifar10"
+            white = np.full((1, 32, 32, 3), 255, np.uint8)
+            request.inputs["images"].CopyFrom(tf.make_tensor_proto(white))
+            assert stub.Predict(request).outputs["classes"].string_val  # without a deadline
         page = requests.get(f"{server.rest_url}/monitoring/prometheus/metrics", timeout=10).text
         assert ":tensorflow:serving:batching_session:wrapped_run_count" in page
 
