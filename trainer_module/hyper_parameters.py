@@ -42,9 +42,7 @@ class HyperParameters:
     max_contrast: float = 1.8  # the same; each image draws its own between the two
     random_flip: bool = True  # half of the images are mirrored left to right
     random_crop: bool = True  # 24×24 pixels from anywhere; else from the middle
-    ema_decay: float = (
-        0.9999  # of the averaged weights that are served: fraction kept each step
-    )
+    ema_decay: float = 0.9999  # fraction of the averaged (and served) weights kept each step
 
     # How the numbers start, and what computes them.
     conv_stddev: float = 1e-4  # deviation of the normal that both convolutions are drawn from

@@ -7,10 +7,27 @@ after A. Krizhevsky's cuda-convnet: https://code.google.com/archive/p/cuda-convn
 `layers.py` computes it; nothing here knows of TensorFlow or of what is fast on which machine.
 """
 
+from __future__ import annotations  # the layers come first, their kinds below
+
 import dataclasses
 from collections.abc import Sequence
 
 from contract.features import NUM_CLASSES
+
+
+def layers(conv_stddev: float) -> tuple[Layer, ...]:
+    """Returns the layers from the image, 24×24 pixels of 3 channels, to the logits."""
+    return (
+        Convolution("conv1", size=5, channels=64, stddev=conv_stddev, bias=0.0),  # 24×24×64
+        MaxPool(size=3, stride=2),  # 12×12×64
+        LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9),
+        Convolution("conv2", size=5, channels=64, stddev=conv_stddev, bias=0.1),
+        LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9),
+        MaxPool(size=3, stride=2),  # 6×6×64, then flat: 2,304
+        Dense("local3", units=384, stddev=0.04, bias=0.1, decays=True),
+        Dense("local4", units=192, stddev=0.04, bias=0.1, decays=True),
+        Dense("softmax_linear", NUM_CLASSES, stddev=1 / 192, bias=0.0, has_relu=False),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +75,6 @@ class Dense:
 
 
 Layer = Convolution | MaxPool | LocalResponseNormalization | Dense
-
-NORMALIZATION = LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9)
-
-
-def layers(conv_stddev: float) -> tuple[Layer, ...]:
-    """Returns the layers from the image, 24×24 pixels of 3 channels, to the logits."""
-    return (
-        Convolution("conv1", size=5, channels=64, stddev=conv_stddev, bias=0.0),  # 24×24×64
-        MaxPool(size=3, stride=2),  # 12×12×64
-        NORMALIZATION,
-        Convolution("conv2", size=5, channels=64, stddev=conv_stddev, bias=0.1),
-        NORMALIZATION,
-        MaxPool(size=3, stride=2),  # 6×6×64, then flat: 2,304
-        Dense("local3", units=384, stddev=0.04, bias=0.1, decays=True),
-        Dense("local4", units=192, stddev=0.04, bias=0.1, decays=True),
-        Dense("softmax_linear", NUM_CLASSES, stddev=1 / 192, bias=0.0, has_relu=False),
-    )
 
 
 def decaying(layers: Sequence[Layer]) -> list[Dense]:
