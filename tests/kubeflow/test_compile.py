@@ -1,6 +1,5 @@
 """What the compiler adds to TFX's output, and what it refuses."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from click.testing import CliRunner
 
 from benchmarks.emulator.backend import parse
 from cli.main import main
-from kubeflow.cluster import Cluster, Secret, StepPod, Toleration, TrainerPod, read_cluster
+from kubeflow.cluster import Cluster, Secret, StepPod, Toleration, TrainerPod
 from kubeflow.compile import compile_pipeline
-from kubeflow.parameters import RunParameters, batches_of, config_of, default_fingerprint
+from kubeflow.parameters import RunParameters
 from pipeline_def.code_version import ROOT
 
 IMAGE = "registry.test/cifar:1"
@@ -217,72 +216,6 @@ def test_a_setting_reaches_the_nodes_it_changes_in_every_preset():
     assert "seed=7" not in container_of(documents, "Evaluator")["args"]
 
 
-def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
-    parameters = RunParameters(
-        preset="smoke", train_steps=5, data="/mnt/batches", push_destination="/srv"
-    )
-    config = config_of(parameters, ["batch_size=8"])
-    assert config.preset == "smoke"
-    hyper_parameters = config.hyper_parameters
-    assert (hyper_parameters.train_steps, hyper_parameters.batch_size) == (5, 8)
-    assert (batches_of(parameters).directory, config.serving_dir) == ("/mnt/batches", "/srv")
-    assert batches_of(parameters).fingerprint == default_fingerprint(is_sample=False)
-    assert config_of(RunParameters(preset="smoke"), []).hyper_parameters.train_steps == 60
-
-
-WRONG_PARAMETERS = {
-    "preset": ("tiny", "preset is one of"),
-    "train_steps": (-1, "train_steps is above 0"),
-    "data": ("s3://bucket/batches", "no object-store"),
-    "push_destination": ("serving", "a folder that is mounted"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_PARAMETERS)
-def test_a_wrong_parameter_is_named(name):
-    value, expected = WRONG_PARAMETERS[name]
-    with pytest.raises(ValueError, match=re.escape(expected)):
-        RunParameters(**{name: value})
-
-
-def test_the_example_of_a_cluster_file_is_complete():
-    cluster = read_cluster(ROOT / "kubeflow/cluster.yaml")
-    written = yaml.safe_load((ROOT / "kubeflow/cluster.yaml").read_text())
-    assert cluster == Cluster()
-    assert set(written) == set(Cluster.model_fields)
-    assert set(written["steps"]) == set(StepPod.model_fields)
-    assert set(written["trainer"]) == set(TrainerPod.model_fields)
-
-
-WRONG_CLUSTERS = {
-    "colour: red": "colour: Extra inputs",
-    "retries: many": "retries: Input should be a valid integer, got 'many'",
-    "retries: -1": "retries: Input should be greater than or equal to 0, got -1",
-    "steps: {cpu: true}": "steps.cpu: Input should be a valid number",
-    "steps: {memory_gib: 0}": "steps.memory_gib: Input should be greater than 0",
-    "steps: {gpu: 1}": "steps.gpu: Extra inputs",
-    "secrets: [{name: a}]": "secrets.0.env: Field required",
-    "secrets: [{name: A, key: b, env: C}]": "secrets.0.name: String should match",
-    "env: {1 2: a}": "should match pattern",
-    "volume_claim: Volume": "volume_claim: String should match",
-    "mount_path: mnt": "mount_path: String should match",
-    "image_pull_secrets: registry": "image_pull_secrets: Input should be a valid array",
-    "trainer: {tolerations: [{effect: Sometimes}]}": "trainer.tolerations.0.effect: Input",
-    "timeout_seconds: 2020-01-01": "timeout_seconds: Input should be a valid integer",
-    "- retries": "the file: Input should be an object",
-    "retries: [": "is no YAML",
-}
-
-
-@pytest.mark.parametrize("text", WRONG_CLUSTERS)
-def test_a_wrong_cluster_file_is_named(tmp_path, text):
-    path = tmp_path / "cluster.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"cluster\.yaml") as error:
-        read_cluster(path)
-    assert WRONG_CLUSTERS[text] in str(error.value)
-
-
 def test_the_command_writes_what_can_be_uploaded(tmp_path):
     output = tmp_path / "new/pipeline.yaml"
     arguments = ["kubeflow", "compile", "--image", IMAGE, "--preset", "smoke"]
@@ -364,13 +297,3 @@ def test_a_metadata_store_is_no_setting_of_kubeflow(tmp_path, url):
     assert "Kubernetes secret" in result.output
     assert "S3c" not in result.output
     assert not (tmp_path / "pipeline.yaml").exists()
-
-
-def test_a_password_in_a_variable_of_the_cluster_file_is_refused(tmp_path):
-    path = tmp_path / "cluster.yaml"
-    path.write_text("env: {HTTPS_PROXY: 'http://me:S3cret@proxy.test:3128'}")
-    with pytest.raises(
-        ValueError, match=r"HTTPS_PROXY.*holds a password.*Kubernetes secret"
-    ) as it:
-        read_cluster(path)
-    assert "S3cret" not in str(it.value)

@@ -1,0 +1,35 @@
+"""What a run on Kubeflow is told, and the config that comes of it."""
+
+import re
+
+import pytest
+
+from kubeflow.parameters import RunParameters, batches_of, config_of, default_fingerprint
+
+
+def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
+    parameters = RunParameters(
+        preset="smoke", train_steps=5, data="/mnt/batches", push_destination="/srv"
+    )
+    config = config_of(parameters, ["batch_size=8"])
+    assert config.preset == "smoke"
+    hyper_parameters = config.hyper_parameters
+    assert (hyper_parameters.train_steps, hyper_parameters.batch_size) == (5, 8)
+    assert (batches_of(parameters).directory, config.serving_dir) == ("/mnt/batches", "/srv")
+    assert batches_of(parameters).fingerprint == default_fingerprint(is_sample=False)
+    assert config_of(RunParameters(preset="smoke"), []).hyper_parameters.train_steps == 60
+
+
+WRONG_PARAMETERS = {
+    "preset": ("tiny", "preset is one of"),
+    "train_steps": (-1, "train_steps is above 0"),
+    "data": ("s3://bucket/batches", "no object-store"),
+    "push_destination": ("serving", "a folder that is mounted"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PARAMETERS)
+def test_a_wrong_parameter_is_named(name):
+    value, expected = WRONG_PARAMETERS[name]
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        RunParameters(**{name: value})
