@@ -26,7 +26,9 @@ from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 
+from contract import records
 from serving import model_registry
+from serving.model_registry import Provenance
 
 log = logging.getLogger("cifar.pusher")
 
@@ -61,12 +63,12 @@ class Executor(stock_executor.Executor):
         model_dir = Path(destination.filesystem.base_directory)
         candidate = artifact_utils.get_single_instance(input_dict["model"])
         model = Path(self.GetModelPath(input_dict))
-        provenance = {
-            "training_fingerprint": custom_config["training_fingerprint"],
-            "model_artifact_id": candidate.id,
-            "model_artifact_uri": candidate.uri,
-            "checksums": model_registry.checksums(model),
-        }
+        provenance = Provenance(
+            training_fingerprint=custom_config["training_fingerprint"],
+            model_artifact_id=candidate.id,
+            model_artifact_uri=candidate.uri,
+            checksums=model_registry.checksums(model),
+        )
         remove_abandoned(model_dir)
         version = find_pushed(model_dir, provenance) or push(model, model_dir, provenance)
         self._MarkPushed(
@@ -85,7 +87,7 @@ class Pusher(StockPusher):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
 
-def find_pushed(model_dir: Path, provenance: dict[str, Any]) -> Path | None:
+def find_pushed(model_dir: Path, provenance: Provenance) -> Path | None:
     """Returns the newest version if it is this very model, whole; else None.
 
     So it is when a run was killed between its push and the record of it in the metadata.
@@ -93,23 +95,22 @@ def find_pushed(model_dir: Path, provenance: dict[str, Any]) -> Path | None:
     newest = next(reversed(model_registry.pushed_versions(model_dir)), None)
     if (
         newest is None
-        or newest.model_uri != provenance["model_artifact_uri"]
-        or newest.checksums != provenance["checksums"]
+        or newest.provenance.model_artifact_uri != provenance.model_artifact_uri
+        or newest.provenance.checksums != provenance.checksums
         or model_registry.find_fault(newest)
     ):
         return None
     return newest.path
 
 
-def push(model: Path, model_dir: Path, provenance: dict[str, Any]) -> Path:
+def push(model: Path, model_dir: Path, provenance: Provenance) -> Path:
     """Copies a SavedModel beside the versions, then renames it into place.
 
     Args:
         model: The folder of the SavedModel.
         model_dir: The folder of the versions; made if it is not there.
-        provenance: What `assets.extra/pushed.json` says of the model, with
-            `model_artifact_id`, which TensorFlow Serving reports from
-            `assets.extra/mlmd_uuid`.
+        provenance: What `assets.extra/pushed.json` says of the model. TensorFlow Serving
+            reports its `model_artifact_id`, from `assets.extra/mlmd_uuid`.
 
     Returns:
         The folder of the new version. Its number is the Unix time, or one above the newest
@@ -126,10 +127,8 @@ def push(model: Path, model_dir: Path, provenance: dict[str, Any]) -> Path:
             shutil.copytree(model, staging, dirs_exist_ok=True)
             extra = staging / "assets.extra"
             extra.mkdir(exist_ok=True)
-            (extra / "mlmd_uuid").write_text(f"{provenance['model_artifact_id']}\n")
-            (staging / model_registry.PROVENANCE_FILE).write_text(
-                json.dumps(provenance, indent=2) + "\n"
-            )
+            (extra / "mlmd_uuid").write_text(f"{provenance.model_artifact_id}\n")
+            (staging / model_registry.PROVENANCE_FILE).write_text(records.to_json(provenance))
             _flush_to_disk(staging)
             version = _rename_to_next_version(staging, model_dir)
     except BaseException:

@@ -7,22 +7,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
-from contract import imports, stopping
+from contract import imports
 from contract.files import PAGE_FILE, RECORD_FILE
 from data_sources import dataset
-from pipeline_def import failures
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from pipeline_def.recorder import Recorder
 from report import run_record, run_report, runs
 from report.run_record import RunRecord
-from serving import model_registry
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +87,7 @@ def finish(recorder: Recorder, config: PipelineConfig) -> None:
 def run_stages(
     config: PipelineConfig, batches: Batches, recorder: Recorder, console: RunConsole
 ) -> None:
-    """Runs every stage, and keeps the record up to date.
-
-    Once the Pusher is done, nothing that comes after it fails the run.
-    """
+    """Runs every stage, and keeps the record up to date."""
     console.say(
         f"Preset {config.preset}: {config.hyper_parameters.train_steps:,} steps, data from "
         f"{batches.directory} ({recorder.record.data_source}), output in {config.output_dir}"
@@ -101,54 +96,8 @@ def run_stages(
     with console.stage("import TFX"), imports.fast():
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
-        from components import pusher
-        from contract import metadata
-        from pipeline_def import launch, pipeline, results
-
-    metadata.check(config.output_dir, config.metadata_url)
-    connection = metadata.connection_to(config.output_dir, config.metadata_url)
-    launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
-    pusher.remove_abandoned(pipeline.serving_model_dir(config))
-    baseline_version = choose_baseline(config, batches)
-
-    @contextlib.contextmanager
-    def watch(name: str) -> Iterator[Callable[[bool], None]]:
-        recorder.keep(dataclasses.replace(recorder.record, failed_stage=name))
-        with console.stage(name) as finished:
-            yield finished
-            stopping.check()
-
-    outputs = {}
-    definition = pipeline.create_pipeline(config, batches, baseline_version)
-    try:
-        for stage in launch.run_nodes(definition, connection, watch, console.say):
-            outputs[stage.name] = stage.outputs
-            recorder.record = results.with_stage(recorder.record, stage)
-            if stage.name == "Pusher":
-                pushed = stage.outputs["pushed_model"]
-                recorder.keep(results.with_push(recorder.record, pushed))
-                recorder.record = results.with_results(recorder.record, config, outputs)
-    except Exception as error:
-        name = recorder.record.failed_stage or "The summary"
-        explained = failures.explain(error, name, Path(config.output_dir))
-        if recorder.record.status == run_record.RUNNING:
-            raise explained from error
-        log.exception("A stage after the Pusher failed")
-        recorder.record = dataclasses.replace(recorder.record, error=str(explained))
-        console.warn(f"{name} failed, after the Pusher was done: {explained}")
-
-
-def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
-    """Returns the version this run's candidate is compared with: fixed when the run starts."""
-    from components import baseline_model
-    from pipeline_def import pipeline
-
-    if config.baseline_version != baseline_model.LATEST:
-        return config.baseline_version
-    newest = model_registry.newest_other_version(
-        pipeline.serving_model_dir(config), pipeline.training_fingerprint(config, batches)
-    )
-    return str(newest.number) if newest else baseline_model.NONE
+        from pipeline_def import execution
+    execution.run_stages(config, batches, recorder, console)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from pipeline_def.config import PipelineConfig
 from report import evaluation, run_record
 from report.run_record import RunRecord, StageRecord
 
-Outputs = Mapping[str, Mapping[str, types.Artifact]]  # node name → output name → artifact
+StageOutputs = Mapping[str, types.Artifact]  # by the name of the output
+Outputs = Mapping[str, StageOutputs]  # by the name of the node
 
 
 def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:

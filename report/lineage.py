@@ -91,9 +91,9 @@ def trace(
     store = metadata_store.MetadataStore(connection)
     pushes = _pushes(store)
     models = {
-        number: (str(folder.path), folder.model_artifact_id)
+        number: (str(folder.path), folder.provenance.model_artifact_id)
         for number, folder in folders.items()
-        if folder.model_artifact_id and _is_model(store, folder)
+        if folder.provenance.model_artifact_id and _is_model(store, folder.provenance)
     }
     known = models | {
         number: (push.custom_properties["pushed_destination"].string_value, push.id)
@@ -132,11 +132,11 @@ def _pushes(store: metadata_store.MetadataStore) -> dict[str, proto.Artifact]:
 
 
 def _is_model(
-    store: metadata_store.MetadataStore, folder: model_registry.PushedVersion
+    store: metadata_store.MetadataStore, provenance: model_registry.Provenance
 ) -> bool:
     """Returns whether the metadata know the model in a pushed folder."""
-    found = store.get_artifacts_by_id([folder.model_artifact_id])
-    return any(artifact.uri == folder.model_uri for artifact in found)
+    found = store.get_artifacts_by_id([provenance.model_artifact_id])
+    return any(artifact.uri == provenance.model_artifact_uri for artifact in found)
 
 
 def _walk_back(

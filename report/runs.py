@@ -142,13 +142,14 @@ def settle(record: RunRecord, earlier: Sequence[RunRecord]) -> RunRecord:
 def find_push(
     record: RunRecord, earlier: Sequence[RunRecord]
 ) -> model_registry.PushedVersion | None:
-    """Returns the version that a run which ended in its Pusher had pushed by then, or None."""
+    """Returns the version that a run had pushed when it ended without noting it, or None."""
     model_uri = record.uri("Trainer", "model")
-    if record.failed_stage != "Pusher" or not model_uri:
+    if "Pusher" not in (record.failed_stage, *record.stages) or not model_uri:
         return None
     known = {run.pushed_version for run in earlier}
     for version in reversed(model_registry.pushed_versions(record.settings.serving_model_dir)):
-        if version.model_uri == model_uri and str(version.number) not in known:
+        is_its_model = version.provenance.model_artifact_uri == model_uri
+        if is_its_model and str(version.number) not in known:
             return version
     return None
 

@@ -7,9 +7,11 @@ Names that are no number (`.staging-…`, `.retired-…`) are invisible to Tenso
 
 import dataclasses
 import hashlib
-import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+
+from contract import records
 
 log = logging.getLogger("cifar.model_registry")
 
@@ -19,23 +21,29 @@ MODEL_FILES = (MODEL_FILE, "variables/**/*", "assets/**/*")
 
 
 @dataclasses.dataclass(frozen=True)
-class PushedVersion:
-    """One version in the serving folder.
+class Provenance:
+    """Where a pushed model is from, as its folder says; empty where it does not.
 
     Attributes:
-        training_fingerprint: What it was trained from; empty if the folder does not say.
-        model_artifact_id: Of the Trainer's output; 0 if the folder does not say.
-        model_uri: Where the Trainer wrote it; empty if the folder does not say.
-        checksums: SHA-256 of each file of the model, by its path in the folder; empty if the
-            folder does not say.
+        training_fingerprint: What it was trained from.
+        model_artifact_id: Of the Trainer's output.
+        model_artifact_uri: Where the Trainer wrote it.
+        checksums: SHA-256 of each file of the model, by its path in the folder.
     """
+
+    training_fingerprint: str = ""
+    model_artifact_id: int = 0
+    model_artifact_uri: str = ""
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class PushedVersion:
+    """One version in the serving folder."""
 
     number: int
     path: Path
-    training_fingerprint: str = ""
-    model_artifact_id: int = 0
-    model_uri: str = ""
-    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
+    provenance: Provenance
 
 
 def pushed_versions(model_dir: Path) -> list[PushedVersion]:
@@ -68,7 +76,7 @@ def newest_other_version(model_dir: Path, training_fingerprint: str) -> PushedVe
     broken is named in a warning, and the one before it is looked at.
     """
     for version in reversed(pushed_versions(model_dir)):
-        if version.training_fingerprint == training_fingerprint:
+        if version.provenance.training_fingerprint == training_fingerprint:
             continue
         fault = find_fault(version)
         if fault is None:
@@ -88,10 +96,10 @@ def find_fault(version: PushedVersion) -> str | None:
     They are compared with the checksums taken when it was pushed; where there are none, the
     graph is parsed and every variable read, whose checksums TensorFlow keeps.
     """
-    if not version.checksums:
+    if not version.provenance.checksums:
         return _find_unreadable(version.path)
     present = checksums(version.path)
-    for name, expected in version.checksums.items():
+    for name, expected in version.provenance.checksums.items():
         if name not in present:
             return f"{name} is missing"
         if present[name] != expected:
@@ -133,20 +141,11 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def read_version(folder: Path) -> PushedVersion:
     """Returns a version as its folder tells it; with a warning if that cannot be read."""
-    number = int(folder.name)
-    provenance = folder / PROVENANCE_FILE
+    path = folder / PROVENANCE_FILE
+    provenance = Provenance()
     try:
-        fields = json.loads(provenance.read_text())
-        return PushedVersion(
-            number,
-            folder,
-            str(fields["training_fingerprint"]),
-            int(fields["model_artifact_id"]),
-            str(fields["model_artifact_uri"]),
-            dict(fields.get("checksums", {})),
-        )
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        log.warning("%s does not say where version %d is from: %r", provenance, number, error)
-    return PushedVersion(number, folder)
+        if path.exists():
+            provenance = records.from_json(Provenance, path.read_bytes())
+    except (OSError, ValueError) as error:
+        log.warning("%s does not say where %s is from: %s", path, folder, error)
+    return PushedVersion(int(folder.name), folder, provenance)

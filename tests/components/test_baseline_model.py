@@ -1,4 +1,3 @@
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -7,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from components.baseline_model import LATEST, NONE, find_baseline
+from contract import records
 from serving import model_registry
+from serving.model_registry import Provenance
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,10 @@ def serving(tmp_path, saved_model) -> Path:
         folder = tmp_path / str(number)
         shutil.copytree(saved_model, folder)
         (folder / "assets.extra").mkdir()
-        provenance = {
-            "training_fingerprint": fingerprint,
-            "model_artifact_id": number,
-            "model_artifact_uri": f"/model/{number}",
-            "checksums": model_registry.checksums(folder),
-        }
-        (folder / "assets.extra/pushed.json").write_text(json.dumps(provenance))
+        provenance = Provenance(
+            training_fingerprint=fingerprint, checksums=model_registry.checksums(folder)
+        )
+        (folder / "assets.extra/pushed.json").write_text(records.to_json(provenance))
     (tmp_path / "30").mkdir()  # no model in it
     (tmp_path / ".staging-1").mkdir()
     (tmp_path / ".staging-1/saved_model.pb").touch()
@@ -82,7 +80,7 @@ def test_a_flipped_bit_of_the_graph_is_found_by_its_checksum(serving):
     assert find_baseline(serving, LATEST, "c") == serving / "10"
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"training_fingerprint": "a"}', "{"])
+@pytest.mark.parametrize("content", ["", "[]", '{"checksums": "none"}', "{"])
 def test_an_unreadable_record_of_a_push_is_named_and_costs_nothing_else(
     serving, caplog, content
 ):

@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import hashlib
 import json
@@ -13,13 +14,15 @@ import pytest
 
 from components import pusher
 from serving import model_registry
+from serving.model_registry import Provenance
 
-PROVENANCE = {
-    "training_fingerprint": "f1",
-    "model_artifact_id": 7,
-    "model_artifact_uri": "/m",
-    "checksums": {"saved_model.pb": hashlib.sha256(b"graph").hexdigest()},
-}
+PROVENANCE = Provenance(
+    training_fingerprint="f1",
+    model_artifact_id=7,
+    model_artifact_uri="/m",
+    checksums={"saved_model.pb": hashlib.sha256(b"graph").hexdigest()},
+)
+OTHER = dataclasses.replace(PROVENANCE, model_artifact_uri="/n")
 
 
 @pytest.fixture
@@ -41,10 +44,10 @@ def test_a_pushed_version_holds_the_model_and_where_it_came_from(model, tmp_path
     assert (version / "saved_model.pb").read_bytes() == b"graph"
     assert (version / "variables/variables.index").read_bytes() == b"index"
     assert (version / "assets.extra/mlmd_uuid").read_text() == "7\n"
-    assert json.loads((version / "assets.extra/pushed.json").read_text()) == PROVENANCE
+    said = json.loads((version / "assets.extra/pushed.json").read_text())
+    assert said == dataclasses.asdict(PROVENANCE)
     (pushed,) = model_registry.pushed_versions(version.parent)
-    assert (pushed.path, pushed.training_fingerprint) == (version, "f1")
-    assert (pushed.model_artifact_id, pushed.model_uri) == (7, "/m")
+    assert (pushed.path, pushed.provenance) == (version, PROVENANCE)
 
 
 def test_a_watcher_never_sees_a_version_without_its_model(model, tmp_path):
@@ -120,8 +123,9 @@ PUSH_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
 from components import pusher
+from serving.model_registry import Provenance
 pusher._flush_to_disk = lambda folder: (print(folder, flush=True), time.sleep(100))
-pusher.push(Path(sys.argv[1]), Path(sys.argv[2]), {"model_artifact_id": 7})
+pusher.push(Path(sys.argv[1]), Path(sys.argv[2]), Provenance(model_artifact_id=7))
 """
 
 
@@ -154,8 +158,9 @@ def test_a_push_of_another_machine_has_an_hour(tmp_path):
 def test_a_push_whose_run_was_killed_is_not_made_twice(model, tmp_path):
     version = pusher.push(model, tmp_path, PROVENANCE)
     assert pusher.find_pushed(tmp_path, PROVENANCE) == version
-    assert pusher.find_pushed(tmp_path, PROVENANCE | {"model_artifact_uri": "/n"}) is None
-    assert pusher.find_pushed(tmp_path, PROVENANCE | {"checksums": {"a": "b"}}) is None
+    assert pusher.find_pushed(tmp_path, OTHER) is None
+    changed = dataclasses.replace(PROVENANCE, checksums={"a": "b"})
+    assert pusher.find_pushed(tmp_path, changed) is None
 
 
 def test_a_push_that_is_broken_or_not_the_newest_is_made_again(model, tmp_path):
@@ -163,5 +168,5 @@ def test_a_push_that_is_broken_or_not_the_newest_is_made_again(model, tmp_path):
     (first / "saved_model.pb").write_bytes(b"grap")
     assert pusher.find_pushed(tmp_path, PROVENANCE) is None
     (first / "saved_model.pb").write_bytes(b"graph")
-    pusher.push(model, tmp_path, PROVENANCE | {"model_artifact_uri": "/n"})
+    pusher.push(model, tmp_path, OTHER)
     assert pusher.find_pushed(tmp_path, PROVENANCE) is None

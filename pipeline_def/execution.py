@@ -1,0 +1,80 @@
+"""Runs the stages of one run, one after another, and keeps its record up to date."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from components import baseline_model, pusher
+from contract import metadata, stopping
+from pipeline_def import failures, launch, pipeline, results
+from pipeline_def.batches import Batches
+from pipeline_def.config import PipelineConfig
+from pipeline_def.console import RunConsole
+from pipeline_def.recorder import Recorder
+from report import run_record
+from serving import model_registry
+
+log = logging.getLogger(__name__)
+
+
+def run_stages(
+    config: PipelineConfig, batches: Batches, recorder: Recorder, console: RunConsole
+) -> None:
+    """Clears up what killed runs left, and runs every stage.
+
+    Once the Pusher is done, nothing that comes after it fails the run.
+
+    Raises:
+        ValueError: The metadata are damaged.
+        OSError: A disk is full.
+        Exception: Whatever a stage raises.
+    """
+    metadata.check(config.output_dir, config.metadata_url)
+    connection = metadata.connection_to(config.output_dir, config.metadata_url)
+    launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
+    pusher.remove_abandoned(pipeline.serving_model_dir(config))
+    definition = pipeline.create_pipeline(config, batches, choose_baseline(config, batches))
+
+    @contextlib.contextmanager
+    def watch(name: str) -> Iterator[Callable[[bool], None]]:
+        recorder.keep(dataclasses.replace(recorder.record, failed_stage=name))
+        with console.stage(name) as finished:
+            yield finished
+            stopping.check()
+
+    outputs: dict[str, results.StageOutputs] = {}
+    try:
+        for stage in launch.run_nodes(definition, connection, watch, console.say):
+            outputs[stage.name] = stage.outputs
+            recorder.record = results.with_stage(recorder.record, stage)
+            if stage.name == "Pusher":
+                pushed = stage.outputs["pushed_model"]
+                recorder.keep(results.with_push(recorder.record, pushed))
+                recorder.record = results.with_results(recorder.record, config, outputs)
+    except Exception as error:
+        take_note(error, config, recorder, console)
+
+
+def take_note(
+    error: Exception, config: PipelineConfig, recorder: Recorder, console: RunConsole
+) -> None:
+    """Raises what failed a stage, explained; after the Pusher it is a warning."""
+    stage = recorder.record.failed_stage or "The summary"
+    explained = failures.explain(error, stage, Path(config.output_dir))
+    if recorder.record.status == run_record.RUNNING:
+        raise explained from error
+    log.exception("A stage after the Pusher failed")
+    recorder.record = dataclasses.replace(recorder.record, error=str(explained))
+    console.warn(f"{stage} failed, after the Pusher was done: {explained}")
+
+
+def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
+    """Returns the version this run's candidate is compared with: fixed when the run starts."""
+    if config.baseline_version != baseline_model.LATEST:
+        return config.baseline_version
+    newest = model_registry.newest_other_version(
+        pipeline.serving_model_dir(config), pipeline.training_fingerprint(config, batches)
+    )
+    return str(newest.number) if newest else baseline_model.NONE
