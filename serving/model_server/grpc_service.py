@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
     status_pb2,
 )
 
-from serving.model_server import inference
+from serving.model_server import example_apis, inference
 from serving.model_server.manager import ModelManager
 from serving.model_server.metrics import Metrics
 from serving.model_server.request_log import RequestLog
@@ -72,10 +72,10 @@ class PredictionService:
             "MultiInference": inference_pb2.MultiInferenceRequest,
         }
         runs: dict[str, Callable[[Servable, Any, float | None], Message]] = {
-            "Classify": inference.classify,
-            "Regress": inference.regress,
+            "Classify": example_apis.classify,
+            "Regress": example_apis.regress,
             "Predict": self._predict,
-            "MultiInference": inference.multi_inference,
+            "MultiInference": example_apis.multi_inference,
         }
         methods = {
             api: handler(kind, functools.partial(self._run, api, runs[api]))
@@ -110,7 +110,7 @@ class PredictionService:
             ):
                 response = run(servable, request, timeout)
             if api != "Predict":
-                self._metrics.examples(spec.name, inference.count(request.input))
+                self._metrics.examples(spec.name, example_apis.count(request.input))
             if self._request_log.wants(spec.name):
                 self._request_log.add(api, _answerer(response), request, response)
             return response

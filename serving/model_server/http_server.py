@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import resource
 import threading
 import zlib
@@ -20,16 +19,13 @@ from concurrent import futures
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.model_server import http_connection
 from serving.model_server.flags import ServerConfig
 from serving.model_server.rest import Reply, RestApi, error_reply
 from serving.model_server.sockets import bound_socket
 from serving.model_server.status import Code, ServingError, invalid
 
-# The head of a request, or the next part of its body, comes within so long.
-IDLE_SECONDS = 60
-MAX_HEAD_BYTES = 65_536
 MAX_CONNECTIONS = 8192
 # All bodies that are being read, in bodies of the largest size.
 MAX_BODIES = 8
@@ -41,7 +37,6 @@ LINGER_IDLE_SECONDS = 1
 # For the answer that the model itself gives when its time is over.
 GRACE_SECONDS = 1
 
-_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _CORS_HEADERS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
@@ -49,71 +44,6 @@ _CORS_HEADERS = [
 ]
 # It warns of every request that is no HTTP.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-
-
-class Connection(HttpToolsProtocol):
-    """One connection, with limits to the size of a head and to silence."""
-
-    _head_bytes = 0
-    _is_in_body = False
-    _silence: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._watch()
-        if len(self.connections) > 2 * (self.limit_concurrency or MAX_CONNECTIONS):
-            self._refuse(503, b"Service Unavailable")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._unwatch()
-
-    def data_received(self, data: bytes) -> None:
-        if self._silence is None or self._is_in_body:
-            self._watch()
-        if not self._is_in_body:
-            self._head_bytes += len(data)
-            data = _without_upgrade(data)
-        super().data_received(data)
-        if not self._is_in_body and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(431, b"Request Header Fields Too Large")
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        self._is_in_body = True
-        self._head_bytes = 0
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._is_in_body = False
-        self._unwatch()
-
-    def _watch(self) -> None:
-        self._unwatch()
-        self._silence = self.loop.call_later(IDLE_SECONDS, self._end_of_patience)
-
-    def _unwatch(self) -> None:
-        if self._silence:
-            self._silence.cancel()
-            self._silence = None
-
-    def _end_of_patience(self) -> None:
-        self._refuse(408, b"Request Timeout")
-
-    def _refuse(self, status: int, phrase: bytes) -> None:
-        if not self.transport.is_closing():
-            head = b"HTTP/1.1 %d %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            self.transport.write(head % (status, phrase))
-            self.transport.close()
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """Returns a head that no longer offers another protocol.
-
-    curl offers HTTP/2 with its POST; the parser would leave the body to that.
-    """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"\r\nx-ignore:", head) + end + rest
 
 
 class HttpServer:
@@ -143,7 +73,7 @@ class HttpServer:
                 self._app,
                 interface="asgi3",
                 proxy_headers=False,
-                http=Connection,
+                http=http_connection.Connection,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -153,7 +83,7 @@ class HttpServer:
                 server_header=False,
                 backlog=512,
                 limit_concurrency=_connection_limit(),
-                timeout_keep_alive=IDLE_SECONDS,
+                timeout_keep_alive=http_connection.IDLE_SECONDS,
                 timeout_graceful_shutdown=int(config.drain_seconds),
             )
         )

@@ -3,7 +3,6 @@
 import logging
 import re
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -78,5 +77,4 @@ class ProfilerService:
         return protos.TerminateResponse()
 
     def _monitor(self, request: Any, context: grpc.ServicerContext) -> Any:
-        now = time.strftime("Timestamp: %H:%M:%S\n") if request.timestamp else ""
-        return protos.MonitorResponse(data=f"{now}No accelerator is found.")
+        raise ServingError(Code.UNIMPLEMENTED, "unimplemented.")  # as in TensorFlow

@@ -75,12 +75,7 @@ _TENSORFLOW: dict[str, dict[str, tuple[int, str]]] = {
         "tool_data": (6, _REPEATED + "tensorflow.ProfileToolData"),
         "empty_trace": (7, "bool"),
     },
-    "MonitorRequest": {
-        "duration_ms": (1, "uint64"),
-        "monitoring_level": (2, "int32"),
-        "timestamp": (3, "bool"),
-    },
-    "MonitorResponse": {"data": (1, "string")},
+    "MonitorRequest": {"duration_ms": (1, "uint64")},
     "TerminateRequest": {"session_id": (1, "string")},
     "TerminateResponse": {},
 }
@@ -152,7 +147,6 @@ _CLASSES = _messages()
 BatchingParameters = _CLASSES["BatchingParameters"]
 MonitoringConfig = _CLASSES["MonitoringConfig"]
 MonitorRequest = _CLASSES["MonitorRequest"]
-MonitorResponse = _CLASSES["MonitorResponse"]
 PlatformConfigMap = _CLASSES["PlatformConfigMap"]
 ProfileRequest = _CLASSES["ProfileRequest"]
 ProfileResponse = _CLASSES["ProfileResponse"]

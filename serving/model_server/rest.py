@@ -17,7 +17,14 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.model_server import inference, json_requests, json_responses, json_text, tensors
+from serving.model_server import (
+    example_apis,
+    inference,
+    json_requests,
+    json_responses,
+    json_text,
+    tensors,
+)
 from serving.model_server.grpc_service import status_response
 from serving.model_server.manager import ModelManager
 from serving.model_server.metrics import Metrics
@@ -85,7 +92,7 @@ class RestApi:
             origin: The header of that name.
         """
         if self._metrics_path and path.partition("?")[0] == self._metrics_path:
-            return Reply(200, self._metrics.page().encode(), "text/plain")
+            return self._metrics_page(path)
         if not _OURS.fullmatch(path):
             return Reply(404, _NOT_FOUND_PAGE, "text/html")
         if method == "OPTIONS":
@@ -98,6 +105,12 @@ class RestApi:
         except Exception as error:
             return error_reply(to_serving_error(error))
         return Reply(200, text.encode("utf-8", "surrogateescape"))
+
+    def _metrics_page(self, path: str) -> Reply:
+        if path != self._metrics_path:
+            text = f"Unexpected path: {path}. Should be {self._metrics_path}"
+            return Reply(400, text.encode(), "text/plain")
+        return Reply(200, self._metrics.page().encode(), "text/plain")
 
     def _answer(self, method: str, path: str, body: bytes) -> str:
         if method == "POST" and (match := _INFERENCE.fullmatch(path)):
@@ -123,7 +136,7 @@ class RestApi:
         if api == "predict":
             return self._predict(spec, document)
         examples = json_requests.examples(document)
-        count = inference.count(examples)
+        count = example_apis.count(examples)
         with (
             self._manager.borrow(spec) as servable,
             self._metrics.runtime(spec.name, api),
@@ -132,11 +145,11 @@ class RestApi:
                 request = classification_pb2.ClassificationRequest(
                     model_spec=spec, input=examples
                 )
-                response = inference.classify(servable, request, self._timeout_seconds)
+                response = example_apis.classify(servable, request, self._timeout_seconds)
                 text = json_responses.classification_json(response.result)
             else:
                 request = regression_pb2.RegressionRequest(model_spec=spec, input=examples)
-                response = inference.regress(servable, request, self._timeout_seconds)
+                response = example_apis.regress(servable, request, self._timeout_seconds)
                 text = json_responses.regression_json(response.result)
         if self._request_log.wants(spec.name):
             self._request_log.add(api, response.model_spec, request, response)

@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.model_server import inference
+from serving.model_server import example_apis, inference
 from serving.model_server.servable import STEP_SECONDS, Servable
 from serving.model_server.status import Code, ServingError, invalid
 
@@ -77,10 +77,10 @@ def replay(
     if kind == "predict_log":
         inference.predict(servable, log.predict_log.request, timeout_seconds)
     elif kind == "classify_log":
-        inference.classify(servable, log.classify_log.request, timeout_seconds)
+        example_apis.classify(servable, log.classify_log.request, timeout_seconds)
     elif kind == "regress_log":
-        inference.regress(servable, log.regress_log.request, timeout_seconds)
+        example_apis.regress(servable, log.regress_log.request, timeout_seconds)
     elif kind == "multi_inference_log":
-        inference.multi_inference(servable, log.multi_inference_log.request, timeout_seconds)
+        example_apis.multi_inference(servable, log.multi_inference_log.request, timeout_seconds)
     else:
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")

@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 
-from serving.model_server import http_server
+from serving.model_server import http_connection, http_server
 from serving.model_server.flags import ServerConfig
 from serving.model_server.process import ServerProcess
 from serving.model_server.rest import Reply
@@ -213,7 +213,7 @@ def test_what_is_at_work_too_long_is_answered_with_504(monkeypatch):
 
 
 def test_silence_ends_a_connection(monkeypatch):
-    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.3)
     with started(Slow(0.6)) as url:
         address = ("127.0.0.1", int(url.split(":")[2].strip("/")))
         for sent in (b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n1"):

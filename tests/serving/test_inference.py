@@ -10,7 +10,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.model_server import inference, tensors
+from serving.model_server import example_apis, inference, tensors
 from serving.model_server.servable import Servable
 from serving.model_server.status import Code, ServingError
 from tests.serving import saved_models
@@ -72,7 +72,7 @@ def test_each_task_may_have_an_input_of_its_own(odd):
     for signature in ("regress_x", "regress_z"):
         request.tasks.add(model_spec=spec(signature), method_name=inference.REGRESS_METHOD)
     add_example(request.input, x=3.0, z=4.0)
-    response = inference.multi_inference(odd, request)
+    response = example_apis.multi_inference(odd, request)
     values = [result.regression_result.regressions[0].value for result in response.results]
     assert values == [3.0, 4.0]
 
@@ -90,7 +90,7 @@ def test_a_signature_of_another_kind_is_an_invalid_argument(odd):
     classify = classification_pb2.ClassificationRequest(model_spec=spec("regress_x"))
     add_example(classify.input, x=1.0)
     with pytest.raises(ServingError, match="Expected classification signature out") as error:
-        inference.classify(odd, classify)
+        example_apis.classify(odd, classify)
     assert error.value.code == Code.INVALID_ARGUMENT
 
 
@@ -98,9 +98,9 @@ def test_method_names_are_checked_where_a_flag_says_so(odd, strict):
     """Source: signature.h, GetSignatureMethodNameCheckFeature."""
     regress = regression_pb2.RegressionRequest(model_spec=spec("native"))
     add_example(regress.input, z=5.0)
-    assert inference.regress(odd, regress).result.regressions[0].value == 5.0
+    assert example_apis.regress(odd, regress).result.regressions[0].value == 5.0
     with pytest.raises(ServingError) as error:
-        inference.regress(strict, regress)
+        example_apis.regress(strict, regress)
     assert error.value.message == (
         "Expected regression signature method_name to be tensorflow/serving/regress. Was: "
     )

@@ -48,6 +48,13 @@ def test_requests_are_counted_by_model_and_status(server, samples):
     assert after[latency] - before.get(latency, 0) == 2
 
 
+def test_the_page_takes_no_query(server):
+    """Source: http_server.cc, ProcessPrometheusRequest."""
+    page = requests.get(server.rest_url + PATH + "?x=1", timeout=10)
+    assert (page.status_code, page.headers["Content-Type"]) == (400, "text/plain")
+    assert page.text == f"Unexpected path: {PATH}?x=1. Should be {PATH}"
+
+
 def test_examples_are_counted(server, samples):
     counted = key("request_example_count_total", model="half_plus_two")
     before = samples().get(counted, 0)

@@ -1,0 +1,78 @@
+"""One HTTP connection: uvicorn's, with limits to the size of a head and to silence."""
+
+import asyncio
+import re
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# The head of a request, or the next part of its body, comes within so long.
+IDLE_SECONDS = 60
+MAX_HEAD_BYTES = 65_536
+
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+
+
+class Connection(HttpToolsProtocol):
+    """What reads requests off a socket; the rest is `HttpToolsProtocol`'s."""
+
+    _head_bytes = 0
+    _is_in_body = False
+    _silence: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+        if self.limit_concurrency and len(self.connections) > 2 * self.limit_concurrency:
+            self._refuse(503, b"Service Unavailable")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unwatch()
+
+    def data_received(self, data: bytes) -> None:
+        if self._silence is None or self._is_in_body:
+            self._watch()
+        if not self._is_in_body:
+            self._head_bytes += len(data)
+            data = _without_upgrade(data)
+        super().data_received(data)
+        if not self._is_in_body and self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, b"Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._is_in_body = True
+        self._head_bytes = 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._is_in_body = False
+        self._unwatch()
+
+    def _watch(self) -> None:
+        self._unwatch()
+        self._silence = self.loop.call_later(IDLE_SECONDS, self._end_of_patience)
+
+    def _unwatch(self) -> None:
+        if self._silence:
+            self._silence.cancel()
+            self._silence = None
+
+    def _end_of_patience(self) -> None:
+        self._refuse(408, b"Request Timeout")
+
+    def _refuse(self, status: int, phrase: bytes) -> None:
+        if not self.transport.is_closing():
+            head = b"HTTP/1.1 %d %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head % (status, phrase))
+            self.transport.close()
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Returns a head that no longer offers another protocol.
+
+    curl offers HTTP/2 with its POST; the parser would leave the body to that.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-ignore:", head) + end + rest
