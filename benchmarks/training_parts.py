@@ -42,18 +42,17 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     from tensorflow_transform import impl_helper
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-    from components.example_gen import write_shard
+    from components.example_gen import plan_shards, write_shard
     from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
     from trainer_module import preprocessing
 
     splits = {features.TRAIN_SPLIT: TRAIN_FILES, features.EVAL_SPLIT: EVAL_FILES}
     counts = {}
     for split, names in splits.items():
-        shards = [
-            (f"{data_dir}/{name}", f"{folder}/{split}/{index:05d}-of-{len(names):05d}")
-            for index, name in enumerate(names)
-        ]
-        counts[split] = sum(write_shard(source, target, CIFAR10) for source, target in shards)
+        Path(folder, split).mkdir()
+        sources = [f"{data_dir}/{name}" for name in names]
+        shards = plan_shards(sources, f"{folder}/{split}", CIFAR10)
+        counts[split] = sum(write_shard(shard, folder) for shard in shards)
     spec = {
         features.IMAGE: tf.io.FixedLenFeature([], tf.string),
         features.LABEL: tf.io.FixedLenFeature([], tf.int64),

@@ -1,16 +1,27 @@
-"""CIFAR batches → examples: one TFRecord shard for each batch file.
+"""CIFAR batches → examples: at least five TFRecord shards for each split.
 
 The stock ExampleGens pass every record through Beam one by one: serialise, reshuffle,
 checksum in Python, gzip. A batch file is small enough to decode at once, so here Beam
-spreads files, and each file is decoded by NumPy and written by TensorFlow's own writer.
+spreads shards, each decoded by NumPy and written by TensorFlow's own writer.
+
+The shards of a split, sorted by name, hold its records in the order of the batch files. How
+many there are depends on the batch files alone, so every runner writes the same bytes.
+
+An engine may run a shard twice, one after the other or both at once, and may go on with the
+loser after the job is done. So each attempt writes to a file of its own in `.partial`, which
+takes the shard's name when it is whole; and `.partial` goes when the job is done, so that
+whoever comes late has nowhere to write.
 """
 
 # TFX reads annotations at run time, so this module does without
 # `from __future__ import annotations`.
+import dataclasses
 import hashlib
 import json
 import logging
+import math
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -24,10 +35,15 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from contract import events, features
+from contract import events, example_files, features
 from data_sources import cifar_format, example_format
 
 log = logging.getLogger("cifar.example_gen")
+
+# A TFRecord file cannot be split, so this is how many workers can share the Evaluator's
+# work: as many as write CIFAR-10's training batches.
+MIN_SHARDS = 5  # of a split
+PARTIAL_DIR = ".partial"  # beside the splits; what lies in it is no example yet
 
 CHECKSUMS_PROPERTY = "checksums"  # of the examples: JSON, SHA-256 by batch file
 
@@ -45,8 +61,19 @@ class CifarExampleGenSpec(component_spec.ComponentSpec):
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: a part of the records of a batch file, in order."""
+
+    source: str  # the batch file
+    target: str
+    part: int  # from 0
+    parts: int  # of the batch file, equal but for one record
+    record_format: cifar_format.RecordFormat
+
+
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes one TFRecord shard for each batch file of each split."""
+    """Writes the TFRecord shards of each split."""
 
     def Do(  # noqa: N802 - the name TFX calls
         self,
@@ -59,32 +86,34 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
             FileNotFoundError: A batch file is missing; all missing ones are named.
             ValueError: A batch is no whole number of records or holds a wrong label.
+            RuntimeError: A shard lacks examples; an engine may turn the other errors into it.
         """
         started = time.monotonic()
+        input_base = exec_properties["input_base"].rstrip("/")
         splits: dict[str, list[str]] = json.loads(exec_properties["splits"])
         record_format = cifar_format.FORMATS[exec_properties["record_format"]]
-        check_batches_exist(exec_properties["input_base"], splits)
+        check_batches_exist(input_base, splits)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         examples.split_names = artifact_utils.encode_split_names(list(splits))
-        shards = [
-            (
-                f"{exec_properties['input_base'].rstrip('/')}/{name}",
-                f"{artifact_utils.get_split_uri([examples], split)}"
-                f"/data_tfrecord-{index:05d}-of-{len(names):05d}",
-                record_format,
-            )
-            for split, names in splits.items()
-            for index, name in enumerate(names)
-        ]
-        events.begin(len(shards), "batches")
+        shards = []
+        for split, names in splits.items():
+            split_dir = artifact_utils.get_split_uri([examples], split)
+            fileio.makedirs(split_dir)
+            sources = [f"{input_base}/{name}" for name in names]
+            shards += plan_shards(sources, split_dir, record_format)
+        partial_dir = f"{examples.uri}/{PARTIAL_DIR}"
+        fileio.makedirs(partial_dir)
+        events.begin(len(shards), "shards")
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Files" >> beam.Create(shards, reshuffle=True)
-                | "WriteShards" >> beam.MapTuple(write_shard)
+                | "Shards" >> beam.Create(shards, reshuffle=True)
+                | "WriteShards" >> beam.Map(write_shard, partial_dir)
             )
+        fileio.rmtree(partial_dir)
+        check_counts(shards)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        checksums = checksums_of([source for source, _, _ in shards])
+        checksums = checksums_of(sorted({shard.source for shard in shards}))
         examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(checksums))
         log.info(
             "Wrote %d shards of %s examples in %.1f s",
@@ -153,20 +182,65 @@ def checksums_of(paths: Sequence[str]) -> dict[str, str]:
     return checksums
 
 
-def write_shard(source: str, target: str, record_format: cifar_format.RecordFormat) -> int:
-    """Writes one batch file as a TFRecord shard and returns its number of examples.
+def plan_shards(
+    sources: Sequence[str], split_dir: str, record_format: cifar_format.RecordFormat
+) -> list[Shard]:
+    """Returns the shards of a split: as many of each batch file, at least five together."""
+    parts = math.ceil(MIN_SHARDS / len(sources))
+    total = parts * len(sources)
+    return [
+        Shard(
+            source,
+            f"{split_dir}/data_tfrecord-{index * parts + part:05d}-of-{total:05d}",
+            part,
+            parts,
+            record_format,
+        )
+        for index, source in enumerate(sources)
+        for part in range(parts)
+    ]
+
+
+def write_shard(shard: Shard, partial_dir: str) -> int:
+    """Writes one shard, which appears whole or not at all; returns its number of examples.
 
     Raises:
         ValueError: The batch is no whole number of records or holds a wrong label.
+        tf.errors.NotFoundError: `partial_dir` is gone: the job has ended without us.
     """
-    with fileio.open(source, "rb") as file:
+    with fileio.open(shard.source, "rb") as file:
         content = file.read()
+    records = len(content) // shard.record_format.record_bytes
     examples = example_format.encode_examples(
-        content, PurePosixPath(source).name, record_format
+        content,
+        PurePosixPath(shard.source).name,
+        shard.record_format,
+        part_of(records, shard),
     )
-    fileio.makedirs(target.rsplit("/", 1)[0])
-    with tf.io.TFRecordWriter(target) as writer:
+    partial = f"{partial_dir}/{uuid.uuid4().hex}"
+    with tf.io.TFRecordWriter(partial) as writer:
         for example in examples:
             writer.write(example)
+    fileio.rename(partial, shard.target, overwrite=True)
     events.advance(1)
     return len(examples)
+
+
+def check_counts(shards: Sequence[Shard]) -> None:
+    """Raises RuntimeError unless each shard is there with every example it should have."""
+    for shard in shards:
+        size_bytes = tf.io.gfile.stat(shard.source).length
+        records = size_bytes // shard.record_format.record_bytes
+        wanted = len(range(records)[part_of(records, shard)])
+        found = example_files.count([shard.target]) if fileio.exists(shard.target) else 0
+        if found != wanted:
+            raise RuntimeError(
+                f"{shard.target} holds {found:,} examples, expected {wanted:,} of "
+                f"{PurePosixPath(shard.source).name}. The workers have to see the folder, and "
+                "the batches must not change; run again."
+            )
+
+
+def part_of(records: int, shard: Shard) -> slice:
+    """Returns which of the records of its batch file a shard holds."""
+    return slice(shard.part * records // shard.parts, (shard.part + 1) * records // shard.parts)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from benchmarks.pipeline import DATA_STAGES
 from benchmarks.process import measure
-from components.example_gen import write_shard
+from components.example_gen import plan_shards, write_shard
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, decode_records
 from data_sources.dataset import SAMPLE_DIR
 
@@ -19,9 +19,11 @@ def stock_run(tmp_path_factory):
     """Returns the output folder, and what the whole command took."""
     folder = tmp_path_factory.mktemp("stock")
     for split, names in (("train", TRAIN_FILES), ("eval", EVAL_FILES)):
-        for name in names:
-            target = folder / f"examples/Split-{split}/{name}.tfrecord"
-            write_shard(str(SAMPLE_DIR / name), str(target), CIFAR10)
+        split_dir = folder / f"examples/Split-{split}"
+        split_dir.mkdir(parents=True)
+        sources = [str(SAMPLE_DIR / name) for name in names]
+        for shard in plan_shards(sources, str(split_dir), CIFAR10):
+            write_shard(shard, str(folder))
     command = [sys.executable, "-m", "benchmarks.stock_pipeline"]
     measurement = measure([*command, str(folder / "examples"), str(folder / "output")])
     return folder / "output", measurement
