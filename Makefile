@@ -37,6 +37,19 @@ $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 	    -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
 	@touch $@
 
+PRISM := .cache/beam/prism
+
+test-engines: install  ## whole runs on Prism, Beam's portable engine (needs Go)
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(PRISM) && \
+	    $(BIN)/pytest -q -m engines tests/pipeline_def/engine $(ARGS); \
+	else echo "No Go here: the runs on a Beam engine are left out."; [ "$$CI" != true ]; fi
+
+$(PRISM): $(wildcard tests/pipeline_def/engine/go.*)
+	@echo "Building Prism, Beam's portable engine; some minutes the first time."
+	@cd tests/pipeline_def/engine && CGO_ENABLED=0 go build -ldflags='-s -w' \
+	    -o $(CURDIR)/$(@D)/ github.com/apache/beam/sdks/v2/go/cmd/prism
+	@touch $@
+
 test-faults: install  ## runs killed, stopped, starved and damaged (ARGS="--kills 5 --seed 1")
 	@$(BIN)/python -m tests.faults $(ARGS)
 
@@ -58,4 +71,4 @@ lock:  ## the locks from pyproject.toml (needs uv; ARGS=--upgrade for newer vers
 clean:  ## outputs and caches; keeps .venv and the data
 	rm -rf output .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install run test test-slow test-kubeflow test-faults check lock clean
+.PHONY: help install run test test-slow test-kubeflow test-engines test-faults check lock clean

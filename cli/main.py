@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from cli.beam import beam
 from cli.bench import bench
 from cli.data import data
 from cli.kubeflow import kubeflow
@@ -68,6 +69,7 @@ for command in (
     predict,
     doctor,
     kubeflow,
+    beam,
     bench,
 ):
     main.add_command(command)

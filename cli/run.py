@@ -6,6 +6,7 @@ import sys
 import click
 
 from cli.command_help import examples, metadata_url_option
+from pipeline_def.beam import runner
 from pipeline_def.config import apply_settings, presets
 
 NOT_BLESSED_EXIT_CODE = 3
@@ -16,6 +17,7 @@ NOT_BLESSED_EXIT_CODE = 3
         "cifar run",
         "cifar run --preset smoke --data sample",
         "cifar run --set train_steps=20_000 --set learning_rate=0.1",
+        "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
 )
 @click.option(
@@ -42,6 +44,26 @@ NOT_BLESSED_EXIT_CODE = 3
     help="Change one field of the preset; may be given again.",
 )
 @metadata_url_option
+@click.option(
+    "--runner",
+    "runner_name",
+    default=runner.LOCAL,
+    show_default=True,
+    metavar="local|flink|spark|'BEAM ARGS'",
+    help="Where the Beam stages run; what one runner made is a cache hit on another.",
+)
+@click.option(
+    "--runner-url",
+    default="",
+    metavar="HOST:PORT",
+    help="The Beam job server of the Flink or Spark cluster.",
+)
+@click.option(
+    "--parallelism",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many processes share a Beam stage; 1 here and 2 on an engine unless given.",
+)
 @click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
 def run(
     preset: str,
@@ -49,6 +71,9 @@ def run(
     output: str,
     settings: tuple[str, ...],
     metadata_url: str,
+    runner_name: str,
+    runner_url: str,
+    parallelism: int | None,
     verbose: bool,
 ) -> None:
     """Run the pipeline: batches in, a pushed model out.
@@ -61,11 +86,12 @@ def run(
             presets()[preset], data=data_source, output_dir=output, metadata_url=metadata_url
         )
         config = apply_settings(config, settings)
+        beam_runner = runner.choose(runner_name, runner_url, parallelism)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     from pipeline_def import local_runner, summary
 
-    record = local_runner.run(config, verbose)
+    record = local_runner.run(config, verbose, beam_runner)
     click.echo("\n".join(summary.summary_lines(record)))
     if record.data_source == "sample":
         click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")

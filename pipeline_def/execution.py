@@ -10,6 +10,7 @@ from components import baseline_model, pusher
 from contract import metadata, stopping
 from pipeline_def import failures, launch, pipeline, results
 from pipeline_def.batches import Batches
+from pipeline_def.beam import executors, probe, runner
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole
 from pipeline_def.recorder import Recorder
@@ -20,22 +21,31 @@ log = logging.getLogger(__name__)
 
 
 def run_stages(
-    config: PipelineConfig, batches: Batches, recorder: Recorder, console: RunConsole
+    config: PipelineConfig,
+    batches: Batches,
+    beam_runner: runner.Runner,
+    recorder: Recorder,
+    console: RunConsole,
 ) -> None:
     """Clears up what killed runs left, and runs every stage.
 
     Once the Pusher is done, nothing that comes after it fails the run.
 
     Raises:
+        ConnectionError, RuntimeError: The Beam engine or its workers cannot do the work.
         ValueError: The metadata are damaged.
         OSError: A disk is full.
         Exception: Whatever a stage raises.
     """
+    if beam_runner.is_elsewhere:
+        with console.stage("Beam workers"):
+            probe.check_runner(beam_runner, Path(config.output_dir))
     metadata.check(config.output_dir, config.metadata_url)
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
     launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
     pusher.remove_abandoned(pipeline.serving_model_dir(config))
     definition = pipeline.create_pipeline(config, batches, choose_baseline(config, batches))
+    operators = executors.operators_for(beam_runner)
 
     @contextlib.contextmanager
     def watch(name: str) -> Iterator[Callable[[bool], None]]:
@@ -46,7 +56,7 @@ def run_stages(
 
     outputs: dict[str, results.StageOutputs] = {}
     try:
-        for stage in launch.run_nodes(definition, connection, watch, console.say):
+        for stage in launch.run_nodes(definition, connection, watch, console.say, operators):
             outputs[stage.name] = stage.outputs
             recorder.record = results.with_stage(recorder.record, stage)
             if stage.name == "Pusher":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
@@ -46,6 +47,7 @@ def run_nodes(
     connection: metadata_store_pb2.ConnectionConfig,
     watch: Callable[[str], AbstractContextManager[Callable[[bool], None]]],
     say: Callable[[str], None],
+    executor_operators: Mapping[Any, type] = {},
 ) -> Iterator[Stage]:
     """Runs every node in order and yields what each did.
 
@@ -55,6 +57,7 @@ def run_nodes(
         watch: Given a node's name, the context it runs in; what the context yields is
             told whether the node was cached.
         say: Is told which file of a cached output differs, so that its node runs again.
+        executor_operators: What runs executors in place of TFX's own, by kind.
 
     Raises:
         RuntimeError: A node was left out or did not complete.
@@ -77,6 +80,7 @@ def run_nodes(
                 pipeline_runtime_spec=compiled.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                custom_executor_operators=executor_operators,
             ).launch()
             if execution is None or execution.execution_id is None:
                 raise RuntimeError(f"{name} did not run: one of its inputs was not made.")

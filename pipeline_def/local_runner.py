@@ -16,6 +16,7 @@ from contract import imports
 from contract.files import PAGE_FILE, RECORD_FILE
 from data_sources import dataset
 from pipeline_def.batches import Batches
+from pipeline_def.beam import runner
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from pipeline_def.recorder import Recorder
@@ -28,10 +29,15 @@ TEMPORARY_DIR = ".tmp"
 LOCK_SECONDS = 1.0  # longer than `cifar status` holds the lock to see whether a run does
 
 
-def run(config: PipelineConfig, verbose: bool = False) -> RunRecord:
+def run(
+    config: PipelineConfig,
+    verbose: bool = False,
+    beam_runner: runner.Runner = runner.IN_THIS_PROCESS,
+) -> RunRecord:
     """Runs the pipeline, keeps `run.json` up to date and returns what is in it.
 
     Raises:
+        ConnectionError, RuntimeError: The Beam engine or its workers cannot do the work.
         OSError: The output folder cannot be written, or another run is writing to it.
         ValueError, FileNotFoundError: The data is not there or malformed.
         KeyboardInterrupt: The run was told to stop; `run.json` then says `stopped`.
@@ -60,7 +66,7 @@ def run(config: PipelineConfig, verbose: bool = False) -> RunRecord:
             last_seconds = runs.last_seconds(earlier)
             with quiet(recorder.log_file, verbose, last_seconds) as console:
                 try:
-                    run_stages(config, batches, recorder, console)
+                    run_stages(config, batches, beam_runner, recorder, console)
                 except BaseException:
                     log.exception("The run failed")
                     console.say(f"The log of this run: {recorder.log_file}")
@@ -85,7 +91,11 @@ def finish(recorder: Recorder, config: PipelineConfig) -> None:
 
 
 def run_stages(
-    config: PipelineConfig, batches: Batches, recorder: Recorder, console: RunConsole
+    config: PipelineConfig,
+    batches: Batches,
+    beam_runner: runner.Runner,
+    recorder: Recorder,
+    console: RunConsole,
 ) -> None:
     """Runs every stage, and keeps the record up to date."""
     console.say(
@@ -97,7 +107,7 @@ def run_stages(
         # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
         # without them has gone wrong by now.
         from pipeline_def import execution
-    execution.run_stages(config, batches, recorder, console)
+    execution.run_stages(config, batches, beam_runner, recorder, console)
 
 
 @contextlib.contextmanager

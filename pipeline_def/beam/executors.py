@@ -1,0 +1,31 @@
+"""Executors of the Beam nodes, on the runner of this run.
+
+TFX takes a runner's arguments from the pipeline and makes them part of the cache key, so that
+another port would be another pipeline; and it builds and stages a package of itself for each
+node (base_beam_executor.py). Handed over here, they are neither.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.orchestration.portable import beam_executor_operator, data_types
+from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
+
+from pipeline_def.beam.job import Job
+from pipeline_def.beam.runner import Runner
+
+
+def operators_for(runner: Runner) -> Mapping[Any, type]:
+    """Returns what a Launcher takes so that Beam executors use the runner."""
+    if not runner.arguments:
+        return {}
+
+    class OnRunner(beam_executor_operator.BeamExecutorOperator):
+        def run_executor(
+            self, execution_info: data_types.ExecutionInfo
+        ) -> execution_result_pb2.ExecutorOutput:
+            return super().run_executor(
+                execution_info, lambda: Job(argv=list(runner.arguments))
+            )
+
+    return {executable_spec_pb2.BeamExecutableSpec: OnRunner}

@@ -1,0 +1,90 @@
+"""Asks the workers of an engine, before there is work, whether they can do it."""
+
+import logging
+import os
+import platform
+import shutil
+import socket
+import uuid
+from pathlib import Path
+
+import apache_beam as beam
+import grpc
+
+from pipeline_def.beam.job import Job
+from pipeline_def.beam.runner import Runner
+from pipeline_def.code_version import code_version
+
+log = logging.getLogger("cifar.beam")
+
+CONNECT_SECONDS = 10
+PROBES = 8  # more than one worker, it is hoped, gets one
+FOLDER = ".beam-probe"
+
+
+def check_runner(runner: Runner, folder: Path) -> list[str]:
+    """Returns the workers that answered, as HOST:PID.
+
+    Args:
+        runner: An engine, not this process.
+        folder: The output folder, which the workers have to share.
+
+    Raises:
+        ConnectionError: The job server does not answer.
+        RuntimeError: A worker does not see the folder, or has another Python or another
+            version of this project; or the job failed otherwise.
+    """
+    if runner.job_server:
+        check_job_server(runner)
+    exchange = folder / FOLDER / uuid.uuid4().hex
+    exchange.mkdir(parents=True)
+    try:
+        with Job(argv=list(runner.arguments)) as job:
+            _ = (
+                job
+                | beam.Create(range(PROBES), reshuffle=True)
+                | beam.Map(answer, str(exchange), facts())
+            )
+        workers = sorted(path.name for path in exchange.iterdir())
+        log.info("%d answered: %s", len(workers), ", ".join(workers))
+        return workers
+    finally:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def check_job_server(runner: Runner) -> None:
+    """Raises ConnectionError unless the job server takes connections."""
+    with grpc.insecure_channel(runner.job_server) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            raise ConnectionError(
+                f"No Beam job server answers at {runner.job_server}. Start it beside the "
+                f"cluster, or correct its address."
+            ) from None
+
+
+def facts() -> dict[str, str]:
+    """Returns what has to be the same here and on every worker."""
+    return {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "Beam": beam.__version__,
+        "code": code_version("components.example_gen", "components.evaluator"),
+    }
+
+
+def answer(_: int, exchange: str, expected: dict[str, str]) -> None:
+    """Runs on a worker: leaves a file that the driver sees, or says why it cannot."""
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    if not Path(exchange).is_dir():
+        raise RuntimeError(
+            f"The worker {worker} does not see {exchange}. Give --output a folder that every "
+            "worker has mounted at the same place."
+        )
+    for name, value in facts().items():
+        if value != expected[name]:
+            raise RuntimeError(
+                f"The worker {worker} has {name} {value}, the driver {expected[name]}. "
+                "Install the same version of this project on both."
+            )
+    (Path(exchange) / worker).touch()

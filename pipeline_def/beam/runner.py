@@ -1,0 +1,96 @@
+"""Which runner carries the Beam stages, as Beam's own arguments. Imports no Beam."""
+
+import dataclasses
+import json
+import shlex
+import sys
+from pathlib import Path
+
+LOCAL = "local"
+ENGINES = ("flink", "spark")  # each behind a Beam job server, which takes the same arguments
+WORKER_COMMAND = Path(sys.executable).with_name("cifar-beam-worker")
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """A choice of runner."""
+
+    name: str = LOCAL  # as `cifar run --runner` takes it
+    arguments: tuple[str, ...] = ()  # Beam's; none: this process
+    job_server: str = ""  # HOST:PORT of an engine's
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the work is done by processes that this one does not start."""
+        return self.name != LOCAL
+
+
+IN_THIS_PROCESS = Runner()
+
+
+def choose(name: str = LOCAL, url: str = "", parallelism: int | None = None) -> Runner:
+    """Returns the runner that the command line asks for.
+
+    Args:
+        name: `local`, `flink`, `spark`, or Beam's own arguments, such as
+            `--runner=PortableRunner --job_endpoint=…`.
+        url: HOST:PORT of the job server of an engine.
+        parallelism: How many processes or subtasks share the work; None: one here,
+            two on an engine.
+
+    Raises:
+        ValueError: No such runner, or one that lacks its job server.
+    """
+    if name.startswith("--"):
+        if url or parallelism:
+            raise ValueError(
+                "Beam arguments name the runner in full: put the job server and the "
+                "parallelism among them, and leave out --runner-url and --parallelism."
+            )
+        return Runner(name, tuple(shlex.split(name)), _value(name, "job_endpoint"))
+    if name == LOCAL:
+        if url:
+            raise ValueError("--runner-url is for an engine; add --runner flink or spark.")
+        return Runner(name, _several_processes(parallelism or 1))
+    if name not in ENGINES:
+        raise ValueError(
+            f"--runner is {LOCAL}, {', '.join(ENGINES)}, or Beam arguments that begin with "
+            f"--, got {name!r}."
+        )
+    if not url:
+        raise ValueError(
+            f"--runner {name} needs --runner-url HOST:PORT, the Beam job server of the cluster."
+        )
+    return Runner(name, _portable(url, parallelism or 2), url)
+
+
+def _several_processes(count: int) -> tuple[str, ...]:
+    if count == 1:
+        return ()
+    return (
+        "--runner=DirectRunner",
+        "--direct_running_mode=multi_processing",
+        f"--direct_num_workers={count}",
+    )
+
+
+def _portable(job_server: str, parallelism: int) -> tuple[str, ...]:
+    """Returns the arguments of a job on Flink or Spark, told by Beam 2.61's sources."""
+    return (
+        "--runner=PortableRunner",
+        f"--job_endpoint={job_server}",
+        f"--parallelism={parallelism}",  # Flink's, 1 unless said; on Spark the cores decide
+        "--environment_type=PROCESS",
+        f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
+        "--sdk_worker_parallelism=1",  # processes in each TaskManager or executor
+        "--environment_cache_millis=600000",  # 0 would start one anew for each task
+        "--experiments=pre_optimize=all",  # else one subtask reads all TFRecord files
+        "--experiments=disable_logging_submission_environment",  # a pip freeze for each job
+    )
+
+
+def _value(arguments: str, name: str) -> str:
+    """Returns the value of `--name=value` or `--name value` among arguments; else ``."""
+    words = shlex.split(arguments.replace("=", " "))
+    option = f"--{name}"
+    return words[words.index(option) + 1] if option in words[:-1] else ""

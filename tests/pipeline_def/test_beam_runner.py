@@ -1,0 +1,65 @@
+"""What the command line says of runners, as Beam's own parser reads it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from apache_beam.options import pipeline_options
+
+from pipeline_def.beam import runner
+
+
+def options(chosen: runner.Runner) -> dict:
+    return pipeline_options.PipelineOptions(list(chosen.arguments)).get_all_options(
+        drop_default=True, retain_unknown_options=True
+    )
+
+
+def test_local_is_this_process_until_several_are_asked_for():
+    assert runner.choose("local").arguments == ()
+    assert runner.choose("local", parallelism=1).arguments == ()
+    assert options(runner.choose("local", parallelism=3)) == {
+        "runner": "DirectRunner",
+        "direct_running_mode": "multi_processing",
+        "direct_num_workers": 3,
+    }
+
+
+@pytest.mark.parametrize("engine", runner.ENGINES)
+def test_an_engine_gets_a_job_from_its_job_server(engine):
+    chosen = runner.choose(engine, "jobs.example:8099", 8)
+    given = options(chosen)
+    assert chosen.job_server == given["job_endpoint"] == "jobs.example:8099"
+    assert given["parallelism"] == 8
+    assert "pre_optimize=all" in given["experiments"]
+    command = json.loads(given["environment_config"])["command"]
+    assert Path(command).is_file()  # it is installed with the project
+
+
+def test_beam_arguments_are_taken_as_they_are():
+    chosen = runner.choose("--runner=PortableRunner --job_endpoint localhost:1 --x='a b'")
+    assert chosen.arguments == (
+        "--runner=PortableRunner",
+        "--job_endpoint",
+        "localhost:1",
+        "--x=a b",
+    )
+    assert chosen.job_server == "localhost:1"
+    assert (
+        runner.choose("--runner=PortableRunner --job_endpoint=[::1]:2").job_server == "[::1]:2"
+    )
+    assert runner.choose("--runner=DirectRunner").job_server == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "parallelism", "message"),
+    [
+        ("flink", "", None, "--runner flink needs --runner-url HOST:PORT"),
+        ("local", "jobs.example:8099", None, "--runner-url is for an engine"),
+        ("dask", "", None, "--runner is local, flink, spark, or Beam arguments .* got 'dask'"),
+        ("--runner=PortableRunner", "", 2, "leave out --runner-url and --parallelism"),
+    ],
+)
+def test_a_choice_that_is_none_is_refused(name, url, parallelism, message):
+    with pytest.raises(ValueError, match=message):
+        runner.choose(name, url, parallelism)
