@@ -90,6 +90,9 @@ def _remove_all_but(checkpoint_dir: str, names: Sequence[str]) -> None:
             tf.io.gfile.rmtree(path)
         elif prefix and (prefix[0] not in names or ".tempstate" in path):
             tf.io.gfile.remove(path)
+    for name in ("graph.pbtxt", _STATE_FILE):  # each written aside, then renamed
+        for path in tf.io.gfile.glob(posixpath.join(checkpoint_dir, f"{name}.tmp*")):
+            tf.io.gfile.remove(path)
 
 
 def _named_newest(checkpoint_dir: str) -> str | None:

@@ -103,9 +103,11 @@ def test_what_a_killed_save_left_is_removed(checkpoint_dir: Path, caplog):
     (checkpoint_dir / "model.ckpt-16_temp" / "part-00000-of-00001.index").touch()
     (checkpoint_dir / "model.ckpt-16.data-00000-of-00001").touch()
     (checkpoint_dir / "model.ckpt-12.index.tempstate123").touch()
+    (checkpoint_dir / "graph.pbtxt.tmp9f1c").touch()
+    (checkpoint_dir / "checkpoint.tmp9f1c").touch()
     checkpoints.repair(str(checkpoint_dir))
     assert not list(checkpoint_dir.glob("model.ckpt-16*"))
-    assert not list(checkpoint_dir.glob("*tempstate*"))
+    assert not list(checkpoint_dir.glob("*tempstate*")) + list(checkpoint_dir.glob("*.tmp*"))
     assert caplog.text == ""
     assert_goes_on_from(checkpoint_dir, 12)
 
