@@ -4,13 +4,15 @@ import threading
 
 import click
 
+from cli.command_help import examples
+
 
 @click.group()
 def beam() -> None:
     """Serve a Beam engine, such as Flink, on its machines."""
 
 
-@beam.command("worker-pool")
+@beam.command("worker-pool", epilog=examples("cifar beam worker-pool --port 50000"))
 @click.option("--port", default=50_000, show_default=True, help="On 127.0.0.1 alone.")
 def worker_pool(port: int) -> None:
     """Start workers whenever an engine on this machine asks, until stopped.
