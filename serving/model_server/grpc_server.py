@@ -59,7 +59,8 @@ class GrpcServer:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
             known.append(health.SERVICE_NAME)
         reflection.enable_server_reflection(known, self._server)
-        self._listen(f"{self._config.host}:{self.port}")
+        host = self._config.host
+        self._listen(f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}")
         if self._config.grpc_socket_path:
             self._listen(f"unix:{self._config.grpc_socket_path}")
         self._server.start()

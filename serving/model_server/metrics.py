@@ -36,6 +36,8 @@ class Series:
 
     def _key(self, values: tuple[str, ...]) -> tuple[str, ...]:
         """Returns the label values to count under; the lock is held."""
+        if values in self._values:
+            return values
         values = tuple(cut(value, MAX_LABEL_LENGTH) for value in values)
         if values in self._values or len(self._values) < MAX_SERIES:
             return values
@@ -143,8 +145,10 @@ class Metrics:
 
     def _model(self, name: str) -> str:
         """Returns the name to count a request under."""
+        if self.is_served(name) or name in self._unknown:
+            return name
         name = cut(name, MAX_LABEL_LENGTH)
-        if name in self._unknown or self.is_served(name):
+        if name in self._unknown:
             return name
         if len(self._unknown) >= MAX_UNKNOWN_MODELS:
             return OTHER

@@ -285,3 +285,12 @@ def test_a_profile_is_captured_while_the_server_works(served, tmp_path):
     assert profiler.returncode == 0, profiler.stderr.read()[-2000:]
     (trace,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     assert b"SessionRun" in trace.read_bytes() or b"ExecutorState" in trace.read_bytes()
+
+
+def test_the_interface_may_be_one_of_ipv6(model):
+    with ServerProcess(*model, "--host=::1") as server:
+        target = f"[::1]:{server.ready.grpc_port}"
+        with grpc.insecure_channel(target) as channel:
+            assert metadata(channel) == 1
+        url = f"http://[::1]:{server.ready.rest_api_port}/v1/models/m"
+        assert requests.get(url, timeout=10).ok
