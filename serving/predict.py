@@ -18,6 +18,7 @@ STANDARD_INPUT = "-"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 BATCH_SIZE = 32
+BATCH_BYTES = 16 * 2**20  # half of what a server takes, once they are base64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ def predict_files(client: Client, paths: Iterable[str]) -> list[Answer]:
             answers.append(Answer(name, error=problem))
             continue
         batch.append((name, content))
-        if len(batch) == BATCH_SIZE:
+        if len(batch) == BATCH_SIZE or sum(len(c) for _, c in batch) >= BATCH_BYTES:
             answers += _classify(client, batch)
             batch = []
     return answers + _classify(client, batch)

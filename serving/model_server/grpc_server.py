@@ -70,8 +70,6 @@ class GrpcServer:
         """Refuses new requests and waits for those at work, as long as they may take."""
         self._health.enter_graceful_shutdown()
         self._server.stop(self._config.drain_seconds).wait(self._config.drain_seconds + 1)
-        if self._config.grpc_socket_path:
-            Path(self._config.grpc_socket_path).unlink(missing_ok=True)
 
     def _listen(self, address: str) -> None:
         try:

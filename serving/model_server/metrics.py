@@ -200,8 +200,7 @@ class Metrics:
         """Returns the text a Prometheus server reads."""
         lines = []
         for metric in self.all():
-            if of_metric := metric.lines():
-                lines += [f"# TYPE {metric.name} {metric.kind}", *of_metric]
+            lines += [f"# TYPE {metric.name} {metric.kind}", *metric.lines()]
         return "\n".join(lines) + "\n"
 
 

@@ -122,3 +122,20 @@ def test_missing_and_empty_paths_are_named(client, tmp_path, capsys):
     assert capsys.readouterr().err == f"There is no {tmp_path / 'none.png'}.\n"
     assert predict.run(client, [str(tmp_path)]) == 1
     assert f"{tmp_path} has no image" in capsys.readouterr().err
+
+
+def test_photographs_are_sent_a_few_at_a_time(client, tmp_path, monkeypatch):
+    """Thirty-two large files at once would be more than a server takes."""
+    sent = []
+    classify = client.classify
+    monkeypatch.setattr(
+        client, "classify", lambda images: sent.append(len(images)) or classify(images)
+    )
+    noise = np.random.default_rng(0)
+    for i in range(6):
+        pixels = noise.integers(0, 256, (1100, 1100, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png", compress_level=0)
+    monkeypatch.setattr(predict, "BATCH_BYTES", 8 * 2**20)  # files of 3.6 MB
+    answers = predict.predict_files(client, [str(tmp_path)])
+    assert len(answers) == 6
+    assert sent == [3, 3, 0]

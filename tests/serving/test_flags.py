@@ -241,6 +241,20 @@ def test_grpc_listens_on_a_unix_socket_too(served):
             assert metadata(channel) == 1
 
 
+def test_a_later_server_takes_a_unix_socket_over(model, tmp_path):
+    """As TensorFlow Serving's own suite does with all of its servers."""
+    path = tmp_path / "grpc.sock"
+    flag = f"--grpc_socket_path={path}"
+    with ServerProcess(*model, flag) as first, ServerProcess(*model, flag) as second:
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            assert metadata(channel) == 1
+        first.kill()
+        with grpc.insecure_channel(f"unix:{path}") as channel:
+            assert metadata(channel) == 1
+        assert second.stop() == 0
+    assert not path.exists()
+
+
 def test_warnings_of_flags_are_logged(served):
     server, _ = served
     assert server.log().count("--num_tflite_pools has no effect here") == 1

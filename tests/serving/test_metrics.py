@@ -77,6 +77,13 @@ def test_buckets_hold_everything_up_to_their_limit():
     ]
 
 
+def test_types_are_told_before_there_are_numbers():
+    """Source: tensorflow_model_server_test.py, testPrometheusEndpoint."""
+    lines = Metrics().page().splitlines()
+    assert "# TYPE :tensorflow:serving:request_count counter" in lines
+    assert "# TYPE :tensorflow:serving:request_latency histogram" in lines
+
+
 def test_labels_are_escaped():
     metrics = Metrics()
     metrics.request_count.add('a"b\\c\nd', "OK")
