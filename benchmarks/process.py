@@ -67,7 +67,11 @@ class TreeSampler(threading.Thread):
     def run(self) -> None:
         """Samples until stopped."""
         while not self._stopped.wait(SAMPLE_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, tree_bytes(self._pid))
+            self.peak_bytes = max(self.peak_bytes, self.sample())
+
+    def sample(self) -> int:
+        """Returns the memory now."""
+        return tree_bytes(self._pid)
 
     def stop(self) -> None:
         """Ends the sampling."""

@@ -12,7 +12,7 @@ from contract import imports
 
 BENCHMARKS = [  # of these, the ones that are there
     name
-    for name in ("pipeline", "training", "serving", "kubeflow", "report")
+    for name in ("pipeline", "training", "serving", "kubeflow", "report", "beam")
     if (Path(__file__).parents[1] / "benchmarks" / f"{name}.py").is_file()
 ]
 
@@ -25,15 +25,24 @@ BENCHMARKS = [  # of these, the ones that are there
     metavar="auto|sample|DIR|ARCHIVE",
     help="What to measure on, as in `cifar run`.",
 )
+@click.option(
+    "--scale",
+    metavar="N[,N…]",
+    callback=lambda _, __, text: text and [int(size) for size in text.split(",")],
+    help="How many times that data, for `beam`: 1,10 unless given.",
+)
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
-def bench(name: str, data_source: str | None, json_output: bool) -> None:
+def bench(
+    name: str, data_source: str | None, scale: list[int] | None, json_output: bool
+) -> None:
     """Measure what the README says of NAME, here and now.
 
     Exit code 1: a target was missed.
     """
     imports.silence()
     measure = importlib.import_module(f"benchmarks.{name}").main
-    options = {"data": data_source} if data_source else {}
-    if not options.keys() <= inspect.signature(measure).parameters.keys():
-        raise click.UsageError(f"The benchmark {name} takes no --data.")
+    given = {"data": data_source, "scale": scale}
+    options = {option: value for option, value in given.items() if value}
+    for option in options.keys() - inspect.signature(measure).parameters.keys():
+        raise click.UsageError(f"The benchmark {name} takes no --{option}.")
     sys.exit(measure(json_output, **options))

@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+
+from benchmarks import beam
+from benchmarks.process import tree_bytes
+
+
+def one(runner: str, scale: int, seconds: float, worker_bytes: int = 0) -> dict:
+    each = dict.fromkeys(beam.STAGES, seconds)
+    return {"runner": runner, "scale": scale, "seconds": each, "worker_bytes": worker_bytes}
+
+
+def report(of_ten: float = 22, worker_bytes: int = 10) -> dict:
+    alone, two = beam.RUNNERS
+    runs = [one(alone, 0, 2), one(alone, 1, 4), one(alone, 10, of_ten)]
+    runs += [one(two, 0, 9, 10), one(two, 1, 10, 10), one(two, 10, 19, worker_bytes)]
+    return {"scale": (0, 1, 10), "runs": runs}
+
+
+def test_growth_is_that_of_the_time_beyond_the_fixed_cost():
+    targets = {target.name: target for target in beam.judge(report())}
+    assert targets["1 process: 10 times the data"].measured == 10
+    assert targets["2 processes: fixed cost"].measured == 9
+    assert all(target.is_met for target in targets.values())
+
+
+def test_each_target_is_missed_by_its_own_number():
+    missed = [target.name for target in beam.judge(report(of_ten=24)) if not target.is_met]
+    assert missed == ["1 process: 10 times the data"]
+    missed = [
+        target.name for target in beam.judge(report(worker_bytes=13)) if not target.is_met
+    ]
+    assert missed == ["memory of the largest worker"]
+
+
+def test_repeated_batches_hold_every_record_so_many_times(cifar_dir, tmp_path):
+    again = beam.repeat(cifar_dir, tmp_path / "again", 3)
+    content = (cifar_dir / "test_batch.bin").read_bytes()
+    assert (tmp_path / "again/test_batch.bin").read_bytes() == content * 3
+    assert len(list(os.scandir(again))) == 6
+
+
+def test_only_beam_s_workers_are_watched():
+    code = "import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code]) as other:
+        assert beam.WorkerSampler(os.getpid()).sample() == 0
+        with subprocess.Popen([sys.executable, "-c", code, "sdk_worker_main"]) as worker:
+            measured = beam.WorkerSampler(os.getpid()).sample()
+            assert 0 < measured <= tree_bytes(worker.pid) * 2
+            worker.kill()
+        other.kill()
