@@ -154,7 +154,7 @@ def build(name: str, root: Path, earlier: Path | None = None) -> None:
     defaults = " ".join(rest for instruction, rest in stage(name) if instruction == "ARG")
     for instruction, rest in stage(name):
         if instruction == "RUN":
-            done = in_root(root, f"{defaults}; {rest}")
+            done = in_root(root, f"{defaults}\n{rest}")
             assert done.returncode == 0, f"{rest}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         elif rest == "--from=environment /venv /venv":
             copy(earlier / "venv", root / "venv")
