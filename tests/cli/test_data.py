@@ -1,4 +1,3 @@
-import gzip
 import io
 import shutil
 import subprocess
@@ -11,9 +10,9 @@ import pytest
 
 from cli.main import main
 from data_sources.dataset import SAMPLE_DIR
+from tests.data_sources.test_archive import PAGE, half_an_archive, member, pack
 
 CIFAR = Path(sys.executable).with_name("cifar")
-PAGE = b"<!DOCTYPE html>\n<html><body>Please sign in to this network.</body></html>\n"
 
 
 def cifar(*arguments):
@@ -99,85 +98,13 @@ def test_verify_of_a_missing_folder_says_so(tmp_path):
 # fetch --from an archive that is none
 
 
-def member(name, content=b"", **fields):
-    info = tarfile.TarInfo(name)
-    info.size = len(content)
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info, io.BytesIO(content)
-
-
-def pack(path, cifar_dir, *members):
-    """Writes an archive with the given members before the six batches."""
-    with tarfile.open(path, "w:gz") as tar:
-        for info, content in members:
-            tar.addfile(info, content)
-        tar.add(cifar_dir, "cifar-10-batches-bin")
-    return path
-
-
-OUTSIDE = {
-    "../escaped.bin": {},
-    "cifar-10-batches-bin/../../escaped.bin": {},
-    "/tmp/escaped.bin": {},
-    "cifar-10-batches-bin/symlink": {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
-    "cifar-10-batches-bin/hardlink": {"type": tarfile.LNKTYPE, "linkname": "../../x"},
-    "cifar-10-batches-bin/test_batch.bin": {"type": tarfile.SYMTYPE, "linkname": "/etc/x"},
-    "cifar-10-batches-bin/device": {"type": tarfile.CHRTYPE, "devmajor": 1, "devminor": 3},
-    "cifar-10-batches-bin/fifo": {"type": tarfile.FIFOTYPE},
-}
-
-
-@pytest.mark.parametrize("name", OUTSIDE)
-def test_archive_that_reaches_outside_its_folder_is_refused(name, cifar_dir, tmp_path):
+def test_archive_that_reaches_outside_its_folder_is_refused(cifar_dir, tmp_path):
     folder = tmp_path / "deep" / "data"
-    path = pack(tmp_path / "evil.tar.gz", cifar_dir, member(name, **OUTSIDE[name]))
+    path = pack(tmp_path / "evil.tar.gz", cifar_dir, member("../escaped.bin"))
     result = cifar("data", "fetch", "--from", path, "--data-dir", folder / "cifar10")
-    assert_one_error(result, "evil.tar.gz", repr(name), "Nothing was unpacked")
+    assert_one_error(result, "evil.tar.gz", "'../escaped.bin'", "Nothing was unpacked")
     left = [found.name for found in tmp_path.rglob("*") if found.is_file()]
     assert sorted(left) == [".cifar10.lock", "evil.tar.gz"]
-
-
-def web_page(path, archive):
-    path.write_bytes(PAGE)
-
-
-def compressed_page(path, archive):
-    path.write_bytes(gzip.compress(PAGE))
-
-
-def empty_archive(path, archive):
-    path.write_bytes(b"")
-
-
-def half_an_archive(path, archive):
-    content = archive.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-
-def flipped_bit(path, archive):
-    content = bytearray(archive.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def wrong_gzip_checksum(path, archive):
-    content = bytearray(archive.read_bytes())
-    content[-8] ^= 1
-    path.write_bytes(content)
-
-
-def lacking_a_batch(path, archive):
-    with tarfile.open(archive) as whole, tarfile.open(path, "w:gz") as tar:
-        for info in whole:
-            if "data_batch_5" not in info.name:
-                tar.addfile(info, whole.extractfile(info) if info.isfile() else None)
-
-
-def batch_twice(path, archive):
-    with tarfile.open(archive) as whole, tarfile.open(path, "w:gz") as tar:
-        for info in [*whole, whole.getmember("cifar-10-batches-bin/test_batch.bin")]:
-            tar.addfile(info, whole.extractfile(info) if info.isfile() else None)
 
 
 def wrong_label(path, archive):
@@ -191,14 +118,7 @@ def wrong_label(path, archive):
 @pytest.mark.parametrize(
     ("damage", "found"),
     [
-        (web_page, "web page"),
-        (compressed_page, "is damaged or incomplete"),
-        (empty_archive, "is empty"),
         (half_an_archive, "is damaged or incomplete"),
-        (flipped_bit, "is damaged or incomplete"),
-        (wrong_gzip_checksum, "is damaged or incomplete"),
-        (lacking_a_batch, "lacks data_batch_5.bin"),
-        (batch_twice, "holds test_batch.bin twice"),
         (wrong_label, "bad.tar.gz/data_batch_1.bin, record 0 (offset 0): label 10"),
     ],
 )

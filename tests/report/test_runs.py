@@ -10,7 +10,6 @@ import pytest
 
 from contract.serving_report import ServingReport
 from contract.training_record import Evaluation, TrainingRecord
-from contract.writing import write_whole
 from report import runs
 from report.facts import Gate
 from report.run_record import PUSHED, RunRecord, StageRecord, Status
@@ -96,16 +95,6 @@ def test_the_next_run_writes_down_what_became_of_a_killed_one(tmp_path):
     folder = tmp_path / "runs/2026-01-01T00-00-01"
     assert json.loads((folder / "run.json").read_text())["status"] == "killed"
     assert [path.name for path in folder.iterdir()] == ["run.json"]
-
-
-def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path):
-    path = tmp_path / "run.json"
-    write_whole(path, "before")
-    (tmp_path / ".run.json.partial").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "after" * 10_000)
-    assert path.read_text() == "before"
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_what_is_written_is_read(tmp_path):

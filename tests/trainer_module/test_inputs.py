@@ -2,7 +2,6 @@ import dataclasses
 import itertools
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from contract import example_files
@@ -33,20 +32,6 @@ def rows_of_batches(count: int, **settings: int) -> list[list[int]]:
     defaults = {"num_examples": 10, "batch_size": 4, "seed": 0, "start_step": 0}
     batches = inputs.batches_of_rows(**{**defaults, **settings})
     return [rows.numpy().tolist() for _, rows in itertools.islice(batches, count)]
-
-
-def test_missing_examples_are_named_in_the_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere/\*"):
-        example_files.find([str(tmp_path / "nowhere" / "*")])
-
-
-def test_compressed_examples_are_read_too(tmp_path):
-    path = str(tmp_path / "data_tfrecord-00000-of-00001.gz")
-    with tf.io.TFRecordWriter(path, "GZIP") as writer:
-        writer.write(b"one")
-        writer.write(b"two")
-    assert example_files.read_first([path], 5) == [b"one", b"two"]
-    assert example_files.count([path]) == 2
 
 
 def test_every_epoch_sees_every_example_once():
