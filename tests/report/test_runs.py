@@ -109,24 +109,3 @@ def test_what_is_written_is_read(tmp_path):
         training=TrainingRecord(steps=60, evaluations=(Evaluation(60, 0.5, 2.0),)),
     )
     assert runs.read_runs(tmp_path) == [record]
-
-
-def test_a_record_of_another_version_of_the_code_is_read(tmp_path):
-    folder = tmp_path / "runs/2026-01-01T00-00-01"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(
-        json.dumps(
-            {
-                "run_id": folder.name,
-                "status": "failed",
-                "config": {"preset": "smoke", "nobody_knows": [1]},
-                "stages": {"Trainer": {"seconds": 1.5, "cached": True, "retries": 2}},
-                "who": "a later version",
-            }
-        )
-    )
-    (record,) = runs.read_runs(tmp_path)
-    assert record.settings.preset == "smoke"
-    assert record.settings.model_name == "cifar10"
-    assert record.stages == {"Trainer": StageRecord(1.5, True)}
-    assert record.accuracy is None

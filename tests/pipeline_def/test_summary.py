@@ -1,0 +1,69 @@
+"""What is printed at the end of a run, of records written by hand."""
+
+import pytest
+
+from contract.serving_report import ServingReport
+from pipeline_def.summary import result_lines, summary_lines
+from report.facts import Gate
+from report.run_record import RunRecord
+
+MEASURED = {
+    "seconds": 312.4,
+    "accuracy": 0.8,
+    "top_3_accuracy": 0.95,
+    "cross_entropy": 0.6,
+    "eval_examples": 10_000,
+    "class_accuracy": {"cat": 0.5, "ship": 1.0},
+    "train_steps": 5_500,
+    "examples_per_second": 1234.5,
+    "gate": Gate(0.7, 0.01, verdict="blessed: 80.00% is at least 70.00%"),
+    "serving_check": ServingReport("blessed: 200 examples"),
+    "tensorboard_dir": "output/checkpoints",
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder in which the command was called as .venv/bin/cifar."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv/bin/cifar"), "run"])
+
+
+def test_a_pushed_run_ends_with_its_numbers_and_the_commands_to_go_on(here):
+    config = {"output_dir": "my output"}
+    record = RunRecord("r", "pushed", config, pushed_path="my output/serving/7", **MEASURED)
+    assert summary_lines(record) == [
+        "",
+        "Accuracy 80.00% on 10,000 eval images (top 3: 95.00%, cross-entropy 0.600)",
+        "",
+        "  cat           50.00%  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
+        "  ship         100.00%  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
+        "",
+        "Gate      blessed: 80.00% is at least 70.00%",
+        "Serving   blessed: 200 examples",
+        "Training  5,500 steps, 1,234 images/s",
+        "Time      5 min 12 s",
+        "Report    my output/report.html",
+        "Pushed    my output/serving/7",
+        "",
+        "Next      .venv/bin/cifar serve --output 'my output'",
+        "          .venv/bin/cifar predict --sample 10 --png ten.png",
+        "          .venv/bin/tensorboard --logdir output/checkpoints",
+    ]
+
+
+def test_the_folder_that_commands_take_by_themselves_is_not_named(here):
+    record = RunRecord("r", "pushed", {"output_dir": "output"})
+    assert "Next      .venv/bin/cifar serve" in summary_lines(record)
+
+
+def test_a_run_that_did_not_push_says_that_nothing_changed(here):
+    lines = summary_lines(RunRecord("r", "not_blessed", {}, **MEASURED))
+    assert lines[-1] == "Pushed    nothing; what was pushed before is untouched"
+    assert not [line for line in lines if line.startswith("Next")]
+
+
+def test_what_a_run_did_not_come_to_is_left_out():
+    assert result_lines(RunRecord("r", "failed", {})) == []
+    trained = RunRecord("r", "failed", {}, train_steps=20)
+    assert result_lines(trained) == ["Training  20 steps"]
