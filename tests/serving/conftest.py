@@ -12,6 +12,7 @@ import pytest
 import requests
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.client import Client, GrpcClient, RestClient
 from serving.model_server.process import Ready, ServerProcess
 from tests.serving import saved_models
 
@@ -98,6 +99,14 @@ def prediction_service(channel):
 def model_service(channel):
     """The stub of the model's operators."""
     return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def client(request: pytest.FixtureRequest, server: ServerProcess | Reference) -> Client:
+    """Our client of the shared server, by each protocol."""
+    if request.param == "rest":
+        return RestClient(server.rest_url, saved_models.COLOURS)
+    return GrpcClient(server.grpc_target, saved_models.COLOURS)
 
 
 def free_port() -> int:

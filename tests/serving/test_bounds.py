@@ -1,6 +1,5 @@
 """What a client can make the server keep or compute is in proportion to what it sends."""
 
-import io
 import itertools
 import json
 import time
@@ -10,13 +9,13 @@ import grpc
 import numpy as np
 import pytest
 import requests
-from PIL import Image
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from serving.model_server import metrics, pixels, servable, tensors
-from serving.model_server.status import MAX_REST_MESSAGE, ServingError, cut_for_grpc
+from serving.model_server import metrics, servable
+from serving.model_server.status import MAX_REST_MESSAGE
 from tests.serving import saved_models
+from tests.serving.test_pixels import picture
 
 PREDICT = "/v1/models/half_plus_two:predict"
 CLASSIFY = "/v1/models/half_plus_two:classify"
@@ -42,13 +41,6 @@ def refused(server, body, path: str = PREDICT) -> str:
 )
 def test_errors_have_a_limit(server, only_ours, body):
     assert len(refused(server, body)) < MAX_REST_MESSAGE + 100
-
-
-def test_grpc_errors_are_cut_at_a_kilobyte():
-    """Source: grpc_status_util.cc, kErrorMessageLimit."""
-    assert cut_for_grpc("a" * 1024) == "a" * 1024
-    assert cut_for_grpc("a" * 1025) == "a" * 1024 + "...TRUNCATED"
-    assert len(cut_for_grpc("ä" * 1025).encode()) <= 1024 + len("...TRUNCATED")
 
 
 def test_broken_json_is_refused_in_time_that_grows_with_its_length(server, only_ours):
@@ -117,20 +109,8 @@ def test_a_small_request_does_not_declare_a_large_tensor(
     assert error.value.details() == "tensor parsing error: images"
 
 
-def test_missing_values_of_a_small_tensor_repeat_the_last_one():
-    """Source: tensor.cc in TensorFlow, FromProtoField."""
-    request = tensor(types_pb2.DT_UINT8, [2, 3], int_val=[1, 2])
-    assert tensors.to_array(request.inputs["images"]).tolist() == [[1, 2, 2], [2, 2, 2]]
-
-
-def encoded(size: tuple[int, int], kind: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("1" if kind == "PNG" else "L", size).save(file, kind)
-    return file.getvalue()
-
-
 def test_ten_huge_pictures_are_refused_before_they_are_decoded(prediction_service, only_ours):
-    png = encoded((20_000, 20_000), "PNG")
+    png = picture((20_000, 20_000), "PNG")
     assert len(png) < 100_000
     request = predict_pb2.PredictRequest()
     request.model_spec.name = saved_models.COLOURS
@@ -145,26 +125,6 @@ def test_ten_huge_pictures_are_refused_before_they_are_decoded(prediction_servic
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "The images have 4,000,000,000 pixels" in error.value.details()
     assert time.monotonic() - start < 2
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
-def test_pixels_are_counted_without_decoding(kind):
-    assert pixels.declared_pixels(encoded((300, 200), kind)) == 60_000
-    assert pixels.declared_pixels(encoded((300, 200), kind)[:12]) == 0
-
-
-def test_pictures_inside_of_examples_count_too():
-    record = b"\x0a\x05image" + encoded((9000, 9000), "PNG")
-    with pytest.raises(ServingError, match="81,000,000 pixels"):
-        pixels.check_images([np.array([record], object)])
-
-
-def test_a_photograph_passes():
-    pixels.check_images([np.array([encoded((4000, 3000), "JPEG")] * 1, object)])
-    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(noise).save(file, "JPEG")
-    pixels.check_images([np.array([file.getvalue()] * 8, object)])
 
 
 def test_latest_used_combinations_of_outputs_stay_ready(tmp_path, monkeypatch):

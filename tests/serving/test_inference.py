@@ -10,7 +10,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.model_server import example_apis, inference, tensors
+from serving.model_server import example_apis, inference
 from serving.model_server.servable import Servable
 from serving.model_server.status import Code, ServingError
 from tests.serving import saved_models
@@ -107,13 +107,6 @@ def test_method_names_are_checked_where_a_flag_says_so(odd, strict):
     with pytest.raises(ServingError, match="Expected prediction signature method_name to be"):
         inference.predict(strict, predict_request("native", inputs=[b""]))
     inference.predict(strict, predict_request(x=[1.0]))
-
-
-def test_a_scalar_has_a_shape_without_dimensions():
-    """Source: tensor.cc in TensorFlow, AsProtoField."""
-    proto = tensors.to_proto(tf.constant(3.0).numpy())
-    assert proto.HasField("tensor_shape")
-    assert not proto.tensor_shape.dim
 
 
 def test_responses_are_packed_where_a_flag_says_so(odd):

@@ -22,7 +22,6 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.model_server import storage
 from serving.model_server.process import ServerProcess, ServerStartError
 from serving.model_server.servable import Servable
 from serving.model_server.served_model import LoadPolicy, ModelConfig, ServedModel, State
@@ -60,27 +59,6 @@ def warmup_records(path, *requests_: predict_pb2.PredictRequest) -> bytes:
             )
             writer.write(log.SerializeToString())
     return path.read_bytes()
-
-
-def test_folders_with_a_number_for_a_name_are_versions(tmp_path):
-    for name in ("3", "00000012", "v4", "0.1", "temp-5", ".staging-6", "-7", "8x"):
-        (tmp_path / name).mkdir()
-    assert list(storage.list_versions(tmp_path)) == [12, 3]
-
-
-@pytest.mark.parametrize(
-    ("policy", "wanted"),
-    [
-        ("", [3]),
-        ("latest { num_versions: 2 }", [3, 2]),
-        ("all { }", [3, 2, 1]),
-        ("specific { versions: 1 versions: 9 }", [1]),
-    ],
-)
-def test_policy_chooses_versions_newest_first(tmp_path, policy, wanted):
-    on_disk = {number: tmp_path / str(number) for number in (1, 2, 3)}
-    parsed = text_format.Parse(policy, storage.VersionPolicy())
-    assert list(storage.wanted_versions(on_disk, parsed)) == wanted
 
 
 def test_a_new_version_replaces_the_old_one_and_a_rollback_brings_it_back(tmp_path):
