@@ -7,8 +7,9 @@ import pytest
 
 from data_sources.cifar_format import BATCH_FILES
 from tests.finished_runs import output, pushed, refused
+from tests.shared_server import models_dir, server
 
-__all__ = ["output", "pushed", "refused"]  # fixtures of several folders
+__all__ = ["models_dir", "output", "pushed", "refused", "server"]  # fixtures of several folders
 
 # One colour per class, none of them grey: red, green, blue from 0 to 240.
 CLASS_COLOURS = (

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from benchmarks import load
-from tests.serving.conftest import free_port
+from tests.shared_server import free_port
 
 METHOD = "/test.Echo/Echo"
 

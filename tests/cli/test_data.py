@@ -1,7 +1,6 @@
 import io
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import pytest
 
 from cli.main import main
 from data_sources.dataset import SAMPLE_DIR
-from tests.data_sources.test_archive import PAGE, half_an_archive, member, pack
-
-CIFAR = Path(sys.executable).with_name("cifar")
+from tests.data_sources.test_archive import half_an_archive, member, pack
 
 
 def cifar(*arguments):
@@ -144,36 +141,3 @@ def test_missing_archive_lists_what_may_stand_there(tmp_path):
     result = cifar("data", "fetch", "--from", "offical", "--data-dir", tmp_path / "cifar10")
     assert_one_error(result, "offical is no file", "auto, official, npm")
     assert not list(tmp_path.iterdir())
-
-
-# the program itself
-
-
-def run_program(*arguments):
-    return subprocess.run([CIFAR, *arguments], capture_output=True, text=True, check=False)
-
-
-def test_program_ends_in_one_line_without_a_traceback(tmp_path):
-    page = tmp_path / "cifar-10-binary.tar.gz"
-    page.write_bytes(PAGE)
-    result = run_program("data", "fetch", "--from", page, "--data-dir", tmp_path / "cifar10")
-    assert result.returncode == 1
-    assert result.stderr.startswith(f"Error: {page} begins with b'<!DOCTYPE html>")
-    assert result.stderr.count("\n") == 1
-
-
-def test_debug_shows_the_traceback(tmp_path):
-    result = run_program("--debug", "data", "verify", tmp_path / "nowhere")
-    assert result.returncode == 1
-    assert result.stderr.startswith("Traceback")
-    assert "FileNotFoundError" in result.stderr
-
-
-def test_help_imports_nothing_heavy():
-    code = (
-        "import sys, cli.main\n"
-        "print([name for name in ('numpy', 'PIL', 'requests', 'rich', 'tensorflow') "
-        "if name in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert result.stdout == b"[]\n"

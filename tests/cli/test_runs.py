@@ -2,18 +2,14 @@
 
 import contextlib
 import json
-import os
 import re
 import socket
 import subprocess
 import time
 from pathlib import Path
 
-import click
-import pytest
 import requests
 
-from cli.main import main
 from tests.finished_runs import cifar
 from tests.report.browser import chromium, needs_chromium, opened
 
@@ -115,37 +111,6 @@ def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(output, p
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
     assert pushed.record["run_id"] in result.stderr
-
-
-def commands(group: click.Group, path: tuple[str, ...] = ("cifar",)):
-    """Yields each command that does something, with the words that call it."""
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name), command
-
-
-@pytest.mark.parametrize(
-    ("words", "command"), commands(main), ids=lambda value: str(value)[:40]
-)
-def test_every_help_has_an_example(words, command):
-    with click.Context(command, info_name=words[-1]) as context:
-        example = re.compile(rf"^ {{4,}}{' '.join(words)}( |$)", re.MULTILINE)
-        assert example.search(command.get_help(context))
-
-
-def test_the_shell_completes_commands():
-    environment = {
-        "_CIFAR_COMPLETE": "bash_complete",
-        "COMP_WORDS": "cifar li",
-        "COMP_CWORD": "1",
-    }
-    command = [*cifar()[:2], "from cli.main import main; main(prog_name='cifar')"]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}
-    )
-    assert result.stdout == "plain,lineage\n"
 
 
 def test_board_shows_the_training_of_every_run(output, pushed):

@@ -34,7 +34,7 @@ def own_server(models_dir, only_ours_in_module):
 
 @pytest.fixture(scope="module")
 def only_ours_in_module():
-    from tests.serving.conftest import REFERENCE
+    from tests.shared_server import REFERENCE
 
     if REFERENCE:
         pytest.skip("about the server of this repository")

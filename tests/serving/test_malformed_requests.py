@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from benchmarks import malformed
-from tests.serving.conftest import REFERENCE
+from tests.shared_server import REFERENCE
 
 
 def check_alive_and_slim(server, count: int) -> None:

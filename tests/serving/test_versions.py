@@ -26,7 +26,7 @@ from serving.model_server.process import ServerProcess, ServerStartError
 from serving.model_server.servable import Servable
 from serving.model_server.served_model import LoadPolicy, ModelConfig, ServedModel, State
 from tests.serving import saved_models
-from tests.serving.conftest import free_port, wait_until_available
+from tests.shared_server import free_port, wait_until_available
 
 POLL = "--file_system_poll_wait_seconds=0.1"
 QUICK = (POLL, "--max_num_load_retries=0")

@@ -16,8 +16,8 @@ from pipeline_def.code_version import ROOT
 from serving.model_server.flags import NO_EFFECT, ServerConfig
 from tests.conftest import CLASS_COLOURS
 from tests.serving import saved_models
-from tests.serving.conftest import free_port, wait_until_available
 from tests.serving.test_client import encoded
+from tests.shared_server import free_port, wait_until_available
 
 
 @pytest.fixture

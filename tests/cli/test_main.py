@@ -1,0 +1,77 @@
+"""The program itself: its errors, its help, and what it costs to start."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cli.main import main
+from tests.data_sources.test_archive import PAGE
+from tests.finished_runs import cifar
+
+CIFAR = Path(sys.executable).with_name("cifar")
+
+
+def run_program(*arguments):
+    return subprocess.run([CIFAR, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_program_ends_in_one_line_without_a_traceback(tmp_path):
+    page = tmp_path / "cifar-10-binary.tar.gz"
+    page.write_bytes(PAGE)
+    result = run_program("data", "fetch", "--from", page, "--data-dir", tmp_path / "cifar10")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: {page} begins with b'<!DOCTYPE html>")
+    assert result.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    result = run_program("--debug", "data", "verify", tmp_path / "nowhere")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback")
+    assert "FileNotFoundError" in result.stderr
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, cli.main\n"
+        "print([name for name in ('numpy', 'PIL', 'requests', 'rich', 'tensorflow') "
+        "if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout == b"[]\n"
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ("cifar",)):
+    """Yields each command that does something, with the words that call it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), commands(main), ids=lambda value: str(value)[:40]
+)
+def test_every_help_has_an_example(words, command):
+    with click.Context(command, info_name=words[-1]) as context:
+        example = re.compile(rf"^ {{4,}}{' '.join(words)}( |$)", re.MULTILINE)
+        assert example.search(command.get_help(context))
+
+
+def test_the_shell_completes_commands():
+    environment = {
+        "_CIFAR_COMPLETE": "bash_complete",
+        "COMP_WORDS": "cifar li",
+        "COMP_CWORD": "1",
+    }
+    command = [*cifar()[:2], "from cli.main import main; main(prog_name='cifar')"]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert result.stdout == "plain,lineage\n"
