@@ -10,17 +10,17 @@ from tensorflow.compat import v1
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
-from contract import features
+from contract import features, signatures
 from trainer_module import preprocessing
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 WARMUP_BATCH_SIZES = (1, 8, 32)
 # What Estimator calls a signature, and what a server shall call it.
 _SIGNATURE_NAMES = {
-    "images:serving_default": "serving_default",
-    "image_bytes:serving_default": "predict_image_bytes",
-    "serving_default": "predict_examples",
-    "classify": "classify",
+    "images:serving_default": signatures.PIXELS,
+    "image_bytes:serving_default": signatures.IMAGE_FILES,
+    "serving_default": signatures.EXAMPLES,
+    "classify": signatures.CLASSIFY,
 }
 
 
@@ -119,9 +119,9 @@ def name_signatures(saved_model_path: str) -> None:
     with tf.io.gfile.GFile(saved_model_path, "rb") as file:
         saved_model = saved_model_pb2.SavedModel.FromString(file.read())
     for meta_graph in saved_model.meta_graphs:
-        signatures = dict(meta_graph.signature_def)
+        exported = dict(meta_graph.signature_def)
         meta_graph.ClearField("signature_def")
-        for name, signature in signatures.items():
+        for name, signature in exported.items():
             if name.startswith("__saved_model"):
                 meta_graph.signature_def[name].CopyFrom(signature)
             elif name in _SIGNATURE_NAMES:
@@ -150,12 +150,12 @@ def _warmup_requests(batch: Sequence[bytes]) -> list[prediction_log_pb2.Predicti
     images = np.frombuffer(raw, np.uint8).reshape(-1, *preprocessing.IMAGE_SHAPE)
     encoded = [tf.io.encode_png(image).numpy() for image in images]
     logs = [
-        _predict_request("serving_default", "images", images),
-        _predict_request("predict_image_bytes", "image_bytes", np.array(encoded, object)),
-        _predict_request("predict_examples", "examples", np.array(batch, object)),
+        _predict_request(signatures.PIXELS, "images", images),
+        _predict_request(signatures.IMAGE_FILES, "image_bytes", np.array(encoded, object)),
+        _predict_request(signatures.EXAMPLES, "examples", np.array(batch, object)),
     ]
     classify = classification_pb2.ClassificationRequest()
-    classify.model_spec.signature_name = "classify"
+    classify.model_spec.signature_name = signatures.CLASSIFY
     classify.input.example_list.examples.extend(examples)
     classify_log = prediction_log_pb2.ClassifyLog(request=classify)
     return [*logs, prediction_log_pb2.PredictionLog(classify_log=classify_log)]
