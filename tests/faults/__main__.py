@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -54,8 +55,12 @@ def main() -> int:
         failed += len(names)
     console.print(table)
     minutes = (time.monotonic() - started) / 60
-    console.print(f"Seed {options.seed}, {minutes:.0f} minutes; what the runs left: {folder}")
-    return 1 if failed else 0
+    console.print(f"Seed {options.seed}, {minutes:.0f} minutes")
+    if failed:
+        console.print(f"What the runs left: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
