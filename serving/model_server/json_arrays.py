@@ -32,12 +32,6 @@ _SPACES = b" \t\n\v\f\r"
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 
 
-def array_of(value: Any, dtype: int) -> np.ndarray:
-    """Returns the array of any JSON value."""
-    fast = fast_array(value, dtype)
-    return exact_array(value, dtype) if fast is None else fast
-
-
 def fast_array(value: Any, dtype: int) -> np.ndarray | None:
     """Returns the array of a regular list of numbers, None for everything else."""
     shape, flat = _flattened(value)
