@@ -95,6 +95,7 @@ def predict(
         raise click.UsageError("Give images, or --sample N: one of the two.")
     if png and not sample:
         raise click.UsageError("--png goes with --sample.")
+    imports.silence()  # gRPC's stubs import TensorFlow
     from serving import client, predict, sample_predictions
 
     kind = client.GrpcClient if by_grpc else client.RestClient

@@ -11,8 +11,9 @@ they are: the model does all that must happen to them.
 
 import base64
 import dataclasses
+import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import requests
@@ -46,6 +47,10 @@ class PredictionError(Exception):
     """The server did not answer, or refused; the message is for people."""
 
 
+class UnreachableError(PredictionError):
+    """No server answers at the address."""
+
+
 class Client(Protocol):
     """What both clients do."""
 
@@ -68,7 +73,8 @@ class RestClient:
         """Takes the server's address; nothing is sent yet."""
         if "://" not in address:
             address = f"http://{address}"
-        self._url = f"{address.rstrip('/')}/v1/models/{model}:predict"
+        self._address = address.rstrip("/")
+        self._url = f"{self._address}/v1/models/{model}:predict"
         self._timeout_seconds = timeout_seconds
         self._session = requests.Session()
 
@@ -108,7 +114,7 @@ class RestClient:
                 "Is it a model server?"
             ) from error
         except requests.RequestException as error:
-            raise PredictionError(_unreachable(self._url, error)) from error
+            raise UnreachableError(_no_answer(self._address, _reason(error))) from error
         if "predictions" not in answer:
             raise PredictionError(f"{self._url}: {answer.get('error', answer)}")
         return [
@@ -166,8 +172,9 @@ class GrpcClient:
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
             ):
-                message = _unreachable(self._address, error.details())
-                raise PredictionError(message) from error
+                # The last of several addresses, and the operating system's words of it.
+                reason = re.sub(r" \(\d+\)$", "", error.details().rpartition(": ")[2])
+                raise UnreachableError(_no_answer(self._address, reason)) from error
             raise PredictionError(f"{self._address}: {error.details()}") from error
         outputs = {key: tf.make_ndarray(proto) for key, proto in response.outputs.items()}
         return [
@@ -181,5 +188,15 @@ class GrpcClient:
         ]
 
 
-def _unreachable(address: str, reason: Any) -> str:
-    return f"No answer from {address}: {reason}. `cifar serve` starts a server."
+def _no_answer(address: str, reason: str) -> str:
+    return f"No model server answers at {address} ({reason}). `cifar serve` starts one."
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Returns what the operating system says, at the end of a chain of exceptions."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return "timeout" if isinstance(error, requests.Timeout) else type(error).__name__

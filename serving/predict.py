@@ -7,16 +7,21 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-from rich.console import Console
-from rich.table import Table
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from serving.client import Client, Prediction, PredictionError
+from contract import table
+from contract.table import Column
+from serving.client import Client, Prediction, PredictionError, UnreachableError
 
 STANDARD_INPUT = "-"
 # What the model can decode.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+COLUMNS = (
+    Column("image", cut="start"),
+    Column("class"),
+    Column("probability", is_number=True),
+)
 BATCH_SIZE = 32
 BATCH_BYTES = 16 * 2**20  # half of what a server takes, once they are base64
 
@@ -43,98 +48,123 @@ class Answer:
 
 
 def predict_files(client: Client, paths: Iterable[str]) -> list[Answer]:
-    """Returns an answer for each image, in order.
+    """Returns an answer for each image, in order; a file that cannot be used has a reason.
 
     Args:
         client: Speaks to the server.
         paths: Image files, folders of them, or "-" for one image on standard input.
 
     Raises:
-        PredictionError: The server cannot be reached, or refuses every image.
-        FileNotFoundError: A path does not exist, or a folder has no image.
+        UnreachableError: No server answers.
     """
     answers: list[Answer] = []
     batch: list[tuple[str, bytes]] = []
     for name, content in read_images(paths):
-        problem = image_problem(content)
-        if problem:
+        usable = content if isinstance(content, Answer) else prepare(name, content)
+        if isinstance(usable, Answer):
             answers += _classify(client, batch)
             batch = []
-            answers.append(Answer(name, error=problem))
+            answers.append(usable)
             continue
-        batch.append((name, content))
+        batch.append((name, usable))
         if len(batch) == BATCH_SIZE or sum(len(c) for _, c in batch) >= BATCH_BYTES:
             answers += _classify(client, batch)
             batch = []
     return answers + _classify(client, batch)
 
 
-def read_images(paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yields the name and the content of each image; see `predict_files`."""
+def read_images(paths: Iterable[str]) -> Iterator[tuple[str, bytes | Answer]]:
+    """Yields the name of each image, and its content or why there is none."""
     for path in paths:
         if path == STANDARD_INPUT:
             yield STANDARD_INPUT, sys.stdin.buffer.read()
             continue
-        for file in image_files(Path(path)):
-            yield str(file), file.read_bytes()
+        try:
+            for file in image_files(Path(path)):
+                yield str(file), file.read_bytes()
+        except FileNotFoundError as error:
+            yield path, Answer(path, error=error.strerror or str(error))
+        except OSError as error:
+            yield path, Answer(path, error=str(error.strerror))
 
 
 def image_files(path: Path) -> list[Path]:
-    """Returns the file itself, or the images in a folder and below, sorted by name."""
+    """Returns the file itself, or the images in a folder and below, sorted by name.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no image in the folder.
+    """
     if not path.exists():
-        raise FileNotFoundError(f"There is no {path}.")
+        raise FileNotFoundError("no such file")
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise FileNotFoundError(
-            f"{path} has no image: no file that ends in {', '.join(SUFFIXES)}."
-        )
+        raise FileNotFoundError(f"no file in this folder ends in {', '.join(SUFFIXES)}")
     return files
 
 
-def image_problem(content: bytes) -> str:
-    """Returns why the model could not decode a file, "" if it can."""
+def prepare(name: str, content: bytes) -> bytes | Answer:
+    """Returns an image as the model can decode it, or why it could not.
+
+    A photograph whose EXIF data say how the camera was held is turned upright; every other
+    file stays as it is.
+    """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
+            if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+                return content
+            upright = io.BytesIO()
+            ImageOps.exif_transpose(image).convert("RGB").save(upright, "PNG")
+            return upright.getvalue()
     except UnidentifiedImageError:
-        return f"not an image the model reads ({', '.join(FORMATS)})"
+        return Answer(name, error=f"not an image the model reads ({', '.join(FORMATS)})")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return f"damaged image: {error}"
-    return ""
+        return Answer(name, error=f"damaged image: {error}")
 
 
 def show(answers: Sequence[Answer], as_json: bool = False) -> None:
-    """Prints a table on standard output, or one line of JSON for each image."""
+    """Prints predictions on standard output, and what failed on standard error.
+
+    A table, or one line of JSON for each image, those without a prediction included.
+    """
+    rows = [
+        (answer.name, answer.prediction.class_name, f"{answer.prediction.probability:.1%}")
+        for answer in answers
+        if answer.prediction
+    ]
     if as_json:
-        for answer in answers:
-            print(json.dumps(answer.as_dict()))
-        return
-    table = Table("image", "class", "probability", box=None, pad_edge=False)
-    table.columns[2].justify = "right"
+        print("\n".join(json.dumps(answer.as_dict()) for answer in answers))
+    elif rows:
+        print("\n".join(table.table_lines(COLUMNS, rows, table.terminal_width())))
+    sys.stdout.flush()  # before what comes on the other stream
     for answer in answers:
-        if answer.prediction:
-            probability = f"{answer.prediction.probability:.1%}"
-            table.add_row(answer.name, answer.prediction.class_name, probability)
-        else:
-            table.add_row(answer.name, answer.error, "")
-    Console().print(table)
+        if answer.prediction is None:
+            print(table.printable(f"{answer.name}: {answer.error}"), file=sys.stderr)
 
 
 def run(client: Client, paths: Iterable[str], as_json: bool = False) -> int:
-    """Predicts and prints; returns 0 if every image has a prediction, else 1."""
-    try:
-        answers = predict_files(client, paths)
-    except (FileNotFoundError, PredictionError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Predicts and prints; returns 0 if every image has a prediction, else 1.
+
+    Raises:
+        UnreachableError: No server answers.
+    """
+    answers = predict_files(client, paths)
     show(answers, as_json)
     return int(any(answer.prediction is None for answer in answers))
 
 
 def _classify(client: Client, batch: list[tuple[str, bytes]]) -> list[Answer]:
-    predictions = client.classify([content for _, content in batch])
+    """Returns answers; where the server refuses a batch, each image is asked by itself."""
+    try:
+        predictions = client.classify([content for _, content in batch])
+    except UnreachableError:
+        raise
+    except PredictionError as error:
+        if len(batch) == 1:
+            return [Answer(batch[0][0], error=str(error))]
+        return [answer for image in batch for answer in _classify(client, [image])]
     return [
         Answer(name, prediction)
         for (name, _), prediction in zip(batch, predictions, strict=True)

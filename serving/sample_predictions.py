@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from contract import table
 from contract.features import CLASS_NAMES
+from contract.table import Column
 from data_sources import cifar_format
 from data_sources.dataset import SAMPLE_DIR
 from serving.client import Client, Prediction
+
+COLUMNS = (
+    Column("image", cut="start"),
+    Column("true class"),
+    Column("predicted"),
+    Column("probability", is_number=True, rank=1),
+    Column(""),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,22 +83,19 @@ def show(answers: Sequence[Answer], as_json: bool) -> None:
             }
             print(json.dumps(fields))
         return
-    table = Table(
-        "image", "true class", "predicted", "probability", "", box=None, pad_edge=False
-    )
-    table.columns[3].justify = "right"
-    for answer in answers:
-        table.add_row(
+    rows = [
+        (
             answer.drawn.key,
             answer.drawn.true_class,
             answer.prediction.class_name,
             f"{answer.prediction.probability:.1%}",
             "right" if answer.is_right else "wrong",
         )
+        for answer in answers
+    ]
     right = sum(answer.is_right for answer in answers)
-    console = Console()
-    console.print(table)
-    console.print(f"{right} of {len(answers)} right")
+    print("\n".join(table.table_lines(COLUMNS, rows, table.terminal_width())))
+    print(f"{right} of {len(answers)} right ({right / len(answers):.1%})")
 
 
 def write_picture(answers: Sequence[Answer], path: Path) -> None:

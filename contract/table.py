@@ -1,0 +1,84 @@
+"""Tables for people: every column on a pipe, those that fit on a terminal."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+import rich.console
+from rich.cells import cell_len
+
+GAP = "  "
+SHORTEST = 8  # characters left of a cell that is cut
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """How a column is shown.
+
+    Attributes:
+        name: Its header.
+        is_number: Whether its cells stand on the right.
+        cut: `start` or `end`: where a cell may lose characters; empty: it never does.
+        rank: Columns with the highest rank go first where not all fit; 0: it always stays.
+    """
+
+    name: str
+    is_number: bool = False
+    cut: str = ""
+    rank: int = 0
+
+
+def printable(text: str) -> str:
+    r"""Returns text with control characters and stray bytes written as `\x1b`."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Returns the columns of a terminal, by default standard output; None for a pipe."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return None
+    return rich.console.Console(file=stream).width
+
+
+def table_lines(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None = None
+) -> list[str]:
+    """Returns the header and a line for each row; no line is wider than `width`.
+
+    Args:
+        columns: What the cells are.
+        rows: A cell for each column. Control characters are made visible.
+        width: Of the terminal; None: there is no limit.
+    """
+    cells = [[printable(cell) for cell in row] for row in [[c.name for c in columns], *rows]]
+    kept = list(range(len(columns)))
+    widths = [max(cell_len(row[number]) for row in cells) for number in kept]
+
+    def excess() -> int:
+        gaps = len(GAP) * (len(kept) - 1)
+        return sum(widths[number] for number in kept) + gaps - (width or sys.maxsize)
+
+    for number in sorted(kept, key=lambda n: columns[n].rank, reverse=True):
+        if excess() > 0 and columns[number].rank:
+            kept.remove(number)
+    for number in kept:
+        if columns[number].cut and excess() > 0:
+            widths[number] = max(widths[number] - excess(), SHORTEST)
+    return [
+        GAP.join(_fitted(row[number], widths[number], columns[number]) for number in kept)
+        .rstrip()
+        for row in cells
+    ]  # fmt: skip
+
+
+def _fitted(cell: str, width: int, column: Column) -> str:
+    if cell_len(cell) > width:
+        while cell_len(cell) >= width:
+            cell = cell[1:] if column.cut == "start" else cell[:-1]
+        cell = f"…{cell}" if column.cut == "start" else f"{cell}…"
+    space = " " * (width - cell_len(cell))
+    return space + cell if column.is_number else cell + space

@@ -1,0 +1,51 @@
+"""Tables for people."""
+
+import pytest
+
+from contract.table import Column, printable, table_lines
+
+COLUMNS = (
+    Column("image", cut="start"),
+    Column("class"),
+    Column("probability", is_number=True),
+    Column("format", rank=1),
+)
+ROWS = (("holiday/beach/ship.png", "ship", "98.1%", "PNG"), ("cat.png", "cat", "7.0%", "PNG"))
+
+
+def test_numbers_stand_on_the_right_below_a_header():
+    assert table_lines(COLUMNS, ROWS) == [
+        "image                   class  probability  format",
+        "holiday/beach/ship.png  ship         98.1%  PNG",
+        "cat.png                 cat           7.0%  PNG",
+    ]
+
+
+def test_a_narrow_terminal_loses_a_column_before_it_loses_letters():
+    assert table_lines(COLUMNS, ROWS, 42) == [
+        "image                   class  probability",
+        "holiday/beach/ship.png  ship         98.1%",
+        "cat.png                 cat           7.0%",
+    ]
+    assert table_lines(COLUMNS, ROWS, 32) == [
+        "image         class  probability",
+        "…ch/ship.png  ship         98.1%",
+        "cat.png       cat           7.0%",
+    ]
+
+
+def test_a_wide_character_takes_two_columns():
+    lines = table_lines(COLUMNS[:2], [("猫猫猫.png", "cat"), ("dog.png", "dog")])
+    assert lines[1:] == ["猫猫猫.png  cat", "dog.png     dog"]
+    assert table_lines(COLUMNS[:2], [("猫猫猫.png", "cat")], 14)[1] == "…猫.png   cat"
+
+
+@pytest.mark.parametrize("width", range(28, 70))
+def test_no_line_is_wider_than_the_terminal(width):
+    assert max(map(len, table_lines(COLUMNS, ROWS, width))) <= width
+
+
+def test_bytes_that_would_move_the_cursor_are_written_out():
+    assert printable("a\x1b[2Jb\n\udcff.png") == r"a\x1b[2Jb\n\udcff.png"
+    assert printable("naïve [final] 猫.png") == "naïve [final] 猫.png"
+    assert "\x1b" not in "".join(table_lines(COLUMNS, [("\x1b[31m", "cat", "1%", "PNG")]))
