@@ -1,12 +1,15 @@
-"""What several commands share: examples in the help, and an option."""
+"""What several commands share: examples in the help, and options."""
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from contract import metadata_url
+from contract import estimator, metadata_url
+from pipeline_def.config import PipelineConfig, fields_of, find_preset, presets
 
 
 def examples(*lines: str) -> str:
@@ -34,3 +37,77 @@ def metadata_url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         f"{metadata_url.FORM}. By default the environment variable "
         f"{metadata_url.ENVIRONMENT_VARIABLE} holds it.",
     )(command)
+
+
+def trainer_module_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --trainer-module to a command, which gets the dotted path as `trainer_module`."""
+    return click.option(
+        "--trainer-module",
+        default=estimator.DEFAULT,
+        show_default=True,
+        is_eager=True,
+        expose_value=True,
+        callback=_find_in_this_folder,
+        metavar="DOTTED.PATH",
+        help="The Estimator: a module or package in this folder or on the Python path. "
+        f"{estimator.GUIDE} says what it holds.",
+    )(command)
+
+
+def _find_in_this_folder(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """Puts the current folder on the Python path, of child processes too."""
+    here = str(Path.cwd())
+    if name != estimator.DEFAULT and here not in sys.path:
+        sys.path.insert(0, here)
+        given = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, *filter(None, [given])])
+    return name
+
+
+def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns what adds --preset to a command; an empty string stands for the default."""
+    return click.option(
+        "--preset",
+        default="",
+        metavar="|".join(presets()),
+        shell_complete=lambda _, __, start: [
+            name for name in presets() if name.startswith(start)
+        ],
+        help=f"{what}  [default: {estimator.DEFAULT_PRESET}; its first one, where another "
+        "trainer module has none of that name]",
+    )
+
+
+def list_settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --list-settings to a command that has --preset and --trainer-module."""
+
+    def show(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
+        if not is_asked or context.resilient_parsing:
+            return
+        try:
+            preset, trainer_module = (context.params[n] for n in ("preset", "trainer_module"))
+            config = find_preset(preset, trainer_module)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        click.echo("\n".join(_settings_lines(config)))
+        context.exit()
+
+    return click.option(
+        "--list-settings",
+        is_flag=True,
+        expose_value=False,
+        callback=show,
+        help="List what --set takes, with the values of the preset, and exit.",
+    )(command)
+
+
+def _settings_lines(config: PipelineConfig) -> Iterator[str]:
+    """Yields what --set takes: field, value, what it can be, help."""
+    where = f"preset {config.preset} of {config.trainer_module}"
+    yield f"What --set takes, and its value in {where}:"
+    hyper_parameters = vars(config.hyper_parameters)
+    for setting in fields_of(config).values():
+        is_own = setting.name not in hyper_parameters
+        value = getattr(config, setting.name) if is_own else hyper_parameters[setting.name]
+        yield f"  {setting.name} = {value}"
+        yield f"      {setting.in_words}{'; ' if setting.help else ''}{setting.help}"

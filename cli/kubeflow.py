@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from cli.command_help import examples
+from cli.command_help import examples, preset_option, trainer_module_option
 from contract import imports
-from pipeline_def.config import presets
+from pipeline_def.config import find_preset
 
 
 @click.group()
@@ -24,16 +24,12 @@ def kubeflow() -> None:
     epilog=examples(
         "cifar kubeflow compile --image REGISTRY/cifar:1",
         "cifar kubeflow compile --image REGISTRY/cifar:1 --cluster kubeflow/cluster.yaml",
+        "cifar kubeflow compile --image REGISTRY/flowers:1 --trainer-module my_team.flowers",
     ),
 )
 @click.option("--image", required=True, help="What the steps run in: kubeflow/Dockerfile.")
-@click.option(
-    "--preset",
-    type=click.Choice(list(presets())),
-    default="quick",
-    show_default=True,
-    help="Default of the parameter `preset`.",
-)
+@preset_option("Default of the parameter `preset`.")
+@trainer_module_option
 @click.option(
     "--data",
     default="sample",
@@ -69,6 +65,7 @@ def kubeflow() -> None:
 def compile_command(
     image: str,
     preset: str,
+    trainer_module: str,
     data: str,
     settings: tuple[str, ...],
     pipeline_root: str,
@@ -83,13 +80,19 @@ def compile_command(
 
     cluster = read_cluster(cluster_file) if cluster_file else Cluster()
     imports.silence()
+    try:
+        preset = find_preset(preset, trainer_module).preset
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     from kubeflow.compile import compile_pipeline, write_yaml
     from kubeflow.parameters import RunParameters
 
     defaults = RunParameters(
         preset=preset, data=data, push_destination=f"{cluster.mount_path}/serving"
     )
-    documents = compile_pipeline(image, cluster, defaults, settings, pipeline_root)
+    documents = compile_pipeline(
+        image, cluster, defaults, settings, pipeline_root, trainer_module
+    )
     write_yaml(documents, output)
     root = documents[0]["root"]
     click.echo(

@@ -5,9 +5,15 @@ import sys
 
 import click
 
-from cli.command_help import examples, metadata_url_option
+from cli.command_help import (
+    examples,
+    list_settings_option,
+    metadata_url_option,
+    preset_option,
+    trainer_module_option,
+)
 from pipeline_def.beam import runner
-from pipeline_def.config import apply_settings, presets
+from pipeline_def.config import apply_settings, find_preset
 
 NOT_BLESSED_EXIT_CODE = 3
 
@@ -17,16 +23,12 @@ NOT_BLESSED_EXIT_CODE = 3
         "cifar run",
         "cifar run --preset smoke --data sample",
         "cifar run --set train_steps=20_000 --set learning_rate=0.1",
+        "cifar run --trainer-module my_team.flowers --list-settings",
         "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
 )
-@click.option(
-    "--preset",
-    type=click.Choice(list(presets())),
-    default="quick",
-    show_default=True,
-    help="Which settings to start from.",
-)
+@preset_option("Which settings to start from.")
+@trainer_module_option
 @click.option(
     "--data",
     "data_source",
@@ -43,6 +45,7 @@ NOT_BLESSED_EXIT_CODE = 3
     metavar="FIELD=VALUE",
     help="Change one field of the preset; may be given again.",
 )
+@list_settings_option
 @metadata_url_option
 @click.option(
     "--runner",
@@ -67,6 +70,7 @@ NOT_BLESSED_EXIT_CODE = 3
 @click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
 def run(
     preset: str,
+    trainer_module: str,
     data_source: str,
     output: str,
     settings: tuple[str, ...],
@@ -83,7 +87,10 @@ def run(
     """
     try:
         config = dataclasses.replace(
-            presets()[preset], data=data_source, output_dir=output, metadata_url=metadata_url
+            find_preset(preset, trainer_module),
+            data=data_source,
+            output_dir=output,
+            metadata_url=metadata_url,
         )
         config = apply_settings(config, settings)
         beam_runner = runner.choose(runner_name, runner_url, parallelism)

@@ -1,54 +1,89 @@
 """The trainer module: what an Estimator brings to the pipeline, found by a dotted path.
 
-A trainer module is a package with three modules: `run` holds `run_fn`, `preprocessing` holds
-`preprocessing_fn`, and `hyper_parameters` holds `PRESETS`, frozen dataclasses by name. A field
-whose metadata say `shapes_weights: False` may change without training anew. The package may
-name in WEIGHT_MODULES what else, when edited, trains anew; otherwise any edit of it does.
+The contract, checked before any work (`check`) and, in `contract/exported_model.py`, on what
+the Trainer has exported. A trainer module is a module, or a package, that holds
+
+* `run_fn(fn_args)`, which trains and exports: the function TFX's Trainer calls,
+* `preprocessing_fn(inputs)`, which Transform traces: from `image` and `label` to features,
+* `HyperParameters`, a frozen dataclass of settings (`contract/settings.py`), `train_steps`
+  among them; an edit of one whose metadata say `shapes_weights: False` trains nothing anew,
+* `PRESETS`, its instances by name; `quick`, or else the first, is the default,
+* `WEIGHT_MODULES`, if it likes: dotted paths of what, when edited, trains anew. Without it any
+  edit of what `run_fn` is made of does.
+
+A package may spread them over its modules `run`, `preprocessing` and `hyper_parameters`; the
+last is then read without the first two, and so without TensorFlow.
 """
 
+import contextlib
 import dataclasses
+import functools
 import importlib
-from collections.abc import Mapping
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from contract import imports, settings
+
 DEFAULT = "trainer_module"
+DEFAULT_PRESET = "quick"
+GUIDE = "docs/your_own_estimator.md"
+
+
+class ContractError(ValueError):
+    """What a trainer module, or the model it left, lacks of the contract: all of it."""
+
+    def __init__(self, what: str, violations: Collection[str]) -> None:
+        """Takes who breaks the contract, and a line for each place to mend."""
+        self.violations = tuple(violations)
+        places = "1 place" if len(violations) == 1 else f"{len(violations)} places"
+        lines = "\n  ".join(violations)
+        super().__init__(
+            f"{what} breaks the contract in {places} ({GUIDE} explains it):\n  {lines}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainerModule:
     """What the pipeline reads of a trainer module; its code runs in the nodes alone."""
 
-    name: str  # the dotted path of the package
+    name: str  # the dotted path
+    run_module: str  # the module that trains
+    preprocessing_module: str  # the module of the transform graph
+    # The module whose values, not whose code, tell one training from another; empty if it holds
+    # more than settings.
+    settings_module: str
     presets: Mapping[str, Any]  # the hyper-parameters by the preset's name
     weight_modules: tuple[str, ...]  # dotted paths: what shapes the weights, with its imports
 
-    @property
-    def run_module(self) -> str:
-        """Returns the module that trains."""
-        return f"{self.name}.run"
 
-    @property
-    def preprocessing_module(self) -> str:
-        """Returns the module of the transform graph."""
-        return f"{self.name}.preprocessing"
-
-    @property
-    def settings_module(self) -> str:
-        """Returns the module whose values, not whose code, tell one training from another."""
-        return f"{self.name}.hyper_parameters"
-
-
+@functools.cache
 def load(name: str = DEFAULT) -> TrainerModule:
     """Returns the trainer module of a dotted path.
 
     Raises:
-        ModuleNotFoundError: There is no such package, or it has no `hyper_parameters`.
-        AttributeError: Its `hyper_parameters` has no PRESETS.
+        ContractError: It is not there, or breaks the contract in what is read here.
     """
-    package = importlib.import_module(name)
-    hyper_parameters = importlib.import_module(f"{name}.hyper_parameters")
-    weight_modules = getattr(package, "WEIGHT_MODULES", (f"{name}.run",))
-    return TrainerModule(name, hyper_parameters.PRESETS, weight_modules)
+    homes = {part: _home(name, part) for part in ("run", "preprocessing", "hyper_parameters")}
+    try:
+        package = _import(name)
+        presets = _import(homes["hyper_parameters"]).PRESETS
+    except Exception as error:
+        check(name)  # which says what else is wrong, too
+        raise ContractError(f"The trainer module {name}", [_in_words(error)]) from error
+    is_apart = homes["hyper_parameters"] != name
+    return TrainerModule(
+        name=name,
+        run_module=homes["run"],
+        preprocessing_module=homes["preprocessing"],
+        settings_module=homes["hyper_parameters"] if is_apart else "",
+        presets=presets,
+        weight_modules=tuple(getattr(package, "WEIGHT_MODULES", (homes["run"],))),
+    )
 
 
 def weight_settings(hyper_parameters: Any) -> dict[str, Any]:
@@ -58,3 +93,170 @@ def weight_settings(hyper_parameters: Any) -> dict[str, Any]:
         for field in dataclasses.fields(hyper_parameters)
         if field.metadata.get("shapes_weights", True)
     }
+
+
+@functools.cache
+def check(name: str, reserved: Collection[str] = ()) -> None:
+    """Imports a trainer module and holds it against the contract.
+
+    Args:
+        name: Its dotted path.
+        reserved: Names that no hyper-parameter may have.
+
+    Raises:
+        ContractError: With every violation, and where to mend it.
+    """
+    if violations := list(_violations(name, reserved)):
+        raise ContractError(f"The trainer module {name}", violations)
+
+
+def _violations(name: str, reserved: Collection[str]) -> Iterator[str]:
+    try:
+        package = _import(name)
+    except Exception as error:
+        yield _not_imported(name, error)
+        return
+    for function, part, argument in (
+        ("run_fn", "run", "fn_args"),
+        ("preprocessing_fn", "preprocessing", "inputs"),
+    ):
+        yield from _of_function(_home(name, part), function, argument)
+    yield from _of_settings(_home(name, "hyper_parameters"), reserved)
+    for module in getattr(package, "WEIGHT_MODULES", ()):
+        if not _exists(module):
+            yield f"{_file(package)}: WEIGHT_MODULES names {module}, which is no module"
+
+
+def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
+    """Yields what is wrong with a function that is called with one argument."""
+    try:
+        module = _import(module_name)
+    except Exception as error:
+        yield _not_imported(module_name, error)
+        return
+    function = getattr(module, name, None)
+    if function is None:
+        yield f"{_file(module)}: {name} is missing; write `def {name}({argument}):`"
+    elif not callable(function):
+        yield f"{_file(module)}: {name} is no function; write `def {name}({argument}):`"
+    elif not _takes_one_argument(function):
+        yield (
+            f"{_place(function, module)}: {name}{inspect.signature(function)} is called with "
+            f"one argument; write `def {name}({argument}):`"
+        )
+
+
+def _of_settings(module_name: str, reserved: Collection[str]) -> Iterator[str]:
+    """Yields what is wrong with HyperParameters and with PRESETS."""
+    try:
+        module = _import(module_name)
+    except Exception as error:
+        yield _not_imported(module_name, error)
+        return
+    kind = getattr(module, "HyperParameters", None)
+    file = _file(module)
+    if not isinstance(kind, type):
+        yield f"{file}: HyperParameters is missing; write a frozen dataclass of that name"
+    else:
+        yield from _of_dataclass(kind, module, reserved)
+    presets = getattr(module, "PRESETS", None)
+    if not isinstance(presets, Mapping) or not presets:
+        yield f'{file}: PRESETS is missing; write `PRESETS = {{"quick": HyperParameters()}}`'
+        return
+    for name, preset in presets.items():
+        if not isinstance(name, str):
+            yield f"{file}: PRESETS has the name {name!r}; a name is a text"
+        elif isinstance(kind, type) and not isinstance(preset, kind):
+            yield f"{file}: the preset {name} is {preset!r}, not of class HyperParameters"
+        elif isinstance(kind, type):
+            yield from (f"{file}: the preset {name}: {fault}" for fault in _faults(preset))
+
+
+def _of_dataclass(kind: type, module: ModuleType, reserved: Collection[str]) -> Iterator[str]:
+    place = _place(kind, module)
+    if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        yield f"{place}: HyperParameters is no frozen dataclass; write @dataclass(frozen=True)"
+    if not dataclasses.is_dataclass(kind):
+        return
+    try:
+        fields = settings.of(kind)
+    except (TypeError, NameError) as error:
+        yield f"{place}: HyperParameters: {error}"
+        return
+    if "train_steps" not in fields or fields["train_steps"].kind is not int:
+        yield f"{place}: HyperParameters lacks a field `train_steps: int`, the batches to train"
+    for name in sorted(fields.keys() & set(reserved)):
+        yield f"{place}: HyperParameters.{name} is a setting of the pipeline, too; rename it"
+
+
+def _faults(preset: Any) -> list[str]:
+    try:
+        return settings.faults(preset)
+    except (TypeError, NameError):  # a field that is named already
+        return []
+
+
+def _home(name: str, part: str) -> str:
+    """Returns the module that holds a part: a module of the package, or the module itself."""
+    return f"{name}.{part}" if _exists(f"{name}.{part}") else name
+
+
+def _exists(name: str) -> bool:
+    # Importing a package that fails is told of elsewhere.
+    with contextlib.suppress(Exception):
+        return importlib.util.find_spec(name) is not None
+    return False
+
+
+def _import(name: str) -> ModuleType:
+    if name in sys.modules or name.partition(".")[0] == DEFAULT:
+        return importlib.import_module(name)
+    with imports.fast(), imports.remarks_left_out():
+        return importlib.import_module(name)
+
+
+def _takes_one_argument(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _not_imported(name: str, error: Exception) -> str:
+    """Returns why a module cannot be imported, and where its code fails."""
+    if isinstance(error, ModuleNotFoundError) and name.startswith(f"{error.name}"):
+        return (
+            f"there is no module {error.name} in {Path.cwd()} or on the Python path; check the "
+            "name, or add its folder to PYTHONPATH"
+        )
+    return f"{name} cannot be imported: {_in_words(error)}"
+
+
+def _in_words(error: Exception) -> str:
+    """Returns an error with the line that raised it."""
+    trace, place = error.__traceback__, ""
+    while trace:
+        file = trace.tb_frame.f_code.co_filename
+        if Path(file).is_file() and file != __file__:  # else a part of Python's own import
+            place = f" ({_short(file)}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _place(thing: Any, module: ModuleType) -> str:
+    """Returns `file:line` of what a module holds."""
+    try:
+        return f"{_file(module)}:{inspect.getsourcelines(thing)[1]}"
+    except (OSError, TypeError):
+        return _file(module)
+
+
+def _file(module: ModuleType) -> str:
+    return _short(module.__file__ or module.__name__)
+
+
+def _short(file: str) -> str:
+    """Returns a path as short as it can be written from here."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

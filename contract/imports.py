@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 LOG_LEVEL_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"  # read once, when TensorFlow is first imported
@@ -57,6 +58,20 @@ def import_one_by_one(package: str) -> None:
     parent, _, child = package.rpartition(".")
     if parent:
         setattr(sys.modules[parent], child, module)
+
+
+@contextlib.contextmanager
+def remarks_left_out() -> Iterator[None]:
+    """Leaves out what imports write to standard error, from C++ too; errors are raised."""
+    terminal = os.dup(2)
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 def log_warnings() -> None:

@@ -21,12 +21,12 @@ import yaml
 from tfx.orchestration import pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from contract import imports
+from contract import estimator, imports
 from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, RunParameters, batches_of, config_of
 from pipeline_def.code_version import ROOT
-from pipeline_def.config import presets
+from pipeline_def.config import OWN_FIELDS, presets
 from pipeline_def.pipeline import create_pipeline
 
 COMMAND = ["python", "-m", "kubeflow.entrypoint"]
@@ -52,6 +52,7 @@ class Dependence:
     parameters: dict[str, set[str]]  # node → parameters of the run they depend on
     settings: dict[str, list[str]]  # node → settings they depend on
     volume_users: set[str]  # nodes that read or write a folder of the volume
+    estimator_users: set[str]  # nodes that another Estimator changes
 
 
 def compile_pipeline(
@@ -60,6 +61,7 @@ def compile_pipeline(
     defaults: RunParameters,
     settings: Sequence[str] = (),
     pipeline_root: str = "",
+    trainer_module: str = estimator.DEFAULT,
 ) -> list[Spec]:
     """Returns the documents of the YAML: the pipeline spec, then what Kubernetes adds.
 
@@ -69,14 +71,15 @@ def compile_pipeline(
         defaults: The values of a run that is told nothing.
         settings: `field=value` changes to the preset, for every run.
         pipeline_root: Where artifacts go; empty: where the cluster's backend puts them.
+        trainer_module: The dotted path of the Estimator, which the image holds, too.
 
     Raises:
         ValueError: The backend would reject it; every reason is in the message.
     """
     checks.check(image, pipeline_root, settings)
     settings = [f"output_dir={cluster.mount_path}", *settings]
-    dependence = find_dependence(defaults, settings, cluster.mount_path)
-    spec = run_compiler(pipeline_of(defaults, settings), image)
+    dependence = find_dependence(defaults, settings, cluster.mount_path, trainer_module)
+    spec = run_compiler(pipeline_of(defaults, settings, trainer_module), image)
     if pipeline_root:
         spec["defaultPipelineRoot"] = pipeline_root
     spec["root"]["inputDefinitions"] = {"parameters": parameter_definitions(defaults)}
@@ -84,6 +87,8 @@ def compile_pipeline(
         component = spec["components"][task["componentRef"]["name"]]
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         pass_parameters(node, task, component, container, dependence)
+        if node in dependence.estimator_users:
+            container["args"] += ["--trainer_module", trainer_module]
         ui_artifacts.declare(node, component)
         if node in NEVER_CACHED:
             task.pop("cachingOptions", None)
@@ -99,9 +104,11 @@ def compile_pipeline(
     return [spec, platform_spec(spec, cluster, dependence.volume_users)]
 
 
-def pipeline_of(parameters: RunParameters, settings: Sequence[str]) -> pipeline.Pipeline:
+def pipeline_of(
+    parameters: RunParameters, settings: Sequence[str], trainer_module: str = estimator.DEFAULT
+) -> pipeline.Pipeline:
     """Returns the pipeline of a run that is told `parameters`."""
-    config = config_of(parameters, settings)
+    config = config_of(parameters, settings, trainer_module)
     return create_pipeline(config, batches_of(parameters), config.baseline_version)
 
 
@@ -116,30 +123,35 @@ def run_compiler(definition: pipeline.Pipeline, image: str) -> Spec:
 
 
 def find_dependence(
-    defaults: RunParameters, settings: Sequence[str], mount_path: str
+    defaults: RunParameters,
+    settings: Sequence[str],
+    mount_path: str,
+    trainer_module: str = estimator.DEFAULT,
 ) -> Dependence:
     """Returns what each node depends on, found by varying it."""
     neutral = dataclasses.replace(defaults, train_steps=0)  # which would hide the preset's
+    all_presets = list(presets(trainer_module))
+
+    def make(given: Sequence[str] = settings, **changes: Any) -> pipeline.Pipeline:
+        return pipeline_of(dataclasses.replace(neutral, **changes), given, trainer_module)
+
     by_parameter = {
-        name: _differences(
-            pipeline_of(dataclasses.replace(neutral, **{name: value}), settings)
-            for value in values
-        )
-        for name, values in _variations(mount_path).items()
+        name: _differences(make(**{name: value}) for value in values)
+        for name, values in _variations(mount_path, all_presets).items()
     }
     by_setting = {
         setting: set().union(
             *(
                 _differences(
-                    pipeline_of(dataclasses.replace(neutral, preset=preset), remaining)
+                    make(remaining, preset=preset)
                     for remaining in (settings, [s for s in settings if s != setting])
                 )
-                for preset in presets()
+                for preset in all_presets
             )
         )
         for setting in settings
     }
-    nodes = properties_of(pipeline_of(defaults, settings))
+    nodes = properties_of(pipeline_of(defaults, settings, trainer_module))
     of_this_machine = {
         (node, name)
         for node, properties in nodes.items()
@@ -147,9 +159,7 @@ def find_dependence(
         if str(ROOT) in str(value)
     }
     derived = of_this_machine.union(*by_parameter.values())
-    on_volume = properties_of(
-        pipeline_of(dataclasses.replace(defaults, **_volume_folders(mount_path)), settings)
-    )
+    on_volume = properties_of(make(**_volume_folders(mount_path)))
     return Dependence(
         derived={node: {name for owner, name in derived if owner == node} for node in nodes},
         parameters={
@@ -165,7 +175,22 @@ def find_dependence(
             for node, properties in on_volume.items()
             if mount_path in json.dumps(properties, default=str)
         },
+        estimator_users=set()
+        if trainer_module == estimator.DEFAULT
+        else {
+            node
+            for node, properties in _with_our_estimator(neutral, settings).items()
+            if _owned(by_parameter["preset"], node) or properties != nodes[node]
+        },
     )
+
+
+def _with_our_estimator(
+    parameters: RunParameters, settings: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Returns the parameters of each node as they are without another Estimator."""
+    kept = [setting for setting in settings if setting.partition("=")[0] in OWN_FIELDS]
+    return properties_of(pipeline_of(dataclasses.replace(parameters, preset=""), kept))
 
 
 def properties_of(definition: pipeline.Pipeline) -> dict[str, dict[str, Any]]:
@@ -177,10 +202,10 @@ def _volume_folders(mount_path: str) -> dict[str, Any]:
     return {"data": f"{mount_path}/data", "push_destination": f"{mount_path}/serving"}
 
 
-def _variations(mount_path: str) -> dict[str, list[Any]]:
+def _variations(mount_path: str, all_presets: list[str]) -> dict[str, list[Any]]:
     """Returns values of each parameter of the run that differ in all they change."""
     return {
-        "preset": list(presets()),
+        "preset": all_presets,
         "data": [SAMPLE, f"{mount_path}/data", f"{mount_path}/other"],
         "data_fingerprint": ["a", "b"],
         "train_steps": [1, 2],

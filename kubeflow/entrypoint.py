@@ -23,7 +23,7 @@ from typing import Any
 
 import filelock
 
-from contract import imports
+from contract import estimator, imports
 from data_sources import dataset
 from kubeflow.parameters import RunParameters, batches_of, config_of
 from pipeline_def.batches import Batches
@@ -64,6 +64,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(prog="kubeflow.entrypoint")
     parser.add_argument("--node", required=True)
     parser.add_argument("--setting", action="append", default=[], dest="settings")
+    parser.add_argument("--trainer_module", default=estimator.DEFAULT)
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
@@ -87,7 +88,7 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     parameters = execution.inputs.parameter_values
 
     run_parameters = take_run_parameters(parameters)
-    config = config_of(run_parameters, options.settings)
+    config = config_of(run_parameters, options.settings, options.trainer_module)
     batches = batches_of(run_parameters)
     if "data_fingerprint" in inputs_spec.parameters:
         batches = find_batches(config.data, batches)

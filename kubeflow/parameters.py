@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 
+from contract import estimator
 from data_sources import dataset
 from data_sources.batch_files import OFFICIAL
 from pipeline_def.batches import Batches
-from pipeline_def.config import PipelineConfig, apply_settings, presets
+from pipeline_def.config import PipelineConfig, apply_settings, find_preset
 
 SAMPLE = "sample"
 
@@ -19,7 +20,7 @@ class RunParameters:
         ValueError: A value is outside its range; the message names the parameter.
     """
 
-    preset: str = "quick"
+    preset: str = ""  # of the trainer module; empty: quick, or its first
     data: str = SAMPLE  # the bundled sample, or a folder of batch files in the containers
     data_fingerprint: str = ""  # of the batches; empty: the sample's, or official CIFAR-10's
     train_steps: int = 0  # 0: as many as the preset says
@@ -27,8 +28,6 @@ class RunParameters:
 
     def __post_init__(self) -> None:
         """Checks every value."""
-        if self.preset not in presets():
-            raise ValueError(f"preset is one of {', '.join(presets())}, got {self.preset!r}.")
         if self.train_steps < 0:
             raise ValueError(
                 f"train_steps is above 0, or 0 for the preset's own, got {self.train_steps}."
@@ -43,16 +42,24 @@ class RunParameters:
                 )
 
 
-def config_of(parameters: RunParameters, settings: Sequence[str]) -> PipelineConfig:
+def config_of(
+    parameters: RunParameters,
+    settings: Sequence[str],
+    trainer_module: str = estimator.DEFAULT,
+) -> PipelineConfig:
     """Returns the config of a run.
 
     Args:
         parameters: What the run was told.
         settings: `field=value` changes to the preset, fixed when the pipeline was compiled.
+        trainer_module: The dotted path of the Estimator, fixed then, too.
+
+    Raises:
+        ValueError: There is no such preset, or a value is outside its range.
     """
     if parameters.train_steps:
         settings = [*settings, f"train_steps={parameters.train_steps}"]
-    config = apply_settings(presets()[parameters.preset], settings)
+    config = apply_settings(find_preset(parameters.preset, trainer_module), settings)
     return dataclasses.replace(
         config, data=parameters.data, serving_dir=parameters.push_destination
     )

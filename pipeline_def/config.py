@@ -1,12 +1,12 @@
 """Everything that can differ between two runs, in flow order."""
 
 import dataclasses
+import functools
 import re
-import typing
 from collections.abc import Iterable
 from typing import Any
 
-from contract import checks, estimator, metadata_url
+from contract import checks, estimator, metadata_url, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,13 @@ _GATES: dict[str, dict[str, float]] = {
 
 
 def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig]:
-    """Returns the config of each preset of a trainer module, by name."""
+    """Returns the config of each preset of a trainer module, by name.
+
+    Raises:
+        estimator.ContractError: A module other than ours breaks the contract.
+    """
+    if trainer_module != estimator.DEFAULT:  # ours is kept by the tests, and read at once
+        estimator.check(trainer_module, OWN_FIELDS)
     return {
         name: PipelineConfig(
             preset=name,
@@ -95,45 +101,59 @@ def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig
     }
 
 
-def apply_settings(config: PipelineConfig, settings: Iterable[str]) -> PipelineConfig:
+def find_preset(name: str = "", trainer_module: str = estimator.DEFAULT) -> PipelineConfig:
+    """Returns the config of a preset; without a name of `quick`, or of a module's first.
+
+    Raises:
+        ValueError: The module breaks the contract or has no such preset.
+    """
+    found = presets(trainer_module)
+    name = name or next(iter({estimator.DEFAULT_PRESET} & found.keys() or found))
+    if name not in found:
+        raise ValueError(
+            f"preset is one of {', '.join(found)} of {trainer_module}, got {name!r}."
+        )
+    return found[name]
+
+
+def fields_of(config: PipelineConfig) -> dict[str, settings.Setting]:
+    """Returns what `--set` takes, by name: the hyper-parameters, then the config's own."""
+    own = {name: one for name, one in _own_settings().items() if name not in _CHOSEN_OTHERWISE}
+    return settings.of(type(config.hyper_parameters)) | own
+
+
+def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConfig:
     """Returns the config with `field=value` settings applied, each parsed to its field's type.
 
     A field is one of the config or of the trainer module's hyper-parameters.
 
     Raises:
-        ValueError: A setting has no `=`, names no field, or holds a value of another type or
-            a password.
+        ValueError: A setting has no `=`, names no field, or holds a value of another type, one
+            outside its range or a password.
     """
-    own_types = typing.get_type_hints(PipelineConfig)
-    for chosen_otherwise in ("preset", "trainer_module", "hyper_parameters"):
-        del own_types[chosen_otherwise]
-    trainer_types = typing.get_type_hints(type(config.hyper_parameters))
-    types = trainer_types | own_types
+    fields = fields_of(config)
     changes: dict[str, Any] = {}
-    for setting in settings:
+    for setting in given:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting!r} has no '='; write field=value.")
-        if name not in types:
+        if name not in fields:
             raise ValueError(
-                f"--set {name}: there is no such field. Fields: {', '.join(sorted(types))}."
+                f"--set {name}: there is no such field. Fields: {', '.join(sorted(fields))}."
             )
         if name == "metadata_url":
             metadata_url.check_has_no_password(text)
-        changes[name] = _parse(name, text, types[name])
-    own = {name: changes.pop(name) for name in own_types & changes.keys()}
+        changes[name] = fields[name].parse(text)
+    own = {name: changes.pop(name) for name in OWN_FIELDS & changes.keys()}
     hyper_parameters = dataclasses.replace(config.hyper_parameters, **changes)
+    settings.check(hyper_parameters)
     return dataclasses.replace(config, hyper_parameters=hyper_parameters, **own)
 
 
-def _parse(name: str, text: str, kind: type) -> Any:
-    """Returns `text` as a value of `kind`: str, bool, int (`20_000` too) or float."""
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(f"--set {name} is true or false, got {text!r}.")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        noun = {int: "a whole number", float: "a number"}[kind]
-        raise ValueError(f"--set {name} is {noun}, got {text!r}.") from None
+@functools.cache
+def _own_settings() -> dict[str, settings.Setting]:
+    return settings.of(PipelineConfig, leave_out=("hyper_parameters",))
+
+
+_CHOSEN_OTHERWISE = ("preset", "trainer_module")
+OWN_FIELDS = frozenset(field.name for field in dataclasses.fields(PipelineConfig))

@@ -78,6 +78,7 @@ def create_pipeline(
         train_args=trainer_pb2.TrainArgs(num_steps=config.hyper_parameters.train_steps),
         eval_args=trainer_pb2.EvalArgs(),
         custom_config={
+            "trainer_module": trainer_module.name,
             "hyper_parameters": dataclasses.asdict(config.hyper_parameters),
             "checkpoint_dir": str(Path(config.output_dir) / "checkpoints" / fingerprint),
         },

@@ -41,6 +41,7 @@ class Execution:
         code_version: A hash of the code it depended on; empty for TFX's own.
         inputs: Ids of the artifacts it read.
         outputs: Ids of the artifacts it made.
+        trainer_module: The Estimator it trained; empty for what does not train.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Execution:
     parameters: dict[str, Any]
     inputs: list[int]
     outputs: list[int]
+    trainer_module: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +195,14 @@ def _execution(store: metadata_store.MetadataStore, execution_id: int) -> Execut
         parameters=parameters,
         inputs=_ids(events, proto.Event.INPUT),
         outputs=_ids(events, proto.Event.OUTPUT),
+        trainer_module=_trainer_module(parameters),
     )
+
+
+def _trainer_module(parameters: Mapping[str, Any]) -> str:
+    """Returns the dotted path among what a Trainer was told; empty for another stage."""
+    told = json.loads(parameters.get("custom_config") or "null") or {}
+    return str(told.get("trainer_module", ""))
 
 
 def _ids(events: Iterable[proto.Event], kind: int) -> list[int]:
@@ -214,6 +223,8 @@ def as_text(lineage: Lineage) -> list[str]:
     for execution in lineage.executions:
         code = f"code {execution.code_version}" if execution.code_version else "TFX's own code"
         lines += ["", f"{execution.stage}  {execution.finished}  {code}"]
+        if execution.trainer_module:
+            lines.append(f"  with  {'Estimator':<16} {execution.trainer_module}")
         for artifact_id in execution.outputs:
             artifact = lineage.artifacts.get(artifact_id)
             if artifact:

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from contract import estimator
 from contract.progress import duration
 from report import runs
 from report.run_record import RunRecord
@@ -94,6 +95,8 @@ def as_lines(overview: Overview) -> list[str]:
         lines = [f"There are no runs in {overview.output}; `cifar run` makes one."]
     else:
         lines = [run_line(overview.latest), ""]
+        if overview.latest.trainer_module != estimator.DEFAULT:
+            lines += [f"Estimator {overview.latest.trainer_module}", ""]
         for stage in overview.latest.stage_list:
             seconds = duration(stage.seconds or 0) if stage.status == "done" else ""
             lines.append(f"  {stage.name:<18} {stage.status:<8} {seconds:>10}".rstrip())

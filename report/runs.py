@@ -29,6 +29,7 @@ class RunSummary:
     run_id: str
     status: Status
     preset: str
+    trainer_module: str
     train_steps: int
     data_source: str | None
     accuracy: float | None
@@ -212,6 +213,7 @@ def summary(run: RunRecord) -> RunSummary:
         run_id=run.run_id,
         status=run.status,
         preset=run.settings.preset,
+        trainer_module=run.settings.trainer_module,
         train_steps=run.settings.train_steps,
         data_source=run.data_source,
         accuracy=run.accuracy,

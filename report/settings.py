@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from contract import records
+from contract import estimator, records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Settings:
     """Fields of PipelineConfig; a default stands for what an old record does not say."""
 
     preset: str = ""
+    trainer_module: str = estimator.DEFAULT
     output_dir: str = "output"
     serving_dir: str = ""
     model_name: str = "cifar10"

@@ -216,6 +216,38 @@ def test_a_setting_reaches_the_nodes_it_changes_in_every_preset():
     assert "seed=7" not in container_of(documents, "Evaluator")["args"]
 
 
+OAK = """
+import dataclasses
+from trainer_module.preprocessing import preprocessing_fn
+from trainer_module.run import run_fn
+
+@dataclasses.dataclass(frozen=True)
+class HyperParameters:
+    train_steps: int = 3
+    leaves: int = 5
+
+PRESETS = {"spring": HyperParameters()}
+"""
+
+
+def test_another_estimator_reaches_the_nodes_it_changes(tmp_path, monkeypatch):
+    (tmp_path / "oak_estimator.py").write_text(OAK)
+    monkeypatch.syspath_prepend(tmp_path)
+    documents = compile_pipeline(
+        IMAGE, Cluster(), RunParameters(), ["leaves=7"], trainer_module="oak_estimator"
+    )
+    told = {
+        node
+        for node in documents[0]["root"]["dag"]["tasks"]
+        if "oak_estimator" in container_of(documents, node)["args"]
+    }
+    # Steps that no Estimator changes come from the cache of another's run.
+    assert told == {"Transform", "Trainer", "BaselineModel", "Evaluator", "Pusher", "ReportGen"}
+    arguments = container_of(documents, "Trainer")["args"]
+    assert arguments[arguments.index("--trainer_module") + 1] == "oak_estimator"
+    assert "leaves=7" in arguments
+
+
 def test_the_command_writes_what_can_be_uploaded(tmp_path):
     output = tmp_path / "new/pipeline.yaml"
     arguments = ["kubeflow", "compile", "--image", IMAGE, "--preset", "smoke"]

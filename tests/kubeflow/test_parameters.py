@@ -20,8 +20,13 @@ def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
     assert config_of(RunParameters(preset="smoke"), []).hyper_parameters.train_steps == 60
 
 
+def test_a_preset_is_one_of_the_trainer_modules():
+    with pytest.raises(ValueError, match=r"preset is one of smoke, .* of trainer_module"):
+        config_of(RunParameters(preset="tiny"), [])
+    assert config_of(RunParameters(), []).preset == "quick"
+
+
 WRONG_PARAMETERS = {
-    "preset": ("tiny", "preset is one of"),
     "train_steps": (-1, "train_steps is above 0"),
     "data": ("s3://bucket/batches", "no object-store"),
     "push_destination": ("serving", "a folder that is mounted"),

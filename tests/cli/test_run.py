@@ -1,0 +1,77 @@
+"""`cifar run` before it starts: which Estimator, which preset, which settings."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import main
+from tests.finished_runs import cifar
+
+MODULE = """
+import dataclasses
+from typing import Annotated
+
+from trainer_module.preprocessing import preprocessing_fn
+from trainer_module.run import run_fn
+
+
+@dataclasses.dataclass(frozen=True)
+class HyperParameters:
+    train_steps: int = 3  # batches in all
+    petals: Annotated[int, ">= 3"] = 5  # of each flower
+
+
+PRESETS = {"spring": HyperParameters(), "autumn": HyperParameters(petals=8)}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Where a team calls cifar, with its package beside it."""
+    (tmp_path / "my_team").mkdir()
+    (tmp_path / "my_team/flowers.py").write_text(MODULE)
+    return tmp_path
+
+
+def test_what_can_be_set_of_another_estimator_is_listed_with_type_range_and_help(folder):
+    command = cifar("run", "--trainer-module", "my_team.flowers", "--preset", "autumn")
+    done = subprocess.run(
+        [*command, "--list-settings"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "What --set takes, and its value in preset autumn of my_team.flowers:\n"
+        "  train_steps = 3\n"
+        "      a whole number; batches in all\n"
+        "  petals = 8\n"
+        "      a whole number >= 3; of each flower\n"
+        "  data = auto\n"
+    )
+    assert done.stderr == ""  # not a word of TensorFlow's
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--preset", "quick"],
+            "preset is one of spring, autumn of my_team.flowers, got 'quick'",
+        ),
+        (["--set", "petals=many"], "petals is a whole number, got 'many'"),
+        (["--set", "petals=2"], "petals is a whole number >= 3, got 2"),
+        (["--set", "learning_rate=1"], "--set learning_rate: there is no such field"),
+        (["--trainer-module", "my_team.trees"], "there is no module my_team.trees"),
+    ],
+)
+def test_a_wrong_choice_is_said_before_anything_starts(folder, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    options = ["run", "--trainer-module", "my_team.flowers", "--output", "out"]
+    done = CliRunner().invoke(main, [*options, *arguments])
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not (folder / "out").exists()

@@ -1,0 +1,63 @@
+"""What tells one training, and one node, from another: the code of whichever Estimator."""
+
+import dataclasses
+
+import pytest
+
+from pipeline_def.batches import Batches
+from pipeline_def.config import find_preset
+from pipeline_def.pipeline import create_pipeline, training_fingerprint
+
+BATCHES = Batches("/data", "abc")
+ELM = """
+import dataclasses
+from elm_tools import RATE
+from trainer_module.preprocessing import preprocessing_fn
+from trainer_module.run import run_fn
+
+@dataclasses.dataclass(frozen=True)
+class HyperParameters:
+    train_steps: int = 3
+    verbose: bool = dataclasses.field(default=False, metadata={"shapes_weights": False})
+
+PRESETS = {"spring": HyperParameters()}
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The settings of a module that lies, with what it imports, in a folder of its own."""
+    (tmp_path / "elm_estimator.py").write_text(ELM)
+    (tmp_path / "elm_tools.py").write_text("RATE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return find_preset(trainer_module="elm_estimator")
+
+
+def code_versions(config) -> dict[str, str]:
+    nodes = create_pipeline(config, BATCHES, "none").components
+    return {node.id: node.exec_properties.get("code_version", "") for node in nodes}
+
+
+def test_an_edit_of_what_an_estimator_imports_runs_its_nodes_and_trains_anew(config, tmp_path):
+    before, trained_before = code_versions(config), training_fingerprint(config, BATCHES)
+    (tmp_path / "elm_tools.py").write_text("RATE = 2\n")
+    after = code_versions(config)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"Transform", "Trainer"}  # one module holds the functions of both
+    assert training_fingerprint(config, BATCHES) != trained_before
+
+
+def test_only_settings_that_shape_the_weights_train_anew(config):
+    def fingerprint(**changes):
+        changed = dataclasses.replace(config.hyper_parameters, **changes)
+        return training_fingerprint(
+            dataclasses.replace(config, hyper_parameters=changed), BATCHES
+        )
+
+    assert fingerprint(verbose=True) == fingerprint()
+    assert fingerprint(train_steps=4) != fingerprint()
+
+
+def test_the_estimator_of_a_run_is_on_record(config):
+    assert config.as_record()["trainer_module"] == "elm_estimator"
+    assert config.as_record()["train_steps"] == 3
