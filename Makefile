@@ -16,8 +16,9 @@ install:  ## the virtual environment .venv from requirements-dev.lock, where it 
 run: install  ## the pipeline with preset quick (ARGS="--preset smoke" for another)
 	@$(BIN)/cifar run $(ARGS)
 
+# A file's tests share what they have made, so a file stays with one process.
 test: install  ## every test but the slow ones
-	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/pytest -q -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-slow: install  ## the full-size runs
 	@$(BIN)/pytest -q -m slow $(ARGS)
