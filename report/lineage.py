@@ -200,9 +200,9 @@ def _execution(store: metadata_store.MetadataStore, execution_id: int) -> Execut
 
 
 def _trainer_module(parameters: Mapping[str, Any]) -> str:
-    """Returns the dotted path among what a Trainer was told; empty for another stage."""
-    told = json.loads(parameters.get("custom_config") or "null") or {}
-    return str(told.get("trainer_module", ""))
+    """Returns the dotted path among a Trainer's parameters; empty for another stage."""
+    custom_config = json.loads(parameters.get("custom_config") or "null") or {}
+    return str(custom_config.get("trainer_module", ""))
 
 
 def _ids(events: Iterable[proto.Event], kind: int) -> list[int]:

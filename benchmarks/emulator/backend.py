@@ -252,10 +252,10 @@ class Backend:
         published, empty = {}, []
         for name, one in execution.outputs.artifacts.items():
             artifact = one.artifacts[0]
-            told = output.artifacts[name].artifacts
-            if told:
-                artifact.uri = told[0].uri or artifact.uri
-                artifact.metadata.update(json_format.MessageToDict(told[0].metadata))
+            reported = output.artifacts[name].artifacts
+            if reported:
+                artifact.uri = reported[0].uri or artifact.uri
+                artifact.metadata.update(json_format.MessageToDict(reported[0].metadata))
             path = local_path(artifact.uri, stage)
             files = [path] if path.is_file() else sorted(path.rglob("*"))
             for file in files:

@@ -39,8 +39,8 @@ class ServerStartError(RuntimeError):
     def __init__(self, message: str, log: str) -> None:
         """Takes what happened, and all that the server logged."""
         super().__init__(f"{message} Its log ends:\n{log[-2000:]}")
-        told = [line for line in log.splitlines() if line.startswith(FAILURE)]
-        self.reason = told[-1].removeprefix(FAILURE) if told else message
+        failures = [line for line in log.splitlines() if line.startswith(FAILURE)]
+        self.reason = failures[-1].removeprefix(FAILURE) if failures else message
 
 
 class ServerProcess:

@@ -236,13 +236,20 @@ def test_another_estimator_reaches_the_nodes_it_changes(tmp_path, monkeypatch):
     documents = compile_pipeline(
         IMAGE, Cluster(), RunParameters(), ["leaves=7"], trainer_module="oak_estimator"
     )
-    told = {
+    nodes = {
         node
         for node in documents[0]["root"]["dag"]["tasks"]
         if "oak_estimator" in container_of(documents, node)["args"]
     }
     # Steps that no Estimator changes come from the cache of another's run.
-    assert told == {"Transform", "Trainer", "BaselineModel", "Evaluator", "Pusher", "ReportGen"}
+    assert nodes == {
+        "Transform",
+        "Trainer",
+        "BaselineModel",
+        "Evaluator",
+        "Pusher",
+        "ReportGen",
+    }
     arguments = container_of(documents, "Trainer")["args"]
     assert arguments[arguments.index("--trainer_module") + 1] == "oak_estimator"
     assert "leaves=7" in arguments

@@ -190,12 +190,12 @@ def test_an_image_of_other_code_is_refused(backend, documents, pipeline_yaml):
 def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, pipeline_yaml):
     batches = backend.volume / "data/cifar-10-batches-bin"  # as the archive unpacks
     shutil.copytree(ROOT / "data_sources/sample", batches)
-    told = {"only": "CifarExampleGen", "cache": False, "data": "/mnt/cifar10/data"}
+    parameters = {"only": "CifarExampleGen", "cache": False, "data": "/mnt/cifar10/data"}
     with pytest.raises(StepFailedError) as failure:  # they are not the official ones
-        backend.run(pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"), **told)
+        backend.run(pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"), **parameters)
     last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
     fingerprint = re.search(r"have the fingerprint (\w{64})", last_line)[1]
-    steps = backend.run(pipeline_yaml, data_fingerprint=fingerprint, **told)
+    steps = backend.run(pipeline_yaml, data_fingerprint=fingerprint, **parameters)
     key = steps["CifarExampleGen"].outputs["examples"].uri.split("/", 3)[3]
     assert len(backend.store.keys(f"{key}/Split-train/")) == 5
 

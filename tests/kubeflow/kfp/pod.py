@@ -113,7 +113,7 @@ class Node:
                 stderr=output,
                 env={**variables, "PATH": PATH},
             )
-        self._kill_if_told(name, container, process)
+        self._kill_if_due(name, container, process)
         return process.wait()
 
     def _variables(self, name: str, container: dict[str, Any]) -> dict[str, str]:
@@ -134,13 +134,13 @@ class Node:
             variables[variable["name"]] = value
         return variables
 
-    def _kill_if_told(
+    def _kill_if_due(
         self, name: str, container: dict[str, Any], process: subprocess.Popen
     ) -> None:
-        told = [part for part in self.kills if part in name]
-        if container["name"] != "main" or not told:
+        due = [part for part in self.kills if part in name]
+        if container["name"] != "main" or not due:
             return
-        is_due = self.kills.pop(told[0])
+        is_due = self.kills.pop(due[0])
         while process.poll() is None and not is_due():
             time.sleep(0.02)
         process.kill()

@@ -148,13 +148,15 @@ def test_the_ui_gets_the_confusion_matrix_and_the_report(cluster, first_run):
 def test_the_emulator_tells_steps_the_same(cluster, first_run, documents, steps):
     spec, _, _ = emulator.parse(yaml.safe_dump_all(documents))
     for step in steps:
-        told = executor_input(first_run, step)
+        step_input = executor_input(first_run, step)
         task = spec.root.dag.tasks[step]
         component = spec.components[task.component_ref.name]
-        root = next(iter(told.outputs.artifacts.values())).artifacts[0].uri.rsplit("/", 2)[0]
+        root = (
+            next(iter(step_input.outputs.artifacts.values())).artifacts[0].uri.rsplit("/", 2)[0]
+        )
         expected = emulator.provision_outputs(root, step, component, emulator.OLD)
-        assert told.outputs == expected
-        for one in told.inputs.artifacts.values():
+        assert step_input.outputs == expected
+        for one in step_input.inputs.artifacts.values():
             (given,) = one.artifacts
             (stored,) = cluster.metadata.get_artifacts_by_id([int(given.name)])
             assert given == emulator.as_runtime_artifact(stored)
