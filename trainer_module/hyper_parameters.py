@@ -4,9 +4,10 @@ import dataclasses
 from typing import Any
 
 from contract import checks
+from trainer_module import network
 
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
-OPTIMIZERS = ("sgd", "momentum")
+OPTIMIZERS = ("sgd", "momentum", "muon")
 DISTRIBUTIONS = ("none", "mirrored")
 
 
@@ -28,14 +29,21 @@ class HyperParameters:
     batch_size: int = 128  # images whose mean gradient makes one update
 
     # How a gradient moves the weights.
-    optimizer: str = "sgd"  # sgd, or momentum, which goes on in the mean direction of late
-    momentum: float = 0.0  # fraction of the last move that the next repeats; momentum only
+    # sgd; or momentum, which goes on in the mean direction of late; or muon, which does so too
+    # and moves the kernels of `muon_layers` in all their directions alike (muon.py)
+    optimizer: str = "sgd"
+    momentum: float = 0.0  # fraction of the last move that the next repeats; not for sgd
+    muon_layers: str = "conv1+conv2+local4"  # names from network.py
+    muon_momentum: float = 0.6  # that fraction for their kernels
+    muon_update_rms: float = 0.05  # how far a step moves their weights, in learning rates
+    muon_steps: int = 3  # Newton–Schulz steps; the more, the more alike
     learning_rate: float = 0.1  # at step 0; the weights move by it times the gradient
     learning_rate_decay_factor: float = 0.1  # what each decay multiplies the rate by
     epochs_per_decay: float = 350.0  # passes over the data from one decay to the next
     decay_staircase: bool = True  # decay at once when they are over; else a little each step
 
     # What keeps the network from learning the images by heart.
+    label_smoothing: float = 0.0  # probability to spread over all classes, the true one too
     weight_decay: float = 0.004  # L2 loss of the first two dense kernels: times ½ Σ w²
     max_brightness_delta: float = 63.0  # at most added or taken, in pixel values 0 to 255
     min_contrast: float = 0.2  # factor about the mean of a channel; 1 changes nothing
@@ -61,8 +69,14 @@ class HyperParameters:
         """Checks every value before anything expensive begins."""
         checks.check_finite(self)
         checks.check_positive(self, _POSITIVE)
-        checks.check_fractions(self, ("momentum", "ema_decay"))
+        checks.check_fractions(self, _FRACTIONS)
         checks.check_choices(self, _CHOICES)
+        names = [layer.name for layer in network.with_weights(network.layers(self.conv_stddev))]
+        if set(self.muon_layers.split("+")) - {*names}:
+            raise ValueError(
+                f"muon_layers are some of {'+'.join(names)}, with + between, got "
+                f"{self.muon_layers!r}."
+            )
         if not 0 <= self.min_contrast <= self.max_contrast:
             raise ValueError(
                 "min_contrast is 0 or more and at most max_contrast, got "
@@ -80,12 +94,15 @@ _POSITIVE = (
     "batch_size",
     "learning_rate",
     "epochs_per_decay",
+    "muon_update_rms",
+    "muon_steps",
     "conv_stddev",
     "log_every_steps",
     "summary_every_steps",
     "checkpoint_every_steps",
     "eval_every_steps",
 )
+_FRACTIONS = ("momentum", "muon_momentum", "label_smoothing", "ema_decay")
 _CHOICES = {
     "optimizer": OPTIMIZERS,
     "compute_dtype": COMPUTE_DTYPES,
@@ -96,13 +113,14 @@ REFERENCE = HyperParameters()
 QUICK = dataclasses.replace(
     REFERENCE,
     train_steps=5_500,
-    optimizer="momentum",
+    optimizer="muon",
     momentum=0.9,
     learning_rate=0.05,
-    epochs_per_decay=4.4,
+    epochs_per_decay=6.0,
     learning_rate_decay_factor=0.5,
     decay_staircase=False,
-    ema_decay=0.999,
+    label_smoothing=0.1,
+    ema_decay=0.9995,
     conv_stddev=5e-2,
     compute_dtype="bfloat16",
     eval_every_steps=1_000,
@@ -112,7 +130,7 @@ QUICK = dataclasses.replace(
 BEST = dataclasses.replace(
     QUICK,
     train_steps=32_000,
-    epochs_per_decay=22.0,
+    epochs_per_decay=13.0,
     ema_decay=0.9998,
     min_contrast=0.5,
     max_contrast=1.5,

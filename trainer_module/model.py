@@ -9,6 +9,7 @@ from tensorflow.compat import v1
 from contract.features import CLASS_NAMES
 from trainer_module import fast_operations, layers, network, summaries
 from trainer_module.hyper_parameters import HyperParameters
+from trainer_module.muon import MuonOptimizer
 from trainer_module.preprocessing import STANDARDIZED_IMAGE
 
 # Gradients below 6e-8 vanish in float16: scaled up on the way back, scaled down for the update.
@@ -46,7 +47,7 @@ def train_spec(
     parts = fast_operations.num_parts(hyper_parameters.batch_size)
     logits = layers.logits_of(images, all_layers, hyper_parameters.compute_dtype, parts)
     v1.summary.image("images", images, max_outputs=8)
-    losses = losses_of(logits, labels, all_layers, hyper_parameters.weight_decay)
+    losses = losses_of(logits, labels, all_layers, hyper_parameters)
     return tf.estimator.EstimatorSpec(
         tf.estimator.ModeKeys.TRAIN,
         loss=losses["total_loss"],
@@ -100,24 +101,38 @@ def losses_of(
     logits: tf.Tensor,
     labels: tf.Tensor,
     all_layers: Sequence[network.Layer],
-    weight_decay: float,
+    hyper_parameters: HyperParameters,
 ) -> dict[str, tf.Tensor]:
     """Returns each part of the loss, and their sum as `total_loss`; float32 scalars.
 
     Those are the cross-entropy, and weight_decay · ½ Σ w² of each layer that decays.
     """
-    losses = {"cross_entropy": cross_entropy_of(logits, labels)}
+    smoothing = hyper_parameters.label_smoothing
+    losses = {"cross_entropy": cross_entropy_of(logits, labels, smoothing)}
     decaying = {f"{layer.name}/weights": layer.name for layer in network.decaying(all_layers)}
     for variable in v1.trainable_variables():
         if name := decaying.get(summaries.name_of(variable)):
-            losses[f"{name}/weight_loss"] = weight_decay * tf.nn.l2_loss(variable)
+            losses[f"{name}/weight_loss"] = hyper_parameters.weight_decay * tf.nn.l2_loss(
+                variable
+            )
     losses["total_loss"] = tf.add_n(list(losses.values()))
     return losses
 
 
-def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Returns -ln of the probability of the true class, the mean over the batch."""
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
+    """Returns -ln of the probability of the true class, the mean over the batch.
+
+    With smoothing it is (1 - smoothing) of that, and smoothing times the mean over all classes:
+    no class is asked for with certainty. Source: C. Szegedy et al., "Rethinking the Inception
+    Architecture for Computer Vision", section 7 (2015).
+    """
+    cross_entropy = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    )
+    if not smoothing:
+        return cross_entropy
+    of_all_classes = -tf.reduce_mean(tf.nn.log_softmax(logits))
+    return (1 - smoothing) * cross_entropy + smoothing * of_all_classes
 
 
 def training_step(
@@ -153,7 +168,16 @@ def learning_rate_at(
 def optimizer_of(
     hyper_parameters: HyperParameters, learning_rate: tf.Tensor
 ) -> v1.train.Optimizer:
-    """Returns plain gradient descent, or gradient descent with momentum."""
+    """Returns plain gradient descent, that with momentum, or Muon with it."""
+    if hyper_parameters.optimizer == "muon":
+        return MuonOptimizer(
+            learning_rate,
+            hyper_parameters.momentum,
+            layers=hyper_parameters.muon_layers.split("+"),
+            layers_momentum=hyper_parameters.muon_momentum,
+            update_rms=hyper_parameters.muon_update_rms,
+            steps=hyper_parameters.muon_steps,
+        )
     if hyper_parameters.optimizer == "momentum":
         return v1.train.MomentumOptimizer(learning_rate, hyper_parameters.momentum)
     return v1.train.GradientDescentOptimizer(learning_rate)

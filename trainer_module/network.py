@@ -77,6 +77,11 @@ class Dense:
 Layer = Convolution | MaxPool | LocalResponseNormalization | Dense
 
 
+def with_weights(layers: Sequence[Layer]) -> list[Convolution | Dense]:
+    """Returns the layers that learn."""
+    return [layer for layer in layers if isinstance(layer, Convolution | Dense)]
+
+
 def decaying(layers: Sequence[Layer]) -> list[Dense]:
     """Returns the layers whose weights add to the loss."""
     return [layer for layer in layers if isinstance(layer, Dense) and layer.decays]

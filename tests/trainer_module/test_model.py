@@ -40,6 +40,19 @@ def test_gradients_are_the_slopes_of_the_loss(step):
         assert np.sum(gradient * direction) == pytest.approx(slope, rel=2e-3), name
 
 
+def test_a_smoothed_loss_asks_for_a_share_of_every_class():
+    smoothed = Step(dataclasses.replace(CONFIG, label_smoothing=0.1))
+    weights = smoothed.weights()
+    images = smoothed.images.astype(float)
+    logits = reference_network.activations(images, weights)["softmax_linear"]
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = 0.9 * np.eye(10)[smoothed.labels] + 0.1 / 10
+    plain = -log_probabilities[np.arange(4), smoothed.labels].mean()
+    decay = reference_network.total_loss(images, smoothed.labels, weights) - plain
+    expected = -(wanted * log_probabilities).sum(axis=1).mean() + decay
+    assert smoothed.session.run(smoothed.spec.loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_one_update_follows_the_gradient_and_the_averages_follow_the_new_weights():
     step = Step(CONFIG)
     before, gradients = step.weights(), step.session.run(step.gradients)

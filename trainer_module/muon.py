@@ -1,0 +1,97 @@
+"""Muon, an optimizer that moves a weight matrix in all its directions alike.
+
+K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse and J. Bernstein, "Muon: An
+optimizer for hidden layers in neural networks" (2024),
+https://kellerjordan.github.io/posts/muon
+"""
+
+from collections.abc import Collection
+
+import tensorflow as tf
+from tensorflow.compat import v1
+
+# a·s + b·s³ + c·s⁵ lifts a small s as fast as can be and keeps a large one near 1: from the
+# page above, where five steps end between 0.68 and 1.13.
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_EPSILON = 1e-12
+
+
+class MuonOptimizer(v1.train.MomentumOptimizer):
+    """Muon for the kernels of some layers, gradient descent with momentum for all else.
+
+    A kernel W with the gradient G moves by
+
+        M ← μ·M + G
+        U ← orthogonalized(G + μ·M), as a matrix of one column for each output
+        W ← W - learning_rate · update_rms · U / rms(U)
+
+    where rms(U) is the root of the mean square of its values. M is the slot `momentum`, as it
+    is for MomentumOptimizer: float32, and part of every checkpoint.
+    """
+
+    def __init__(
+        self,
+        learning_rate: tf.Tensor | float,
+        momentum: float,
+        layers: Collection[str],
+        layers_momentum: float,
+        update_rms: float,
+        steps: int,
+    ) -> None:
+        """Takes how to move the weights.
+
+        Args:
+            learning_rate: Of all weights; float32, a scalar.
+            momentum: Of the weights that Muon leaves alone, a fraction.
+            layers: The variable scopes whose kernels Muon moves.
+            layers_momentum: μ, a fraction.
+            update_rms: How far a step moves a weight of a kernel, in learning rates.
+            steps: Newton–Schulz steps.
+        """
+        super().__init__(learning_rate, momentum)
+        self._layers = frozenset(layers)
+        self._layers_momentum = layers_momentum
+        self._update_rms = update_rms
+        self._steps = steps
+
+    def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
+        layer, _, _ = var.name.partition("/")
+        if layer not in self._layers or var.shape.rank < 2:
+            return super()._resource_apply_dense(grad, var)
+        slot = self.get_slot(var, "momentum")
+        momentum = self._layers_momentum * slot + grad
+        direction = orthogonalized(grad + self._layers_momentum * momentum, self._steps)
+        rms = tf.sqrt(tf.reduce_mean(tf.square(direction)))
+        factor = self._learning_rate_tensor * self._update_rms / (rms + _EPSILON)
+        return tf.group(slot.assign(momentum), var.assign_sub(factor * direction))
+
+
+def orthogonalized(values: tf.Tensor, steps: int) -> tf.Tensor:
+    """Returns nearly U·Vᵀ of the singular value decomposition U·S·Vᵀ: every direction alike.
+
+    A Newton–Schulz step is X ← a·X + b·(X·Xᵀ)·X + c·(X·Xᵀ)²·X, which leaves U and V, and takes
+    every singular value s to a·s + b·s³ + c·s⁵. With the Gram matrix A = X·Xᵀ, a step is
+    X ← P·X and A ← P·A·P, where P = a·I + b·A + c·A²: so the small matrices alone are stepped,
+    and X, many times as large, is multiplied once at the end.
+
+    Args:
+        values: float32, rank 2 or more; a matrix whose last dimension are its columns.
+        steps: How many; each lifts a small singular value to 3.4 times what it was.
+
+    Returns:
+        float32, the shape of `values`.
+    """
+    a, b, c = _COEFFICIENTS
+    matrix = tf.reshape(values, [-1, values.shape[-1]])
+    rows, columns = matrix.shape
+    is_tall = rows > columns
+    matrix = matrix / (tf.norm(matrix) + _EPSILON)  # no singular value is above 1
+    gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
+    identity = tf.eye(min(rows, columns))
+    product = identity
+    for _ in range(steps):
+        step = a * identity + b * gram + c * (gram @ gram)
+        product = step @ product
+        gram = step @ gram @ step
+    stepped = matrix @ product if is_tall else product @ matrix
+    return tf.reshape(stepped, values.shape)
