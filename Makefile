@@ -60,8 +60,8 @@ check: install  ## lint, format, layers, declared against imported packages, typ
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
-	@$(BIN)/mypy benchmarks cli components contract data_sources kubeflow pipeline_def report serving \
-	    trainer_module
+	@$(BIN)/mypy benchmarks cli components contract data_sources examples kubeflow pipeline_def report \
+	    serving trainer_module
 
 lock:  ## the locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	$(COMPILE) -o requirements.lock $(ARGS)

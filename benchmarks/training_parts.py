@@ -20,6 +20,7 @@ from tensorflow.compat import v1
 from contract import events, example_files, features
 from trainer_module import inputs
 from trainer_module.hyper_parameters import QUICK, REFERENCE
+from trainer_module.loop import Loop
 
 TRANSFORM_DIR = "transform"
 BATCH_SIZE = REFERENCE.batch_size
@@ -112,7 +113,11 @@ def input_alone(folder: str) -> dict[str, Any]:
     """Returns how fast the input pipeline is when nothing waits for it."""
     files = example_files.find([f"{folder}/{features.TRAIN_SPLIT}/*"])
     count = example_files.count(files)
-    batches = iter(inputs.train_dataset(files, count, REFERENCE, 0))
+
+    def augment(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return inputs.augment(images, seed, REFERENCE)
+
+    batches = iter(inputs.train_dataset(files, count, Loop.of(REFERENCE), 0, augment))
     for _ in range(20):
         next(batches)
     begin = time.perf_counter()

@@ -8,6 +8,8 @@ the Trainer has exported. A trainer module is a module, or a package, that holds
 * `HyperParameters`, a frozen dataclass of settings (`contract/settings.py`), `train_steps`
   among them; an edit of one whose metadata say `shapes_weights: False` trains nothing anew,
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,
+* `GATES`, if it likes: by the preset's name, what a model must reach in place of the pipeline's
+  own `min_accuracy` and `max_accuracy_drop`,
 * `WEIGHT_MODULES`, if it likes: dotted paths of what, when edited, trains anew. Without it any
   edit of what `run_fn` is made of does.
 
@@ -31,6 +33,7 @@ from contract import imports, settings
 
 DEFAULT = "trainer_module"
 DEFAULT_PRESET = "quick"
+GATE_SETTINGS = ("min_accuracy", "max_accuracy_drop")
 GUIDE = "docs/your_own_estimator.md"
 
 
@@ -58,6 +61,7 @@ class TrainerModule:
     # more than settings.
     settings_module: str
     presets: Mapping[str, Any]  # the hyper-parameters by the preset's name
+    gates: Mapping[str, Mapping[str, float]]  # settings of the pipeline by the preset's name
     weight_modules: tuple[str, ...]  # dotted paths: what shapes the weights, with its imports
 
 
@@ -71,7 +75,8 @@ def load(name: str = DEFAULT) -> TrainerModule:
     homes = {part: _home(name, part) for part in ("run", "preprocessing", "hyper_parameters")}
     try:
         package = _import(name)
-        presets = _import(homes["hyper_parameters"]).PRESETS
+        settings_module = _import(homes["hyper_parameters"])
+        presets = settings_module.PRESETS
     except Exception as error:
         check(name)  # which says what else is wrong, too
         raise ContractError(f"The trainer module {name}", [_in_words(error)]) from error
@@ -82,6 +87,7 @@ def load(name: str = DEFAULT) -> TrainerModule:
         preprocessing_module=homes["preprocessing"],
         settings_module=homes["hyper_parameters"] if is_apart else "",
         presets=presets,
+        gates=getattr(settings_module, "GATES", {}),
         weight_modules=tuple(getattr(package, "WEIGHT_MODULES", (homes["run"],))),
     )
 
@@ -139,7 +145,7 @@ def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
         yield f"{_file(module)}: {name} is missing; write `def {name}({argument}):`"
     elif not callable(function):
         yield f"{_file(module)}: {name} is no function; write `def {name}({argument}):`"
-    elif not _takes_one_argument(function):
+    elif not _can_be_called(function):
         yield (
             f"{_place(function, module)}: {name}{inspect.signature(function)} is called with "
             f"one argument; write `def {name}({argument}):`"
@@ -159,6 +165,7 @@ def _of_settings(module_name: str, reserved: Collection[str]) -> Iterator[str]:
         yield f"{file}: HyperParameters is missing; write a frozen dataclass of that name"
     else:
         yield from _of_dataclass(kind, module, reserved)
+    yield from _of_gates(module)
     presets = getattr(module, "PRESETS", None)
     if not isinstance(presets, Mapping) or not presets:
         yield f'{file}: PRESETS is missing; write `PRESETS = {{"quick": HyperParameters()}}`'
@@ -170,6 +177,15 @@ def _of_settings(module_name: str, reserved: Collection[str]) -> Iterator[str]:
             yield f"{file}: the preset {name} is {preset!r}, not of class HyperParameters"
         elif isinstance(kind, type):
             yield from (f"{file}: the preset {name}: {fault}" for fault in _faults(preset))
+
+
+def _of_gates(module: ModuleType) -> Iterator[str]:
+    gates = getattr(module, "GATES", {})
+    for preset, gate in gates.items():
+        if preset not in getattr(module, "PRESETS", {}):
+            yield f"{_file(module)}: GATES names {preset}, which is no preset"
+        for name in sorted(gate.keys() - set(GATE_SETTINGS)):
+            yield f"{_file(module)}: GATES has {name}; a gate is {' or '.join(GATE_SETTINGS)}"
 
 
 def _of_dataclass(kind: type, module: ModuleType, reserved: Collection[str]) -> Iterator[str]:
@@ -215,9 +231,12 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
-def _takes_one_argument(function: Callable[..., Any]) -> bool:
+def _can_be_called(function: Callable[..., Any]) -> bool:
+    """Returns whether a function takes its one argument; TFX adds `custom_config` if asked."""
+    signature = inspect.signature(function)
+    given = {"custom_config": None} if "custom_config" in signature.parameters else {}
     try:
-        inspect.signature(function).bind(None)
+        signature.bind(None, **given)
     except TypeError:
         return False
     return True

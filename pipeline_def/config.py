@@ -74,14 +74,6 @@ class PipelineConfig:
         return {**fields, **hyper_parameters, "metadata_url": url}
 
 
-# How good a model of each preset must be; other presets have the defaults.
-_GATES: dict[str, dict[str, float]] = {
-    "smoke": {"min_accuracy": 0.0, "max_accuracy_drop": 0.5},
-    "quick": {"min_accuracy": 0.70},
-    "best": {"min_accuracy": 0.82},
-}
-
-
 def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig]:
     """Returns the config of each preset of a trainer module, by name.
 
@@ -90,14 +82,15 @@ def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig
     """
     if trainer_module != estimator.DEFAULT:  # ours is kept by the tests, and read at once
         estimator.check(trainer_module, OWN_FIELDS)
+    found = estimator.load(trainer_module)
     return {
         name: PipelineConfig(
             preset=name,
             trainer_module=trainer_module,
             hyper_parameters=hyper_parameters,
-            **_GATES.get(name, {}),  # type: ignore[arg-type]
+            **found.gates.get(name, {}),  # type: ignore[arg-type]
         )
-        for name, hyper_parameters in estimator.load(trainer_module).presets.items()
+        for name, hyper_parameters in found.presets.items()
     }
 
 

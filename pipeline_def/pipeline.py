@@ -18,6 +18,7 @@ from tfx.dsl.components.base import base_node
 from tfx.orchestration import pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
+from components import trainer as trainer_node
 from components.baseline_model import BaselineModel
 from components.evaluator import Evaluator, eval_config
 from components.example_gen import CifarExampleGen
@@ -71,7 +72,7 @@ def create_pipeline(
         force_tf_compat_v1=True,
     )
     trainer = Trainer(
-        run_fn=f"{trainer_module.run_module}.run_fn",
+        run_fn=trainer_node.RUN_FN,
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema_gen.outputs["schema"],
@@ -135,6 +136,7 @@ def create_pipeline(
             depends_on_code(transform, trainer_module.preprocessing_module),
             depends_on_code(
                 trainer,
+                trainer_node.__name__,
                 trainer_module.run_module,
                 # Its values are parameters of the node already.
                 without=trainer_module.settings_module,

@@ -17,7 +17,7 @@ import yaml
 from benchmarks.emulator.object_store import free_ports
 from pipeline_def.code_version import ROOT
 
-NOT_INSTALLED = {"benchmarks", "tests"}  # packages of the checkout alone
+NOT_INSTALLED = {"benchmarks", "examples", "tests"}  # packages of the checkout alone
 
 
 def tracked_files() -> list[str]:

@@ -30,7 +30,7 @@ def export_for_serving(
     transform_output: tft.TFTransformOutput,
     examples: Sequence[bytes],
 ) -> None:
-    """Writes the SavedModel: averaged weights, four signatures, warm-up records.
+    """Writes the SavedModel: weights, four signatures, warm-up records.
 
     Args:
         estimator: A trained Estimator.
@@ -78,8 +78,9 @@ def serving_input_receiver_fn(
         from_images = tf.reshape(preprocessing.encode(images), [-1, *from_examples.shape[1:]])
         raw = {features.IMAGE: tf.concat([from_examples, from_images], axis=0)}
         transformed = transform_output.transform_raw_features(raw)
+        transformed.pop(features.LABEL, None)
         return tf.estimator.export.ServingInputReceiver(
-            {preprocessing.STANDARDIZED_IMAGE: transformed[preprocessing.STANDARDIZED_IMAGE]},
+            transformed,
             receiver_tensors={"examples": examples},
             receiver_tensors_alternatives={
                 "images": {"images": images},

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from contract import events
-from trainer_module.hyper_parameters import HyperParameters
+from trainer_module.loop import Loop
 
 log = logging.getLogger("cifar.train")
 
@@ -20,12 +20,15 @@ _STARTUP_STEPS = 10  # graph optimization and first allocations make these slow
 class TrainingDivergedError(RuntimeError):
     """The loss or the weights are no numbers any more."""
 
-    def __init__(self, found: str, step: int, learning_rate: float) -> None:
+    def __init__(self, found: str, step: int, learning_rate: float | None) -> None:
         """Says what was found where, and what to do."""
+        rate, advice = "", "Try a lower learning rate"
+        if learning_rate is not None:
+            rate = f", with learning rate {learning_rate:g}"
+            advice += f", for example --set learning_rate={learning_rate / 3:.1g}"
         super().__init__(
-            f"Training diverged: {found} at step {step:,}, with learning rate "
-            f"{learning_rate:g}. Nothing of it was saved. Try a lower rate, for example "
-            f"--set learning_rate={learning_rate / 3:.1g}; that starts anew."
+            f"Training diverged: {found} at step {step:,}{rate}. Nothing of it was saved. "
+            f"{advice}; that starts anew."
         )
 
 
@@ -37,14 +40,14 @@ class LogHook(v1.train.SessionRunHook):
         loss: The loss of that step; None before the first.
     """
 
-    def __init__(self, hyper_parameters: HyperParameters) -> None:
+    def __init__(self, loop: Loop) -> None:
         """Takes how often to log, and what the lines say of the training."""
         self.step = 0
         self.loss: float | None = None
-        self._train_steps = hyper_parameters.train_steps
-        self._batch_size = hyper_parameters.batch_size
-        self._log_every_steps = hyper_parameters.log_every_steps
-        self._learning_rate = hyper_parameters.learning_rate
+        self._train_steps = loop.train_steps
+        self._batch_size = loop.batch_size
+        self._log_every_steps = loop.log_every_steps
+        self._learning_rate = loop.learning_rate
         self._step_seconds: list[float] = []
         self._logged_steps = 0
         self._start_seconds = 0.0
@@ -104,7 +107,7 @@ class LogHook(v1.train.SessionRunHook):
 class FiniteGuard(v1.train.CheckpointSaverListener):
     """Refuses to save weights that are no numbers, so that no run resumes from them."""
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float | None) -> None:
         """Takes the rate for the error to name."""
         self._learning_rate = learning_rate
 

@@ -149,3 +149,9 @@ SMOKE = dataclasses.replace(
     compute_dtype="float32",
 )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "best": BEST, "reference": REFERENCE}
+# How good a model of each preset must be; reference asks for the pipeline's own 80%.
+GATES = {
+    "smoke": {"min_accuracy": 0.0, "max_accuracy_drop": 0.5},
+    "quick": {"min_accuracy": 0.70},
+    "best": {"min_accuracy": 0.82},
+}

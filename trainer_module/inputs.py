@@ -12,6 +12,7 @@ import tensorflow_transform as tft
 from contract import example_files, features
 from trainer_module import preprocessing
 from trainer_module.hyper_parameters import HyperParameters
+from trainer_module.loop import Loop
 
 EVAL_BATCH_SIZE = 500
 _READ_BATCH_SIZE = 1_000
@@ -21,12 +22,17 @@ _READ_SPEC = {
 }
 
 Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
+MakeFeatures = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 
 
 def train_dataset(
-    files: Sequence[str], num_examples: int, hyper_parameters: HyperParameters, start_step: int
+    files: Sequence[str],
+    num_examples: int,
+    loop: Loop,
+    start_step: int,
+    make_features: MakeFeatures,
 ) -> tf.data.Dataset:
-    """Returns endless distorted batches, the first being that of `start_step`.
+    """Returns endless batches, the first being that of `start_step`.
 
     The decoded images stay in memory (3 KB each), and each epoch is a new permutation of all
     of them.
@@ -34,23 +40,21 @@ def train_dataset(
     Args:
         files: TFRecord files of tf.Examples.
         num_examples: How many examples the files hold.
-        hyper_parameters: Batch size, distortions and seed.
+        loop: Batch size and seed.
         start_step: Steps trained before.
+        make_features: Given images, uint8, (n, 32, 32, 3), and a seed, int64, (2,), which is
+            another for each step: what the network sees of them.
 
     Returns:
-        Batches: {`standardized_image`: float32, (n, 24, 24, 3)}, and labels, int64, (n,).
+        Batches: features by name, and labels, int64, (n,).
     """
-    batches = batches_of_rows(
-        num_examples, hyper_parameters.batch_size, hyper_parameters.seed, start_step
-    )
+    batches = batches_of_rows(num_examples, loop.batch_size, loop.seed, start_step)
 
     def make_batch(
         images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor, rows: tf.Tensor
     ) -> Batch:
-        seed = tf.stack([tf.constant(hyper_parameters.seed, tf.int64), step])
-        distorted = distort(tf.gather(images, rows), seed, hyper_parameters)
-        standardized = preprocessing.standardize(distorted)
-        return {preprocessing.STANDARDIZED_IMAGE: standardized}, tf.gather(labels, rows)
+        seed = tf.stack([tf.constant(loop.seed, tf.int64), step])
+        return make_features(tf.gather(images, rows), seed), tf.gather(labels, rows)
 
     def batches_of(images: tf.Tensor, labels: tf.Tensor) -> tf.data.Dataset:
         return batches.map(
@@ -112,6 +116,14 @@ def batches_of_rows(
     rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(permutation)
     rows = rows.skip(skipped).batch(batch_size, drop_remainder=True)
     return rows.enumerate(start_step)
+
+
+def augment(
+    images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameters
+) -> dict[str, tf.Tensor]:
+    """Returns what the network sees of images in training: each distorted at random."""
+    distorted = distort(images, seed, hyper_parameters)
+    return {preprocessing.STANDARDIZED_IMAGE: preprocessing.standardize(distorted)}
 
 
 def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameters) -> tf.Tensor:
@@ -211,8 +223,8 @@ def _transform(serialized: tf.data.Dataset, transform_output: tft.TFTransformOut
     # Transform's graph belongs in the Estimator's, not in one of tf.data.
     iterator = tf.compat.v1.data.make_one_shot_iterator(raw.prefetch(2))
     transformed = transform_output.transform_raw_features(iterator.get_next())
-    image = transformed[preprocessing.STANDARDIZED_IMAGE]
-    return {preprocessing.STANDARDIZED_IMAGE: image}, transformed[features.LABEL]
+    labels = transformed.pop(features.LABEL)
+    return transformed, labels
 
 
 def _read_all(files: Sequence[str], num_examples: int) -> tf.data.Dataset:

@@ -6,8 +6,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from contract.features import CLASS_NAMES
-from trainer_module import fast_operations, layers, network, summaries
+from trainer_module import fast_operations, head, layers, network, summaries
 from trainer_module.hyper_parameters import HyperParameters
 from trainer_module.muon import MuonOptimizer
 from trainer_module.preprocessing import STANDARDIZED_IMAGE
@@ -25,15 +24,16 @@ def model_fn(
         features: `standardized_image`, float32, shape (n, 24, 24, 3).
         labels: int64, shape (n,); None in PREDICT.
         mode: A key of `tf.estimator.ModeKeys`.
-        params: `hyper_parameters`, and `num_train_examples`, which an epoch is.
+        params: `hyper_parameters`, `class_names`, and `num_train_examples`, which an epoch is.
     """
     images = features[STANDARDIZED_IMAGE]
     hyper_parameters = params["hyper_parameters"]
     if mode == tf.estimator.ModeKeys.TRAIN:
         return train_spec(images, labels, hyper_parameters, params["num_train_examples"])
+    logits, scaffold = averaged_logits(images, hyper_parameters)
     if mode == tf.estimator.ModeKeys.EVAL:
-        return eval_spec(images, labels, hyper_parameters)
-    return predict_spec(images, hyper_parameters)
+        return head.eval_spec(logits, labels, scaffold)
+    return head.predict_spec(logits, params["class_names"], scaffold)
 
 
 def train_spec(
@@ -55,35 +55,7 @@ def train_spec(
     )
 
 
-def eval_spec(
-    images: tf.Tensor, labels: tf.Tensor, hyper_parameters: HyperParameters
-) -> tf.estimator.EstimatorSpec:
-    """Returns the loss and the accuracy of the averaged weights."""
-    logits, scaffold = averaged_network(images, hyper_parameters)
-    class_ids = predictions_of(logits)["class_ids"]
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.EVAL,
-        loss=cross_entropy_of(logits, labels),
-        eval_metric_ops={"accuracy": v1.metrics.accuracy(labels, class_ids)},
-        scaffold=scaffold,
-    )
-
-
-def predict_spec(
-    images: tf.Tensor, hyper_parameters: HyperParameters
-) -> tf.estimator.EstimatorSpec:
-    """Returns what the averaged weights predict, and what signatures give back of it."""
-    logits, scaffold = averaged_network(images, hyper_parameters)
-    predictions = predictions_of(logits)
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.PREDICT,
-        predictions=predictions,
-        export_outputs=export_outputs_of(predictions),
-        scaffold=scaffold,
-    )
-
-
-def averaged_network(
+def averaged_logits(
     images: tf.Tensor, hyper_parameters: HyperParameters
 ) -> tuple[tf.Tensor, v1.train.Scaffold]:
     """Returns the logits, and what restores the averaged weights in place of the weights.
@@ -93,8 +65,7 @@ def averaged_network(
     """
     all_layers = network.layers(hyper_parameters.conv_stddev)
     logits = layers.logits_of(images, all_layers, compute_dtype="float32")
-    saver = v1.train.Saver(weight_averages(hyper_parameters).variables_to_restore())
-    return logits, v1.train.Scaffold(saver=saver)
+    return logits, head.averaged_scaffold(hyper_parameters.ema_decay)
 
 
 def losses_of(
@@ -108,7 +79,7 @@ def losses_of(
     Those are the cross-entropy, and weight_decay · ½ Σ w² of each layer that decays.
     """
     smoothing = hyper_parameters.label_smoothing
-    losses = {"cross_entropy": cross_entropy_of(logits, labels, smoothing)}
+    losses = {"cross_entropy": head.cross_entropy_of(logits, labels, smoothing)}
     decaying = {f"{layer.name}/weights": layer.name for layer in network.decaying(all_layers)}
     for variable in v1.trainable_variables():
         if name := decaying.get(summaries.name_of(variable)):
@@ -117,22 +88,6 @@ def losses_of(
             )
     losses["total_loss"] = tf.add_n(list(losses.values()))
     return losses
-
-
-def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Returns -ln of the probability of the true class, the mean over the batch.
-
-    With smoothing it is (1 - smoothing) of that, and smoothing times the mean over all classes:
-    no class is asked for with certainty. Source: C. Szegedy et al., "Rethinking the Inception
-    Architecture for Computer Vision", section 7 (2015).
-    """
-    cross_entropy = tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    )
-    if not smoothing:
-        return cross_entropy
-    of_all_classes = -tf.reduce_mean(tf.nn.log_softmax(logits))
-    return (1 - smoothing) * cross_entropy + smoothing * of_all_classes
 
 
 def training_step(
@@ -147,7 +102,9 @@ def training_step(
     summaries.add_weights(gradients)
     update = optimizer.apply_gradients(gradients, global_step=step)
     with tf.control_dependencies([update]):
-        averaged_weights = weight_averages(hyper_parameters).apply(v1.trainable_variables())
+        averaged_weights = head.weight_averages(hyper_parameters.ema_decay).apply(
+            v1.trainable_variables()
+        )
     return tf.group(averaged_weights, summaries.add_losses(losses))
 
 
@@ -190,34 +147,3 @@ def gradients_of(
     scale = FLOAT16_LOSS_SCALE if compute_dtype == "float16" else 1.0
     scaled = optimizer.compute_gradients(loss * scale)
     return [(gradient / scale, variable) for gradient, variable in scaled]
-
-
-def weight_averages(hyper_parameters: HyperParameters) -> tf.train.ExponentialMovingAverage:
-    """Returns the moving average of the weights, quicker during the first steps.
-
-    At a step t it keeps min(ema_decay, (1 + t) / (10 + t)) of what it was.
-    """
-    step = v1.train.get_or_create_global_step()
-    return tf.train.ExponentialMovingAverage(hyper_parameters.ema_decay, num_updates=step)
-
-
-def predictions_of(logits: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns `probabilities` (n, 10), `class_ids` (n,) and `classes` (n,), the names."""
-    class_ids = tf.argmax(logits, axis=1)
-    return {
-        "probabilities": tf.nn.softmax(logits),
-        "class_ids": class_ids,
-        "classes": tf.gather(tf.constant(CLASS_NAMES), class_ids),
-    }
-
-
-def export_outputs_of(
-    predictions: dict[str, tf.Tensor],
-) -> dict[str, tf.estimator.export.ExportOutput]:
-    """Returns what signatures give back: the predictions, or every class with its score."""
-    scores = predictions["probabilities"]
-    all_classes = tf.tile(tf.constant([CLASS_NAMES]), [tf.shape(scores)[0], 1])
-    return {
-        "serving_default": tf.estimator.export.PredictOutput(predictions),
-        "classify": tf.estimator.export.ClassificationOutput(scores, all_classes),
-    }

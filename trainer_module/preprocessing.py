@@ -4,6 +4,8 @@ Transform puts `preprocessing_fn` in the graph that evaluation and serving pass 
 training calls the same `standardize` after its random crops and flips.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from contract import features
@@ -24,11 +26,20 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     Returns:
         `standardized_image`, float32, shape (n, 24, 24, 3), and `label`, int64, shape (n,).
     """
-    images = standardize(central_crop(decode(inputs[features.IMAGE])))
-    return {
-        STANDARDIZED_IMAGE: images,
-        features.LABEL: tf.reshape(inputs[features.LABEL], [-1]),
-    }
+    return transform(inputs, prepare)
+
+
+def prepare(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns what the model sees of images of shape (n, 32, 32, 3), without distortion."""
+    return {STANDARDIZED_IMAGE: standardize(central_crop(images))}
+
+
+def transform(
+    inputs: dict[str, tf.Tensor], prepare: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+) -> dict[str, tf.Tensor]:
+    """Returns the features that `prepare` makes of decoded images, and the label."""
+    label = tf.reshape(inputs[features.LABEL], [-1])
+    return {**prepare(decode(inputs[features.IMAGE])), features.LABEL: label}
 
 
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:

@@ -1,22 +1,36 @@
-"""Training: from the newest whole checkpoint to the last step, evaluating on the way."""
+"""Training: from the newest whole checkpoint to the last step, evaluating on the way.
+
+`run` is what any trainer module may call: it brings a model_fn, its hyper-parameters and what
+the network sees of an image; inputs, checkpoints, hooks, the record of the training, the export
+and what later stages compare are here.
+"""
 
 import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import training_record
+from contract import example_files, features, training_record
+from contract.cluster import is_chief, is_cluster
 from contract.training_record import Evaluation, TrainingRecord
-from trainer_module import checkpoints, cluster, hooks, inputs, model
-from trainer_module.hyper_parameters import HyperParameters
+from trainer_module import checkpoints, cluster, hand_over, hooks, inputs, preprocessing
+from trainer_module.loop import Loop
 
 log = logging.getLogger("cifar.train")
 
+PREDICTION_COUNT = 200  # eval examples whose predictions the serving check compares
+MAX_SKEW = 1e-4  # of standardized pixels
 _KEPT_CHECKPOINTS = 3
+
+ModelFn = Callable[..., tf.estimator.EstimatorSpec]
+Prepare = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+Augment = Callable[[tf.Tensor, tf.Tensor, Any], dict[str, tf.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +41,116 @@ class Data:
     num_train_examples: int
     eval_files: list[str]
     transform_output: tft.TFTransformOutput
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is to be trained.
+
+    Attributes:
+        model_fn: As `tf.estimator.Estimator` takes it.
+        params: What it is given: `hyper_parameters`, `class_names` in the order of the labels,
+            and `num_train_examples`, which an epoch is.
+        make_features: What the network sees of images in training, given a seed.
+    """
+
+    model_fn: ModelFn
+    params: dict[str, Any]
+    loop: Loop
+    make_features: inputs.MakeFeatures
+
+
+def run(
+    fn_args: FnArgs,
+    model_fn: ModelFn,
+    kind: type,
+    prepare: Prepare,
+    augment: Augment | None = None,
+) -> None:
+    """Trains a classifier, or goes on where a killed run was, and exports it for serving.
+
+    Args:
+        fn_args: What Trainer hands over. `custom_config` holds `hyper_parameters`, by name, and
+            `checkpoint_dir`, the folder that a run with the same data, network and
+            hyper-parameters comes back to.
+        model_fn: As `tf.estimator.Estimator` takes it, with what `Task.params` says.
+            `head.classifier_spec` makes its results of logits.
+        kind: The dataclass of the hyper-parameters; `Loop` says which of them are read here.
+        prepare: Given images, uint8, (n, 32, 32, 3): what the network sees of them, by name.
+            The transform graph must say the same: `preprocessing.transform` makes it so.
+        augment: Given images, a seed, int64, (2,), and the hyper-parameters: what the network
+            sees of them in training; by default what `prepare` returns.
+
+    Raises:
+        FileNotFoundError: There are no examples.
+        RuntimeError: Training and the transform graph disagree about pixels, or the export
+            failed.
+        hooks.TrainingDivergedError: The loss or a weight is no number any more.
+    """
+    hyper_parameters = kind(**fn_args.custom_config["hyper_parameters"])
+    checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
+    data = find_data(fn_args)
+    examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)
+    check_no_skew(data.transform_output, examples, prepare)
+    task = Task(
+        model_fn,
+        params={
+            "hyper_parameters": hyper_parameters,
+            "class_names": features.CLASS_NAMES,
+            "num_train_examples": data.num_train_examples,
+        },
+        loop=Loop.of(hyper_parameters),
+        make_features=lambda images, seed: (
+            augment(images, seed, hyper_parameters) if augment else prepare(images)
+        ),
+    )
+    estimator = train(task, checkpoint_dir, data)
+    if is_chief():
+        with hand_over.failed_export_explained(fn_args.serving_model_dir, checkpoint_dir):
+            hand_over.hand_over(estimator, fn_args, data.transform_output, examples)
+
+
+def find_data(fn_args: FnArgs) -> Data:
+    """Returns what is to be trained on; raises FileNotFoundError if there are no examples."""
+    train_files = example_files.find(fn_args.train_files)
+    return Data(
+        train_files,
+        example_files.count(train_files),
+        example_files.find(fn_args.eval_files),
+        tft.TFTransformOutput(fn_args.transform_graph_path),
+    )
+
+
+def check_no_skew(
+    transform_output: tft.TFTransformOutput, examples: Sequence[bytes], prepare: Prepare
+) -> None:
+    """Proves that training without distortion and the transform graph see the same pixels.
+
+    Raises:
+        RuntimeError: They differ by more than MAX_SKEW, as they do when a cached transform
+            graph is older than the code.
+    """
+    spec = transform_output.raw_feature_spec()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        raw = tf.io.parse_example(list(examples), spec)
+        expected = prepare(preprocessing.decode(raw[features.IMAGE]))
+        transformed = transform_output.transform_raw_features(raw)
+        if missing := expected.keys() - transformed.keys():
+            raise RuntimeError(
+                f"The transform graph has no {', '.join(sorted(missing))}, which training "
+                f"prepares: preprocessing_fn returns {', '.join(sorted(transformed))}."
+            )
+        differences = [
+            tf.reduce_max(tf.abs(transformed[name] - tensor))
+            for name, tensor in expected.items()
+        ]
+        skew = float(max(session.run(differences)))
+    if not skew <= MAX_SKEW:
+        raise RuntimeError(
+            f"The transform graph and the training path disagree by up to {skew:.3g} in what "
+            f"the network sees; {MAX_SKEW:g} is allowed. The graph is from other code: run the "
+            "pipeline from Transform on (`--set enable_cache=false`)."
+        )
 
 
 class Journal:
@@ -67,62 +191,57 @@ class Journal:
         training_record.write(self._checkpoint_dir, self._record)
 
 
-def train(
-    hyper_parameters: HyperParameters, checkpoint_dir: str, data: Data
-) -> tf.estimator.Estimator:
+def train(task: Task, checkpoint_dir: str, data: Data) -> tf.estimator.Estimator:
     """Returns the Estimator, trained up to `train_steps`.
 
     Checkpoints, summaries and the record of the training are left in `checkpoint_dir`.
     """
-    if cluster.is_chief():
+    if is_chief():
         checkpoints.repair(checkpoint_dir)
     with tf.Graph().as_default():  # in eager mode a cluster would have to be set up earlier
-        estimator = build_estimator(hyper_parameters, checkpoint_dir, data.num_train_examples)
-        journal = open_journal(checkpoint_dir, hyper_parameters, data)
-        if journal.start_step >= hyper_parameters.train_steps:
+        estimator = build_estimator(task, checkpoint_dir)
+        journal = open_journal(checkpoint_dir, task.loop, data)
+        if journal.start_step >= task.loop.train_steps:
             log.info(f"All {journal.start_step:,} steps were trained before; nothing to train.")
-        elif cluster.is_cluster():
-            train_in_cluster(estimator, hyper_parameters, data, journal)
+        elif is_cluster():
+            train_in_cluster(estimator, task, data, journal)
         else:
-            train_alone(estimator, hyper_parameters, data, journal)
-        if cluster.is_chief() and journal.evaluated_step < hyper_parameters.train_steps:
+            train_alone(estimator, task, data, journal)
+        if is_chief() and journal.evaluated_step < task.loop.train_steps:
             evaluate(estimator, data, journal)
     return estimator
 
 
-def build_estimator(
-    hyper_parameters: HyperParameters, checkpoint_dir: str, num_train_examples: int
-) -> tf.estimator.Estimator:
+def build_estimator(task: Task, checkpoint_dir: str) -> tf.estimator.Estimator:
     """Returns the Estimator, which finds its earlier checkpoints in `checkpoint_dir`."""
     cpus = tf.config.list_logical_devices("CPU")
     run_config = tf.estimator.RunConfig(
         model_dir=checkpoint_dir,
-        train_distribute=cluster.distribution_strategy(hyper_parameters.distribution),
-        tf_random_seed=hyper_parameters.seed,
-        save_summary_steps=hyper_parameters.summary_every_steps,
-        save_checkpoints_steps=hyper_parameters.checkpoint_every_steps,
+        train_distribute=cluster.distribution_strategy(task.loop.distribution),
+        tf_random_seed=task.loop.seed,
+        save_summary_steps=task.loop.summary_every_steps,
+        save_checkpoints_steps=task.loop.checkpoint_every_steps,
         keep_checkpoint_max=_KEPT_CHECKPOINTS,
-        log_step_count_steps=hyper_parameters.log_every_steps,
+        log_step_count_steps=task.loop.log_every_steps,
         session_config=tf.compat.v1.ConfigProto(
             allow_soft_placement=True,
-            log_device_placement=hyper_parameters.log_device_placement,
+            log_device_placement=task.loop.log_device_placement,
             device_count={"CPU": len(cpus)},
         ),
     )
-    params = {"hyper_parameters": hyper_parameters, "num_train_examples": num_train_examples}
-    return tf.estimator.Estimator(model.model_fn, config=run_config, params=params)
+    return tf.estimator.Estimator(task.model_fn, config=run_config, params=task.params)
 
 
-def open_journal(checkpoint_dir: str, hyper_parameters: HyperParameters, data: Data) -> Journal:
+def open_journal(checkpoint_dir: str, loop: Loop, data: Data) -> Journal:
     """Returns the journal of a training, with what is known of the steps before."""
     start_step = checkpoints.newest_step(checkpoint_dir)
     record = training_record.read(checkpoint_dir)
     evaluations = tuple(e for e in record.evaluations if e.step <= start_step)
-    if not record.steps == start_step >= hyper_parameters.train_steps:
+    if not record.steps == start_step >= loop.train_steps:
         record = TrainingRecord(
             steps=start_step,
             train_examples=data.num_train_examples,
-            compute_dtype=hyper_parameters.compute_dtype,
+            compute_dtype=loop.compute_dtype,
             devices=tuple(device.name for device in tf.config.list_logical_devices()),
             cores=os.cpu_count() or 1,
         )
@@ -133,42 +252,42 @@ def open_journal(checkpoint_dir: str, hyper_parameters: HyperParameters, data: D
 
 def train_alone(
     estimator: tf.estimator.Estimator,
-    hyper_parameters: HyperParameters,
+    task: Task,
     data: Data,
     journal: Journal,
 ) -> None:
     """Trains in this process alone, and evaluates beside it."""
-    log_hook = hooks.LogHook(hyper_parameters)
+    log_hook = hooks.LogHook(task.loop)
     listeners = [
-        hooks.FiniteGuard(hyper_parameters.learning_rate),
+        hooks.FiniteGuard(task.loop.learning_rate),
         hooks.RecordListener(lambda step: journal.write(step, log_hook)),
         hooks.EvalListener(
             lambda: evaluate(estimator, data, journal),
-            hyper_parameters.eval_every_steps,
+            task.loop.eval_every_steps,
             log_hook,
         ),
     ]
-    input_fn = train_input_fn(hyper_parameters, data, journal.start_step)
-    estimator.train(input_fn, [log_hook], None, hyper_parameters.train_steps, listeners)
+    input_fn = train_input_fn(task, data, journal.start_step)
+    estimator.train(input_fn, [log_hook], None, task.loop.train_steps, listeners)
     journal.write(log_hook.step, log_hook)
 
 
 def train_in_cluster(
     estimator: tf.estimator.Estimator,
-    hyper_parameters: HyperParameters,
+    task: Task,
     data: Data,
     journal: Journal,
 ) -> None:
     """Takes this process's part in training; the one named evaluator evaluates beside it."""
-    log_hook = hooks.LogHook(hyper_parameters)
-    listeners = [hooks.FiniteGuard(hyper_parameters.learning_rate)]
-    if cluster.is_chief():
+    log_hook = hooks.LogHook(task.loop)
+    listeners = [hooks.FiniteGuard(task.loop.learning_rate)]
+    if is_chief():
         listeners.append(hooks.RecordListener(lambda step: journal.write(step, log_hook)))
     tf.estimator.train_and_evaluate(
         estimator,
         tf.estimator.TrainSpec(
-            train_input_fn(hyper_parameters, data, journal.start_step),
-            hyper_parameters.train_steps,
+            train_input_fn(task, data, journal.start_step),
+            task.loop.train_steps,
             [log_hook],
             listeners,
         ),
@@ -179,20 +298,18 @@ def train_in_cluster(
             throttle_secs=0,
         ),
     )
-    if cluster.is_chief():
+    if is_chief():
         journal.write(log_hook.step, log_hook)
 
 
-def train_input_fn(
-    hyper_parameters: HyperParameters, data: Data, start_step: int
-) -> Callable[..., tf.data.Dataset]:
+def train_input_fn(task: Task, data: Data, start_step: int) -> Callable[..., tf.data.Dataset]:
     """Returns the input_fn of this process, whose first batch is that of `start_step`."""
 
     def make_batches(
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
         batches = inputs.train_dataset(
-            data.train_files, data.num_train_examples, hyper_parameters, start_step
+            data.train_files, data.num_train_examples, task.loop, start_step, task.make_features
         )
         return inputs.parts_of_process(batches, input_context)
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from contract import example_files
 from trainer_module import inputs, preprocessing
 from trainer_module.hyper_parameters import REFERENCE
+from trainer_module.loop import Loop
 
 PLAIN = dataclasses.replace(
     REFERENCE,
@@ -57,11 +58,18 @@ def test_resumed_run_goes_on_with_the_batches_it_would_have_seen():
     assert rows_of_batches(3, start_step=4) == rows_of_batches(7)[4:]
 
 
+def train_batches(files, config, start_step):
+    def make_features(images, seed):
+        return inputs.augment(images, seed, config)
+
+    return inputs.train_dataset(files, 100, Loop.of(config), start_step, make_features)
+
+
 def test_train_batches_are_the_same_after_a_resume(examples_dir):
     files = example_files.find([str(examples_dir / "train" / "*")])
     config = dataclasses.replace(REFERENCE, batch_size=30)
-    uninterrupted = list(inputs.train_dataset(files, 100, config, 0).take(5))
-    resumed = list(inputs.train_dataset(files, 100, config, 4).take(1))
+    uninterrupted = list(train_batches(files, config, 0).take(5))
+    resumed = list(train_batches(files, config, 4).take(1))
     for expected, found in zip(uninterrupted[4:], resumed, strict=True):
         np.testing.assert_array_equal(
             expected[0][preprocessing.STANDARDIZED_IMAGE],
@@ -73,7 +81,7 @@ def test_train_batches_are_the_same_after_a_resume(examples_dir):
 def test_images_keep_their_labels(examples_dir):
     files = example_files.find([str(examples_dir / "train" / "*")])
     config = dataclasses.replace(PLAIN, batch_size=100)
-    ((batch, labels),) = inputs.train_dataset(files, 100, config, 0).take(1)
+    ((batch, labels),) = train_batches(files, config, 0).take(1)
     # Each class has a colour of its own, so its strongest channel tells the class.
     images = batch[preprocessing.STANDARDIZED_IMAGE].numpy()
     reds = images[labels.numpy() == 0].mean(axis=(0, 1, 2))

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from tests.trainer_module.conftest import serialize
-from trainer_module import inputs, preprocessing, run
+from trainer_module import inputs, preprocessing, training
 
 
 def random_images(count: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_training_and_serving_see_the_same_pixels(transform_dir):
     images = random_images(8)
     examples = [serialize(image, 3, f"x:{i}") for i, image in enumerate(images)]
     transform_output = tft.TFTransformOutput(str(transform_dir))
-    run.check_no_skew(transform_output, examples)
+    training.check_no_skew(transform_output, examples, preprocessing.prepare)
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         batch, labels = inputs.predict_input_fn(examples, transform_output)()

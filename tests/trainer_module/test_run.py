@@ -6,7 +6,7 @@ import tensorflow_transform as tft
 
 from contract import example_files, features, training_record
 from tests.trainer_module.conftest import TINY, write_transform_graph
-from trainer_module import preprocessing, run
+from trainer_module import preprocessing, run, training
 
 
 def test_a_failed_export_says_that_the_training_is_safe(make_fn_args, trained_dir, tmp_path):
@@ -44,4 +44,6 @@ def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
         example_files.find([str(examples_dir / "eval" / "*")]), 4
     )
     with pytest.raises(RuntimeError, match="disagree by up to"):
-        run.check_no_skew(tft.TFTransformOutput(str(tmp_path)), examples)
+        training.check_no_skew(
+            tft.TFTransformOutput(str(tmp_path)), examples, preprocessing.prepare
+        )

@@ -1,0 +1,31 @@
+"""What TFX's Trainer calls: the Estimator's own run_fn, then the check of what it left."""
+
+import importlib
+
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from contract import cluster, estimator, example_files, exported_model, features
+
+RUN_FN = f"{__name__}.run_fn"
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains and exports with the `run_fn` of the trainer module that `custom_config` names.
+
+    Raises:
+        ContractError: What it left is not what later stages read.
+        Exception: Whatever the trainer module raises.
+    """
+    trainer_module = estimator.load(fn_args.custom_config["trainer_module"])
+    importlib.import_module(trainer_module.run_module).run_fn(fn_args)
+    if cluster.is_chief():
+        exported_model.check(
+            exported_model.Training(
+                trainer_module=trainer_module.name,
+                model_dir=fn_args.serving_model_dir,
+                model_run_dir=fn_args.model_run_dir,
+                eval_files=example_files.find(fn_args.eval_files),
+                num_classes=features.NUM_CLASSES,
+                image_shape=(features.IMAGE_SIZE, features.IMAGE_SIZE, features.CHANNELS),
+            )
+        )

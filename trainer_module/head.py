@@ -1,0 +1,135 @@
+"""What every classifier has behind its logits: loss, metrics, averages, what it answers."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow.compat import v1
+
+from trainer_module import summaries
+
+MODES = tf.estimator.ModeKeys
+
+
+def classifier_spec(
+    mode: str,
+    logits: tf.Tensor,
+    labels: tf.Tensor | None,
+    class_names: Sequence[str],
+    optimizer: v1.train.Optimizer,
+    ema_decay: float = 0.0,
+) -> tf.estimator.EstimatorSpec:
+    """Returns what a model_fn returns, whichever its mode.
+
+    Args:
+        mode: A key of `tf.estimator.ModeKeys`.
+        logits: float32, shape (n, classes).
+        labels: int64, shape (n,); None in PREDICT.
+        class_names: In the order of the labels.
+        optimizer: Minimizes the cross-entropy and the regularization losses of the graph.
+        ema_decay: The fraction of the averaged weights kept each step; these are evaluated and
+            served. 0 for the weights as they are.
+    """
+    if mode == MODES.TRAIN:
+        return train_spec(logits, labels, optimizer, ema_decay)
+    scaffold = averaged_scaffold(ema_decay) if ema_decay else None
+    if mode == MODES.EVAL:
+        return eval_spec(logits, labels, scaffold)
+    return predict_spec(logits, class_names, scaffold)
+
+
+def train_spec(
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    optimizer: v1.train.Optimizer,
+    ema_decay: float = 0.0,
+) -> tf.estimator.EstimatorSpec:
+    """Returns the loss, and the op of one step with what batch norm and averages update."""
+    losses = {"cross_entropy": cross_entropy_of(logits, labels)}
+    penalties = v1.losses.get_regularization_losses()
+    losses["total_loss"] = tf.add_n([*losses.values(), *penalties])
+    step = v1.train.get_or_create_global_step()
+    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        update = optimizer.minimize(losses["total_loss"], global_step=step)
+    if ema_decay:
+        with tf.control_dependencies([update]):
+            update = weight_averages(ema_decay).apply(v1.trainable_variables())
+    train_op = tf.group(update, summaries.add_losses(losses))
+    return tf.estimator.EstimatorSpec(MODES.TRAIN, loss=losses["total_loss"], train_op=train_op)
+
+
+def eval_spec(
+    logits: tf.Tensor, labels: tf.Tensor, scaffold: v1.train.Scaffold | None = None
+) -> tf.estimator.EstimatorSpec:
+    """Returns the loss and the accuracy."""
+    return tf.estimator.EstimatorSpec(
+        MODES.EVAL,
+        loss=cross_entropy_of(logits, labels),
+        eval_metric_ops={"accuracy": v1.metrics.accuracy(labels, tf.argmax(logits, axis=1))},
+        scaffold=scaffold,
+    )
+
+
+def predict_spec(
+    logits: tf.Tensor, class_names: Sequence[str], scaffold: v1.train.Scaffold | None = None
+) -> tf.estimator.EstimatorSpec:
+    """Returns what is predicted, and what signatures give back of it."""
+    predictions = predictions_of(logits, class_names)
+    return tf.estimator.EstimatorSpec(
+        MODES.PREDICT,
+        predictions=predictions,
+        export_outputs=export_outputs_of(predictions, class_names),
+        scaffold=scaffold,
+    )
+
+
+def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
+    """Returns -ln of the probability of the true class, the mean over the batch.
+
+    With smoothing it is (1 - smoothing) of that, and smoothing times the mean over all classes:
+    no class is asked for with certainty. Source: C. Szegedy et al., "Rethinking the Inception
+    Architecture for Computer Vision", section 7 (2015).
+    """
+    cross_entropy = tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    )
+    if not smoothing:
+        return cross_entropy
+    of_all_classes = -tf.reduce_mean(tf.nn.log_softmax(logits))
+    return (1 - smoothing) * cross_entropy + smoothing * of_all_classes
+
+
+def weight_averages(ema_decay: float) -> tf.train.ExponentialMovingAverage:
+    """Returns the moving average of the weights, quicker during the first steps.
+
+    At a step t it keeps min(ema_decay, (1 + t) / (10 + t)) of what it was.
+    """
+    step = v1.train.get_or_create_global_step()
+    return tf.train.ExponentialMovingAverage(ema_decay, num_updates=step)
+
+
+def averaged_scaffold(ema_decay: float) -> v1.train.Scaffold:
+    """Returns what restores the averaged weights in place of the weights."""
+    saver = v1.train.Saver(weight_averages(ema_decay).variables_to_restore())
+    return v1.train.Scaffold(saver=saver)
+
+
+def predictions_of(logits: tf.Tensor, class_names: Sequence[str]) -> dict[str, tf.Tensor]:
+    """Returns `probabilities` (n, classes), `class_ids` (n,) and `classes` (n,), the names."""
+    class_ids = tf.argmax(logits, axis=1)
+    return {
+        "probabilities": tf.nn.softmax(logits),
+        "class_ids": class_ids,
+        "classes": tf.gather(tf.constant(class_names), class_ids),
+    }
+
+
+def export_outputs_of(
+    predictions: dict[str, tf.Tensor], class_names: Sequence[str]
+) -> dict[str, tf.estimator.export.ExportOutput]:
+    """Returns what signatures give back: the predictions, or every class with its score."""
+    scores = predictions["probabilities"]
+    all_classes = tf.tile(tf.constant([class_names]), [tf.shape(scores)[0], 1])
+    return {
+        "serving_default": tf.estimator.export.PredictOutput(predictions),
+        "classify": tf.estimator.export.ClassificationOutput(scores, all_classes),
+    }

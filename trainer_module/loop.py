@@ -1,0 +1,38 @@
+"""What training reads of the hyper-parameters of whichever Estimator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """How long training lasts and how it is watched.
+
+    Each field is that of the same name among the hyper-parameters; where they have none, it
+    has the value here.
+    """
+
+    train_steps: int  # one batch each
+    batch_size: int = 128
+    seed: int = 0  # of all draws
+    learning_rate: float | None = None  # to be named when training diverges
+    compute_dtype: str = ""  # for the record
+    distribution: str = "none"  # mirrored: all devices of this machine share each batch
+    log_every_steps: int = 100
+    summary_every_steps: int = 500
+    checkpoint_every_steps: int = 1_000
+    eval_every_steps: int = 5_000
+    log_device_placement: bool = False
+
+    @classmethod
+    def of(cls, hyper_parameters: Any) -> Loop:
+        """Returns the loop that the hyper-parameters of an Estimator ask for."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        given = {
+            field.name: getattr(hyper_parameters, field.name)
+            for field in dataclasses.fields(hyper_parameters)
+            if field.name in names
+        }
+        return cls(**given)
