@@ -1,1 +1,1 @@
-"""What stands behind a pushed model: the model server, its client, and how to deploy both."""
+"""Serving of pushed models: the model server, its clients, and deployment files."""

@@ -1,12 +1,12 @@
-"""Asks a model server about images, over REST or gRPC.
+"""Classifies images with a model server, over REST or gRPC.
 
 ```
 client = RestClient("http://127.0.0.1:8501", "cifar10")
 client.classify([Path("cat.png").read_bytes()])[0].class_name
 ```
 
-Encoded images go to the signature `predict_image_bytes` and pixels to `serving_default`, as
-they are: the model does all that must happen to them.
+Encoded images go to the signature `predict_image_bytes` and pixels to `serving_default`. Both
+are sent unchanged; the model does all preprocessing.
 """
 
 import base64
@@ -31,7 +31,7 @@ PIXELS_INPUT = "images"
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What the model makes of one image."""
+    """The model's prediction for one image."""
 
     class_id: int
     class_name: str
@@ -44,7 +44,7 @@ class Prediction:
 
 
 class PredictionError(Exception):
-    """The server did not answer, or refused; the message is for people."""
+    """The server did not answer or rejected the request; the message is for users."""
 
 
 class UnreachableError(PredictionError):
@@ -52,7 +52,7 @@ class UnreachableError(PredictionError):
 
 
 class Client(Protocol):
-    """What both clients do."""
+    """The interface of both clients."""
 
     def classify(self, images: Sequence[bytes]) -> list[Prediction]:
         """Returns a prediction for each encoded image."""
@@ -62,7 +62,7 @@ class Client(Protocol):
 
 
 class RestClient:
-    """Speaks REST over one connection that stays open."""
+    """A REST client with one persistent connection."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class RestClient:
             images: PNG, JPEG, BMP or GIF files of any size.
 
         Raises:
-            PredictionError: The server cannot be reached, or refuses.
+            PredictionError: The server cannot be reached, or rejects the request.
         """
         rows = [{"b64": base64.b64encode(image).decode()} for image in images]
         return self._predict(signatures.IMAGE_FILES, rows)
@@ -97,7 +97,7 @@ class RestClient:
             images: uint8, shape (n, 32, 32, 3): image, height, width, RGB.
 
         Raises:
-            PredictionError: The server cannot be reached, or refuses.
+            PredictionError: The server cannot be reached, or rejects the request.
         """
         return self._predict(signatures.PIXELS, images.tolist())
 
@@ -110,7 +110,7 @@ class RestClient:
             answer = reply.json()
         except requests.JSONDecodeError as error:
             raise PredictionError(
-                f"{self._url} answered with status {reply.status_code} and no JSON. "
+                f"{self._url} did not answer with JSON (status {reply.status_code}). "
                 "Is it a model server?"
             ) from error
         except requests.RequestException as error:
@@ -124,7 +124,7 @@ class RestClient:
 
 
 class GrpcClient:
-    """Speaks gRPC over one channel that stays open."""
+    """A gRPC client with one persistent channel."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class GrpcClient:
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         """Takes the server's host and port; nothing is sent yet."""
-        import grpc  # the stubs need TensorFlow: seconds that REST does without
+        import grpc  # here, because the stubs import TensorFlow, which takes seconds
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
         self._address = address
@@ -172,7 +172,7 @@ class GrpcClient:
                 grpc.StatusCode.UNAVAILABLE,
                 grpc.StatusCode.DEADLINE_EXCEEDED,
             ):
-                # The last of several addresses, and the operating system's words of it.
+                # The operating system's message, for the last of several addresses.
                 reason = re.sub(r" \(\d+\)$", "", error.details().rpartition(": ")[2])
                 raise UnreachableError(_no_answer(self._address, reason)) from error
             raise PredictionError(f"{self._address}: {error.details()}") from error
@@ -193,7 +193,7 @@ def _no_answer(address: str, reason: str) -> str:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Returns what the operating system says, at the end of a chain of exceptions."""
+    """Returns the operating system's message from a chain of exceptions."""
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, OSError) and cause.strerror:

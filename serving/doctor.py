@@ -1,7 +1,7 @@
-"""`cifar doctor MODEL_DIR`: would a model server take this folder, and how to ask it.
+"""`cifar doctor MODEL_DIR`: checks whether a model server can serve a folder, and how.
 
-Each check is about something that servers in the field stumble over: the layout of the
-folders, signatures REST cannot answer, warm-up records that fail and so fail the load.
+Each check covers a common mistake: a wrong folder layout, signatures that REST cannot serve,
+warm-up records that fail and prevent the model from loading.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
 from serving.model_server.status import to_serving_error
 
 REST_URL = "http://127.0.0.1:8501"
-# In REST's JSON; a float16 output, say, has none.
+# The types that REST can write as JSON; float16, for example, is missing.
 WRITABLE = (
     "DT_FLOAT", "DT_DOUBLE", "DT_INT8", "DT_INT16", "DT_INT32", "DT_INT64",
     "DT_UINT8", "DT_UINT32", "DT_UINT64", "DT_BOOL", "DT_STRING",
@@ -48,7 +48,7 @@ class Signature:
 
 @dataclasses.dataclass
 class Report:
-    """All that was found."""
+    """All findings."""
 
     model_dir: Path
     checks: list[Check] = dataclasses.field(default_factory=list)
@@ -61,7 +61,7 @@ class Report:
         return all(check.is_good for check in self.checks)
 
     def add(self, question: str, is_good: bool, finding: str) -> bool:
-        """Notes a check; returns whether it is good."""
+        """Adds a check; returns whether it is good."""
         self.checks.append(Check(question, is_good, finding))
         return is_good
 
@@ -86,12 +86,12 @@ class Report:
             for arrow, parts in (("<-", one.inputs), ("->", one.outputs)):
                 lines += [f"  {arrow} {name}: {kind}" for name, kind in parts.items()]
         if self.requests:
-            lines += ["", "Ask it:", *(f"  {line}" for line in self.requests)]
+            lines += ["", "Example requests:", *(f"  {line}" for line in self.requests)]
         return "\n".join(lines)
 
 
 def diagnose(model_dir: Path) -> Report:
-    """Returns what a server would make of a model.
+    """Returns whether and how a server would serve a model.
 
     Args:
         model_dir: A version folder, or the folder of all versions, of which the latest is
@@ -121,7 +121,7 @@ def diagnose(model_dir: Path) -> Report:
 
 
 def _version_dir(report: Report) -> Path | None:
-    """Returns the version folder to examine; None, with the reason noted, without one."""
+    """Returns the version folder to examine; None if there is none, with the reason noted."""
     path = report.model_dir.resolve()
     question = "layout"
     if not path.is_dir():
@@ -134,7 +134,7 @@ def _version_dir(report: Report) -> Path | None:
                 question,
                 False,
                 f"{path} has neither saved_model.pb nor version folders, whose names are "
-                "numbers; a server given it as --model_base_path waits for ever",
+                "numbers; with it as --model_base_path, a server waits forever",
             )
             return None
         path = versions[max(versions)]
@@ -145,8 +145,8 @@ def _version_dir(report: Report) -> Path | None:
         report.add(
             question,
             False,
-            f"{path.name} is not a number: a server takes only folders like "
-            f"{path.parent}/1 for versions",
+            f"{path.name} is not a number: a server only loads versions from folders like "
+            f"{path.parent}/1",
         )
         return None
     report.add(question, True, f"version folder {path.name} in {path.parent}")
@@ -182,7 +182,7 @@ def _check_signatures(report: Report, servable: Servable) -> None:
     report.add(
         "outputs fit REST",
         not problems,
-        "; ".join(problems) or "each has a batch dimension and a type JSON can hold",
+        "; ".join(problems) or "each has a batch dimension and a type that JSON supports",
     )
 
 
@@ -192,7 +192,7 @@ def _rest_problems(signature: meta_graph_pb2.SignatureDef) -> list[str]:
         dtype = types_pb2.DataType.Name(info.dtype)
         shape = info.tensor_shape
         if dtype not in WRITABLE:
-            problems.append(f"{name} is {dtype}, which has no JSON")
+            problems.append(f"{name} is {dtype}, which JSON cannot represent")
         if not shape.unknown_rank and not shape.dim:
             problems.append(f"{name} is a scalar; REST needs one value for each row")
         elif shape.dim and shape.dim[0].size >= 0:
@@ -213,7 +213,7 @@ def _check_warmup(report: Report, servable: Servable) -> None:
             warmup.replay(servable, record)
         wrong = sorted({w for record in records for w in _not_batch_first(servable, record)})
     except Exception as error:
-        report.add(question, False, f"a server refuses the model: {to_serving_error(error)}")
+        report.add(question, False, f"a server rejects the model: {to_serving_error(error)}")
         return
     warmed = {_signature_of(record) for record in records}
     cold = [one.name for one in report.signatures if one.name not in warmed]
@@ -222,12 +222,12 @@ def _check_warmup(report: Report, servable: Servable) -> None:
     report.add(
         "outputs are batch-first",
         not wrong,
-        "; ".join(wrong) or "as many rows come back as went in",
+        "; ".join(wrong) or "each has one row for each input row",
     )
 
 
 def _not_batch_first(servable: Servable, record: prediction_log_pb2.PredictionLog) -> list[str]:
-    """Returns the outputs of a recorded Predict that have not one row for each input row."""
+    """Returns the outputs of a recorded Predict without one row for each input row."""
     if record.WhichOneof("log_type") != "predict_log":
         return []
     request = record.predict_log.request

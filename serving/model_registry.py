@@ -1,8 +1,8 @@
-"""The serving folder as a list of versions: what is pushed, by whom, and what is newest.
+"""Lists the versions in the serving folder, with the origin of each.
 
-`<serving root>/<model name>/<version>/saved_model.pb`, where a version is a whole number.
-Names that are no number (`.staging-…`, `.retired-…`) are invisible to TensorFlow Serving
-(serving/sources/storage_path/file_system_storage_path_source.cc) and to us.
+The layout is `<serving root>/<model name>/<version>/saved_model.pb`; a version is a whole
+number. TensorFlow Serving ignores other names, such as `.staging-…` and `.retired-…`
+(serving/sources/storage_path/file_system_storage_path_source.cc), and so do we.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ MODEL_FILES = (MODEL_FILE, "variables/**/*", "assets/**/*")
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Where a pushed model is from, as its folder says; empty where it does not.
+    """The origin of a pushed model, as recorded in its folder; empty if it is not.
 
     Attributes:
-        training_fingerprint: What it was trained from.
-        model_artifact_id: Of the Trainer's output.
+        training_fingerprint: Identifies the training it came from.
+        model_artifact_id: Artifact id of the Trainer's output.
         model_artifact_uri: Where the Trainer wrote it.
         checksums: SHA-256 of each file of the model, by its path in the folder.
     """
@@ -47,7 +47,7 @@ class PushedVersion:
 
 
 def pushed_versions(model_dir: Path) -> list[PushedVersion]:
-    """Returns the versions that hold a SavedModel, oldest first; none if there is no folder."""
+    """Returns the versions that contain a SavedModel, oldest first."""
     if not model_dir.is_dir():
         return []
     versions = [
@@ -64,16 +64,16 @@ def is_version(name: str) -> bool:
 
 
 def holds_model(folder: Path) -> bool:
-    """Returns whether a folder holds a SavedModel, whole or not."""
+    """Returns whether a folder contains a SavedModel, even a broken one."""
     return (folder / MODEL_FILE).is_file()
 
 
 def newest_other_version(model_dir: Path, training_fingerprint: str) -> PushedVersion | None:
     """Returns the newest whole version that was trained differently, or None.
 
-    A model is never its own baseline: the second run of an equal training compares with
-    what the first compared with, so its evaluation is found in the cache. A version that is
-    broken is named in a warning, and the one before it is looked at.
+    A model is never its own baseline. When the same training runs again, it is compared with
+    the same version as before, so its evaluation comes from the cache. A broken version is
+    skipped with a warning.
     """
     for version in reversed(pushed_versions(model_dir)):
         if version.provenance.training_fingerprint == training_fingerprint:
@@ -82,8 +82,8 @@ def newest_other_version(model_dir: Path, training_fingerprint: str) -> PushedVe
         if fault is None:
             return version
         log.warning(
-            "The pushed version %s is broken and no baseline: %s. Delete its folder, so that "
-            "no server loads it.",
+            "The pushed version %s is broken and cannot be a baseline: %s. Delete its folder, "
+            "so that no server loads it.",
             version.path,
             fault,
         )
@@ -93,8 +93,8 @@ def newest_other_version(model_dir: Path, training_fingerprint: str) -> PushedVe
 def find_fault(version: PushedVersion) -> str | None:
     """Returns what is broken in a version's files, or None if they are whole.
 
-    They are compared with the checksums taken when it was pushed; where there are none, the
-    graph is parsed and every variable read, whose checksums TensorFlow keeps.
+    Compares them with the checksums taken when the version was pushed. Without any, parses the
+    graph and reads every variable, whose checksums TensorFlow verifies.
     """
     if not version.provenance.checksums:
         return _find_unreadable(version.path)
@@ -109,7 +109,7 @@ def find_fault(version: PushedVersion) -> str | None:
 
 def _find_unreadable(folder: Path) -> str | None:
     """Returns what TensorFlow cannot read in a SavedModel, or None."""
-    # Importing TensorFlow takes seconds, and whoever lists versions does without.
+    # Importing TensorFlow takes seconds, and listing versions does not need it.
     import tensorflow as tf
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
@@ -117,7 +117,7 @@ def _find_unreadable(folder: Path) -> str | None:
     try:
         saved_model = saved_model_pb2.SavedModel.FromString((folder / MODEL_FILE).read_bytes())
         if not saved_model.meta_graphs:
-            return f"{MODEL_FILE} holds no graph"
+            return f"{MODEL_FILE} contains no graph"
         if (folder / "variables").is_dir():
             variables = tf.train.load_checkpoint(str(folder / "variables/variables"))
             for name in variables.get_variable_to_shape_map():
@@ -140,12 +140,12 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def read_version(folder: Path) -> PushedVersion:
-    """Returns a version as its folder tells it; with a warning if that cannot be read."""
+    """Returns a version with its recorded origin; warns if that cannot be read."""
     path = folder / PROVENANCE_FILE
     provenance = Provenance()
     try:
         if path.exists():
             provenance = records.from_json(Provenance, path.read_bytes())
     except (OSError, ValueError) as error:
-        log.warning("%s does not say where %s is from: %s", path, folder, error)
+        log.warning("Cannot read %s, so the origin of %s is unknown: %s", path, folder, error)
     return PushedVersion(int(folder.name), folder, provenance)

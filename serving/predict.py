@@ -1,4 +1,4 @@
-"""`cifar predict`: image files in, a line for each out."""
+"""`cifar predict`: classifies image files and prints one line for each."""
 
 import dataclasses
 import io
@@ -23,12 +23,12 @@ COLUMNS = (
     Column("probability", is_number=True),
 )
 BATCH_SIZE = 32
-BATCH_BYTES = 16 * 2**20  # half of what a server takes, once they are base64
+BATCH_BYTES = 16 * 2**20  # in base64, a third of what a server accepts
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What became of one image: a prediction, or the reason why there is none."""
+    """The result for one image: a prediction, or the reason there is none."""
 
     name: str
     prediction: Prediction | None = None
@@ -48,10 +48,10 @@ class Answer:
 
 
 def predict_files(client: Client, paths: Iterable[str]) -> list[Answer]:
-    """Returns an answer for each image, in order; a file that cannot be used has a reason.
+    """Returns an answer for each image, in order; unusable files get a reason instead.
 
     Args:
-        client: Speaks to the server.
+        client: Talks to the server.
         paths: Image files, folders of them, or "-" for one image on standard input.
 
     Raises:
@@ -105,10 +105,10 @@ def image_files(path: Path) -> list[Path]:
 
 
 def prepare(name: str, content: bytes) -> bytes | Answer:
-    """Returns an image as the model can decode it, or why it could not.
+    """Returns an image in a form that the model can decode, or why it cannot.
 
-    A photograph whose EXIF data say how the camera was held is turned upright; every other
-    file stays as it is.
+    A photograph is turned upright if its EXIF data say how the camera was held; other files
+    stay unchanged.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -125,7 +125,7 @@ def prepare(name: str, content: bytes) -> bytes | Answer:
 
 
 def show(answers: Sequence[Answer], as_json: bool = False) -> None:
-    """Prints predictions on standard output, and what failed on standard error.
+    """Prints predictions on standard output, and errors on standard error.
 
     A table, or one line of JSON for each image, those without a prediction included.
     """
@@ -156,7 +156,7 @@ def run(client: Client, paths: Iterable[str], as_json: bool = False) -> int:
 
 
 def _classify(client: Client, batch: list[tuple[str, bytes]]) -> list[Answer]:
-    """Returns answers; where the server refuses a batch, each image is asked by itself."""
+    """Returns answers; if the server rejects a batch, its images are sent one by one."""
     try:
         predictions = client.classify([content for _, content in batch])
     except UnreachableError:

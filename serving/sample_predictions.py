@@ -25,7 +25,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """One test image: where it is from, its pixels (uint8, 32×32×3), its true class."""
+    """One test image: its record, pixels (uint8, 32×32×3) and true class."""
 
     key: str
     pixels: np.ndarray
@@ -34,7 +34,7 @@ class Drawn:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A drawn image and what the model makes of it."""
+    """A drawn image and the model's prediction for it."""
 
     drawn: Drawn
     prediction: Prediction
@@ -49,13 +49,13 @@ def draw(count: int, seed: int, data_dir: Path) -> list[Drawn]:
     """Returns random images of the test batch, each once, from `data_dir` or the sample.
 
     Raises:
-        ValueError: The batch is damaged, or holds fewer images than asked for.
+        ValueError: The batch is damaged, or contains fewer images than requested.
     """
     name = cifar_format.EVAL_FILES[0]
     path = data_dir / name if (data_dir / name).is_file() else SAMPLE_DIR / name
     images, labels = cifar_format.decode_records(path.read_bytes(), source=str(path))
     if count > len(labels):
-        raise ValueError(f"{path} has {len(labels):,} images, {count:,} were asked for.")
+        raise ValueError(f"{path} has {len(labels):,} images, but {count:,} were requested.")
     records = np.random.default_rng(seed).choice(len(labels), count, replace=False)
     return [
         Drawn(f"{name}:{record}", images[record], CLASS_NAMES[labels[record]])

@@ -1,4 +1,4 @@
-// Asks the model about image files. Node 18 or newer, no packages.
+// Classifies image files. Needs Node 18 or newer, and no packages.
 // Usage: node classify.mjs http://127.0.0.1:8501 cifar10 cat.png dog.jpg …
 import { readFile } from "node:fs/promises";
 

@@ -1,4 +1,4 @@
-"""Asks the model about image files, with nothing but the standard library.
+"""Classifies image files, using only the standard library.
 
 Usage: python classify.py cat.png dog.jpg … [--server http://127.0.0.1:8501]
 """

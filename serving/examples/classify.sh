@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks the model about one image file. Usage: classify.sh cat.png [http://HOST:PORT [MODEL]]
+# Classifies one image file. Usage: classify.sh cat.png [http://HOST:PORT [MODEL]]
 set -eu
 image=$1
 server=${2:-http://127.0.0.1:8501}

@@ -1,4 +1,4 @@
-"""Asks the model about pixels over gRPC: the fast way for many images.
+"""Classifies pixels over gRPC, the fast way for many images.
 
 Needs tensorflow-serving-api. Usage: python classify_grpc.py [HOST:PORT [MODEL]]
 """
@@ -13,7 +13,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 server = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8500"
 model = sys.argv[2] if len(sys.argv) > 2 else "cifar10"
 
-images = np.zeros((2, 32, 32, 3), np.uint8)  # height, width, RGB; 0 to 255, as they are
+images = np.zeros((2, 32, 32, 3), np.uint8)  # height, width, RGB; 0 to 255, not scaled
 images[1] = (240, 20, 20)
 
 request = predict_pb2.PredictRequest()

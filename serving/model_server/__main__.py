@@ -29,14 +29,14 @@ def main(argv: list[str] | None = None) -> int:
         print(command_line.versions())
         return 0
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO)
-    # Deprecations inside the TensorFlow version we pin are no news to an operator.
+    # An operator can do nothing about deprecations inside the pinned TensorFlow.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for warning in config.without_effect():
         logging.warning(warning)
 
-    # TensorFlow, after the flags. What it makes stays: the garbage collector would look through
-    # it in vain, while it is imported and beside requests.
+    # Import TensorFlow only once the flags are checked. Its objects live until the end, so keep
+    # the garbage collector from scanning them during the import and while requests run.
     gc.disable()
     from serving.model_server.server import ModelServer
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(server: "ModelServer") -> int:
-    """Starts the server beside the main thread, which waits for a signal."""
+    """Starts the server in a thread; the main thread waits for a signal."""
     wake = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wake.set())
@@ -77,8 +77,8 @@ def _serve(server: "ModelServer") -> int:
 def run(argv: list[str] | None = None) -> NoReturn:
     """Serves, and ends the process with the exit code.
 
-    At once: threads of gRPC and TensorFlow that are still there can abort the interpreter
-    while it clears up, and a server that drained well would seem to have crashed.
+    It skips the interpreter's shutdown: threads of gRPC and TensorFlow that are still running
+    can abort it, and a server that drained cleanly would appear to have crashed.
     """
     code = main(argv)
     sys.stdout.flush()

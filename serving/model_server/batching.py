@@ -1,9 +1,9 @@
-"""Runs concurrent requests together: one step of 32 images costs less than 32 steps.
+"""Runs concurrent requests as one batch: one step of 32 images costs less than 32 steps.
 
-Requests that feed and fetch the same tensors, with the same shapes behind the first
-dimension, wait in one queue. A worker takes the longest-waiting queue's requests as one
-batch, runs it and gives each request its rows. What arrives while a step runs goes into the
-next one, unless that step takes long or the next is full before.
+Requests that feed and fetch the same tensors, with the same shapes after the first
+dimension, wait in one queue. A worker takes the requests of the longest-waiting queue as one
+batch, runs it and gives each request its rows. Requests that arrive during a step wait until
+it ends, until `HOLD_SECONDS` have passed, or until their own batch is full.
 """
 
 import collections
@@ -20,11 +20,11 @@ from serving.model_server.metrics import Metrics
 from serving.model_server.servable import Servable
 from serving.model_server.status import Code, ServingError, invalid
 
-# How long a step holds the next one up. Of single images from 32 clients, 13 meet in a step;
-# without waiting, 5 do, each of which takes a third longer.
+# How long a running step delays the next one. With 32 clients that send single images, a step
+# gets 13 images; without the delay it gets 5, and each image takes a third longer.
 HOLD_SECONDS = 0.02
 
-# What two requests must share to be run as one: feeds with dtype and shape, fetches.
+# Requests with equal keys can share a batch: feeds with dtype and shape, fetches.
 Key = tuple[tuple[tuple[str, Any, Any], ...], tuple[str, ...]]
 
 
@@ -37,15 +37,15 @@ class Task:
     since: float = dataclasses.field(default_factory=time.perf_counter)
     outputs: dict[str, np.ndarray] | None = None
     error: Exception | None = None
-    # Held until the task is done: a future costs three times the wake-ups.
+    # Held until the task is done; a future needs three times as many wake-ups.
     pending: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Begins to wait."""
+        """Marks the task as pending."""
         self.pending.acquire()
 
     def result(self, timeout_seconds: float | None) -> dict[str, np.ndarray]:
-        """Waits for the outputs; raises what went wrong."""
+        """Waits for the outputs; raises the task's error if it failed."""
         if not self.pending.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
             raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for a batch")
         if self.error:
@@ -56,7 +56,7 @@ class Task:
 
 @dataclasses.dataclass
 class TaskQueue:
-    """Tasks that can be run together."""
+    """Tasks that can run as one batch."""
 
     tasks: collections.deque[Task] = dataclasses.field(default_factory=collections.deque)
     rows: int = 0
@@ -67,7 +67,7 @@ class TaskQueue:
         self.rows += task.size
 
     def take(self, most_rows: int) -> list[Task]:
-        """Removes and returns the first tasks, as many as fit."""
+        """Removes and returns as many of the first tasks as fit."""
         taken: list[Task] = []
         while self.tasks and self.tasks[0].size <= most_rows:
             taken.append(self.tasks.popleft())
@@ -77,7 +77,7 @@ class TaskQueue:
 
 
 class BatchingServable(Servable):
-    """A servable whose concurrent runs are put together."""
+    """A servable that batches concurrent runs."""
 
     def __init__(
         self, *args: Any, parameters: BatchingParameters, metrics: Metrics, **kwargs: Any
@@ -88,7 +88,7 @@ class BatchingServable(Servable):
         self._metrics = metrics
         self._queues: dict[Key, TaskQueue] = {}
         self._rows_waiting = 0
-        self._steps = 0  # that are running
+        self._steps = 0  # running now
         self._changed = threading.Condition()
         self._is_closed = False
         self._workers = [
@@ -104,7 +104,7 @@ class BatchingServable(Servable):
         fetches: tuple[str, ...],
         timeout_seconds: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Returns the fetched tensors' rows for these feeds, from a step with others."""
+        """Returns these feeds' rows of the fetched tensors, from a shared step."""
         size = self._batch_size(feeds)
         if not size:
             return super().run(feeds, fetches, timeout_seconds)
@@ -121,7 +121,7 @@ class BatchingServable(Servable):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def close(self) -> None:
-        """Ends the batch threads and frees the model; no `run` may be under way."""
+        """Stops the batch threads and frees the model; no `run` may be in progress."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -165,7 +165,7 @@ class BatchingServable(Servable):
             for task in tasks:
                 queue.add(task)
             self._rows_waiting += rows
-            # A worker that could do nothing but look is not woken.
+            # Wake a worker only if it may have something to run.
             if is_first or not self._steps or queue.rows >= parameters.largest_step:
                 self._changed.notify()
 
@@ -182,7 +182,7 @@ class BatchingServable(Servable):
                 self._run_one_by_one(tasks, fetches, error)
 
     def _next_batch(self) -> tuple[Key, list[Task]] | None:
-        """Waits for requests that are due, and returns them; None when closed."""
+        """Waits for a batch that is due, and returns it; None when closed."""
         with self._changed:
             while True:
                 if not self._queues:
@@ -197,7 +197,7 @@ class BatchingServable(Servable):
                 self._changed.wait(due_in)
 
     def _due_in(self, queue: TaskQueue) -> float:
-        """Returns for how many seconds a queue may go on gathering."""
+        """Returns for how many more seconds a queue may wait for requests."""
         if queue.rows >= self._parameters.largest_step:
             return 0
         patience = self._parameters.batch_timeout_micros / 1e6
@@ -232,9 +232,9 @@ class BatchingServable(Servable):
     def _step(
         self, tasks: list[Task], fetches: tuple[str, ...]
     ) -> tuple[dict[str, np.ndarray], int]:
-        """Returns the outputs of a batch and its rows, those filled up with included.
+        """Returns the outputs of a batch, and its number of rows with padding.
 
-        When it ends, the next step may begin: before this one's rows are handed out.
+        The next step may start as soon as this one ends, before its rows are distributed.
         """
         rows = sum(task.size for task in tasks)
         try:
@@ -249,7 +249,7 @@ class BatchingServable(Servable):
                 self._changed.notify()
 
     def _joined(self, arrays: list[np.ndarray], rows: int) -> np.ndarray:
-        """Returns the arrays in one, the last row repeated up to an allowed size."""
+        """Returns one array, padded with copies of the last row to an allowed size."""
         if self._parameters.pad_variable_length_inputs:
             arrays = padded(arrays)
         allowed = self._parameters.allowed_batch_sizes
@@ -261,7 +261,7 @@ class BatchingServable(Servable):
     def _run_one_by_one(
         self, tasks: list[Task], fetches: tuple[str, ...], error: Exception
     ) -> None:
-        """Finds whose fault it was, so that one bad image does not fail its neighbours."""
+        """Runs the tasks of a failed batch one by one, so that only the bad ones fail."""
         if len(tasks) == 1:
             tasks[0].error = error
             tasks[0].pending.release()
@@ -277,9 +277,9 @@ class BatchingServable(Servable):
 
 
 def padded(arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Returns the arrays as large as the largest behind the first dimension.
+    """Returns the arrays padded to the largest size in all dimensions after the first.
 
-    Each is filled with its own first element, as by the C++ server.
+    Each is padded with its own first element, as in the C++ server.
     """
     sizes = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
     found = []

@@ -10,9 +10,9 @@ from serving.model_server.flags import NO_EFFECT, ServerConfig
 
 
 def parse_command_line(argv: list[str]) -> ServerConfig:
-    """Returns the config of a command line; exits with a message for a wrong one.
+    """Returns the config of a command line; exits with a message if it is invalid.
 
-    A flag nobody knows is told and ignored, as by the C++ server.
+    Unknown flags are reported and ignored, as in the C++ server.
     """
     parser = create_parser()
     values, unknown = parser.parse_known_args(argv)
@@ -25,7 +25,7 @@ def parse_command_line(argv: list[str]) -> ServerConfig:
 
 
 def create_parser() -> argparse.ArgumentParser:
-    """Returns the parser, its flags in groups."""
+    """Returns the parser, with its flags in groups."""
     parser = argparse.ArgumentParser(
         prog="cifar serve",
         usage="cifar serve [--output DIR] [--FLAG[=VALUE]]…",

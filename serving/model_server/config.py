@@ -1,4 +1,4 @@
-"""The text files that flags name: models, batching, sessions, monitoring, TLS."""
+"""Reads the text files named in flags: models, batching, sessions, monitoring, TLS."""
 
 import dataclasses
 import os
@@ -18,16 +18,16 @@ PLATFORM = "tensorflow"
 
 @dataclasses.dataclass(frozen=True)
 class BatchingParameters:
-    """How concurrent requests are put together."""
+    """How concurrent requests are batched."""
 
-    max_batch_size: int = 1000  # examples; of one request too
-    batch_timeout_micros: int = 0  # how long the first request may wait for company
+    max_batch_size: int = 1000  # examples; limits single requests too
+    batch_timeout_micros: int = 0  # how long the first request waits for others
     max_enqueued_batches: int = 10
     num_batch_threads: int = os.cpu_count() or 1
-    allowed_batch_sizes: tuple[int, ...] = ()  # padded up to; the last is the largest
+    allowed_batch_sizes: tuple[int, ...] = ()  # batches are padded to one; ascending
     pad_variable_length_inputs: bool = False
     enable_large_batch_splitting: bool = False
-    max_execution_batch_size: int = 0  # with splitting: of one step; 0 is max_batch_size
+    max_execution_batch_size: int = 0  # per step if splitting; 0 is max_batch_size
 
     def __post_init__(self) -> None:
         """Raises ValueError for parameters no batch can satisfy."""
@@ -35,23 +35,23 @@ class BatchingParameters:
         if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.largest_step):
             name = "max_execution_batch_size" if self.is_split else "max_batch_size"
             raise ValueError(
-                f"allowed_batch_sizes must rise, and end with {name} ({self.largest_step}); "
+                f"allowed_batch_sizes must ascend and end with {name} ({self.largest_step}); "
                 f"got {list(sizes)}."
             )
         if self.largest_step > self.max_batch_size:
             raise ValueError(
-                f"max_execution_batch_size ({self.largest_step}) is at most max_batch_size "
-                f"({self.max_batch_size})."
+                f"max_execution_batch_size ({self.largest_step}) must not exceed "
+                f"max_batch_size ({self.max_batch_size})."
             )
 
     @property
     def is_split(self) -> bool:
-        """Returns whether one request may be run in several steps."""
+        """Returns whether one request may run in several steps."""
         return self.enable_large_batch_splitting and self.max_execution_batch_size > 0
 
     @property
     def largest_step(self) -> int:
-        """Returns how many examples are run at once at most."""
+        """Returns the largest number of examples per step."""
         return self.max_execution_batch_size if self.is_split else self.max_batch_size
 
 
@@ -66,7 +66,7 @@ class Runtime:
 
 
 def read_models(config: ServerConfig) -> model_server_config_pb2.ModelServerConfig:
-    """Returns which models to serve: the config file's, or the one of the flags."""
+    """Returns the models to serve, from the config file or else from the flags."""
     models = model_server_config_pb2.ModelServerConfig()
     if config.model_config_file:
         return read_text_file(Path(config.model_config_file), models)
@@ -77,7 +77,7 @@ def read_models(config: ServerConfig) -> model_server_config_pb2.ModelServerConf
 
 
 def read_runtime(config: ServerConfig) -> Runtime:
-    """Returns what the flags, or the platform config in their place, say about models."""
+    """Returns how models run, from the platform config or else from the flags."""
     if config.platform_config_file:
         return _platform_runtime(Path(config.platform_config_file))
     batching = None
@@ -99,8 +99,8 @@ def read_runtime(config: ServerConfig) -> Runtime:
 def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
     """Returns how sessions run.
 
-    Where nothing says it, an operation is shared by all cores but one: the threads that take
-    requests need that one, and would make every shared operation wait for them.
+    By default, an operation uses all cores but one. The threads that accept requests need that
+    core; without it, they would delay every parallel operation.
     """
     session = config_pb2.ConfigProto()
     if config.tensorflow_session_config_file:
@@ -118,7 +118,7 @@ def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
         session.gpu_options.per_process_gpu_memory_fraction = fraction
     if config.enable_batching:
         # Threads that spin while they wait for the next batch take the cores from those that
-        # gather it: 5% of the throughput on two cores.
+        # gather it, which costs 5% of the throughput on two cores.
         session.experimental.disable_thread_spinning = True
     if config.mixed_precision:
         rewrite = session.graph_options.rewrite_options
@@ -127,7 +127,7 @@ def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
 
 
 def read_batching_parameters(path: Path) -> BatchingParameters:
-    """Returns the parameters in a text file of the C++ server's BatchingParameters."""
+    """Returns the parameters from a BatchingParameters text file."""
     message = read_text_file(path, protos.BatchingParameters())
     try:
         return _batching_parameters(message)
@@ -136,7 +136,7 @@ def read_batching_parameters(path: Path) -> BatchingParameters:
 
 
 def read_metrics_path(config: ServerConfig) -> str | None:
-    """Returns where the metrics are served; None without a config that enables them."""
+    """Returns the path of the metrics page; None unless a config enables it."""
     if not config.monitoring_config_file:
         return None
     message = read_text_file(Path(config.monitoring_config_file), protos.MonitoringConfig())
@@ -146,9 +146,9 @@ def read_metrics_path(config: ServerConfig) -> str | None:
 
 
 def read_text_file(path: Path, message: Any) -> Any:
-    """Returns the message a text file holds; raises ValueError for another text."""
+    """Returns the message in a text file; raises ValueError if it cannot be parsed."""
     try:
-        # With the message's own pool, for what an Any holds.
+        # The message's own pool resolves the content of an Any.
         pool = message.DESCRIPTOR.file.pool
         return text_format.Parse(path.read_text(), message, descriptor_pool=pool)
     except text_format.ParseError as error:

@@ -83,7 +83,7 @@ def multi_inference(
 
 
 def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
-    """Returns each example's bytes, the context's features merged into it."""
+    """Returns each example as bytes, merged with the features of the context."""
     kind = examples.WhichOneof("kind")
     holder = getattr(examples, kind) if kind else None
     if holder is None or not holder.examples:
@@ -91,7 +91,7 @@ def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
     context = b""
     if kind == "example_list_with_context":
         context = holder.context.SerializeToString()
-    # Protocol buffers merge when their bytes are joined.
+    # Concatenating serialized protocol buffers merges them.
     serialized = [context + example.SerializeToString() for example in holder.examples]
     array = np.array(serialized, object)
     check_images([array])
@@ -99,7 +99,7 @@ def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
 
 
 def count(examples: input_pb2.Input) -> int:
-    """Returns how many examples an input holds."""
+    """Returns the number of examples in an input."""
     kind = examples.WhichOneof("kind")
     return len(getattr(examples, kind).examples) if kind else 0
 
@@ -227,7 +227,7 @@ def _output(
     values: Mapping[str, np.ndarray],
     count: int,
 ) -> np.ndarray | None:
-    """Returns an output of Classify, shape (count, classes); None if there is no such."""
+    """Returns an output of Classify, shape (count, classes); None if it does not exist."""
     if alias not in signature.outputs:
         return None
     array = values[signature.outputs[alias].name]

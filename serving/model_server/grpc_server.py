@@ -1,4 +1,4 @@
-"""gRPC in front of the services: ports, TLS, health, reflection."""
+"""The gRPC server in front of the services: ports, TLS, health, reflection."""
 
 from collections.abc import Iterable
 from concurrent import futures
@@ -14,7 +14,7 @@ from serving.model_server.config import read_text_file
 from serving.model_server.flags import ServerConfig
 from serving.model_server.sockets import bound_socket
 
-# What reflection can describe.
+# The services that reflection can describe.
 _DESCRIBED = [
     service.full_name
     for module in (prediction_service_pb2, model_service_pb2)
@@ -25,14 +25,14 @@ HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 
 class GrpcServer:
-    """Takes its port at once, and opens it when it starts."""
+    """Reserves its port at once, and opens it in `start`."""
 
     def __init__(self, config: ServerConfig) -> None:
         """Reads the certificates.
 
         Raises:
             OSError: The port is taken, or a file cannot be read.
-            ValueError: A file is no such file.
+            ValueError: A file cannot be parsed.
         """
         self._config = config
         self._credentials = _credentials(config.ssl_config_file)
@@ -67,7 +67,7 @@ class GrpcServer:
         self._reserved.close()
 
     def drain(self) -> None:
-        """Refuses new requests and waits for those at work, as long as they may take."""
+        """Rejects new requests and waits for open ones, up to `drain_seconds`."""
         self._health.enter_graceful_shutdown()
         self._server.stop(self._config.drain_seconds).wait(self._config.drain_seconds + 1)
 
@@ -82,14 +82,14 @@ class GrpcServer:
 
 
 def _credentials(ssl_config_file: str) -> grpc.ServerCredentials | None:
-    """Returns the certificates an SSLConfig holds; None without one."""
+    """Returns the certificates from an SSLConfig file; None without one."""
     if not ssl_config_file:
         return None
     ssl = read_text_file(Path(ssl_config_file), protos.SSLConfig())
     if not (ssl.server_key and ssl.server_cert):
-        raise ValueError(f"{ssl_config_file} needs a server_key and a server_cert, as PEM.")
+        raise ValueError(f"{ssl_config_file} needs a server_key and a server_cert in PEM.")
     if ssl.client_verify and not ssl.custom_ca:
-        raise ValueError(f"{ssl_config_file}: client_verify needs a custom_ca to verify by.")
+        raise ValueError(f"{ssl_config_file}: client_verify needs a custom_ca.")
     return grpc.ssl_server_credentials(
         [(ssl.server_key.encode(), ssl.server_cert.encode())],
         root_certificates=ssl.custom_ca.encode() or None,

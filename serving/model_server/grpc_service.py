@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class PredictionService:
-    """The five RPCs of a model's users."""
+    """The five RPCs for using a model."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class PredictionService:
         request_log: RequestLog,
         packs_tensors: bool = False,
     ) -> None:
-        """Takes requests for the manager's models.
+        """Serves the manager's models.
 
         Args:
-            manager: Lends them.
+            manager: Lends the models.
             metrics: Counts requests.
-            request_log: Keeps samples of them.
+            request_log: Logs samples of requests.
             packs_tensors: Whether Predict answers with `tensor_content`.
         """
         self._manager = manager
@@ -64,7 +64,7 @@ class PredictionService:
         self._predict = functools.partial(inference.predict, packs_tensors=packs_tensors)
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Returns what gRPC calls."""
+        """Returns the gRPC handlers."""
         requests = {
             "Classify": classification_pb2.ClassificationRequest,
             "Regress": regression_pb2.RegressionRequest,
@@ -117,7 +117,7 @@ class PredictionService:
 
 
 class ModelService:
-    """The two RPCs of a model's operators."""
+    """The two RPCs for operating models."""
 
     def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
         """Reports and changes what the manager serves."""
@@ -125,7 +125,7 @@ class ModelService:
         self._metrics = metrics
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Returns what gRPC calls."""
+        """Returns the gRPC handlers."""
         methods = {
             "GetModelStatus": handler(get_model_status_pb2.GetModelStatusRequest, self._status),
             "HandleReloadConfigRequest": handler(
@@ -153,7 +153,7 @@ class ModelService:
 
 
 def _answerer(response: Any) -> model_pb2.ModelSpec:
-    """Returns the model_spec of a response, the first of several results."""
+    """Returns the model_spec of a response, or of its first result."""
     is_several = isinstance(response, inference_pb2.MultiInferenceResponse)
     return response.results[0].model_spec if is_several else response.model_spec
 
@@ -161,9 +161,9 @@ def _answerer(response: Any) -> model_pb2.ModelSpec:
 def handler(
     kind: type[Message], answer: Callable[[Any, grpc.ServicerContext], Message]
 ) -> grpc.RpcMethodHandler:
-    """Returns what answers one RPC, from bytes to bytes.
+    """Returns the handler of one RPC, from bytes to bytes.
 
-    gRPC's own reading of messages would call one that cannot be read the server's fault.
+    If gRPC parsed the messages, it would report a malformed one as the server's fault.
     """
 
     def behave(body: bytes, context: grpc.ServicerContext) -> bytes:
@@ -173,7 +173,7 @@ def handler(
             problem = to_serving_error(error)
             if problem.code == Code.INTERNAL:
                 _log.exception("A request failed inside the server")
-            # Raises, which is how gRPC leaves a handler.
+            # Always raises; gRPC ends a handler this way.
             return context.abort(problem.code, cut_for_grpc(problem.message))
 
     return grpc.unary_unary_rpc_method_handler(behave)
@@ -183,27 +183,27 @@ def _parsed(kind: type[Message], body: bytes) -> Message:
     try:
         return kind.FromString(body)
     except DecodeError as error:
-        raise invalid(f"The request is no {kind.DESCRIPTOR.full_name}.") from error
+        raise invalid(f"The request is not a {kind.DESCRIPTOR.full_name}.") from error
 
 
 def required_spec(request: Any) -> model_pb2.ModelSpec:
-    """Returns the request's model_spec; INVALID_ARGUMENT without one."""
+    """Returns the request's model_spec; raises INVALID_ARGUMENT without one."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     return request.model_spec
 
 
 def first_spec(request: inference_pb2.MultiInferenceRequest) -> model_pb2.ModelSpec:
-    """Returns the first task's model_spec, an empty one without tasks."""
+    """Returns the first task's model_spec, or an empty one."""
     return request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
 
 
 def timeout_seconds(context: grpc.ServicerContext) -> float | None:
-    """Returns how long the client's deadline leaves; None where it has none."""
+    """Returns the time left until the client's deadline; None without a deadline."""
     remaining = context.time_remaining()
     if remaining is not None and remaining <= 0:
         raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    # gRPC gives whoever sets none a deadline in the far future, too far for locks.
+    # Without a deadline, gRPC reports one in the far future, too far for locks.
     return None if remaining is None or remaining > MAX_DEADLINE_SECONDS else remaining
 
 

@@ -1,4 +1,4 @@
-"""One HTTP connection: uvicorn's, with limits to the size of a head and to silence."""
+"""uvicorn's HTTP connection, with limits on the size of a head and on idle time."""
 
 import asyncio
 import re
@@ -6,7 +6,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# The head of a request, or the next part of its body, comes within so long.
+# The time within which a request's head, or the next part of its body, must arrive.
 IDLE_SECONDS = 60
 MAX_HEAD_BYTES = 65_536
 
@@ -14,7 +14,7 @@ _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
-    """What reads requests off a socket; the rest is `HttpToolsProtocol`'s."""
+    """Reads requests from a socket, within the limits."""
 
     _head_bytes = 0
     _is_in_body = False
@@ -70,9 +70,9 @@ class Connection(HttpToolsProtocol):
 
 
 def _without_upgrade(data: bytes) -> bytes:
-    """Returns a head that no longer offers another protocol.
+    """Returns a head without the `Upgrade` header.
 
-    curl offers HTTP/2 with its POST; the parser would leave the body to that.
+    curl offers HTTP/2 with its POST; the parser would then leave the body unread.
     """
     head, end, rest = data.partition(b"\r\n\r\n")
     return _UPGRADE.sub(b"\r\nx-ignore:", head) + end + rest

@@ -1,10 +1,10 @@
-"""HTTP in front of the REST API: connections, bodies, limits.
+"""The HTTP server in front of the REST API: connections, bodies, limits.
 
-The framing is uvicorn's, with llhttp as its parser: it reads every body before a worker is
-taken, and refuses what a proxy could read otherwise (two lengths, a length beside chunks).
-Measured here with 32 clients that send small requests, in requests a second and µs of
-processor time each: uvicorn with httptools 3,900 and 90, uvicorn with h11 1,800 and 290,
-waitress 1,050 and 260 (and it walks all connections, idle ones too, for every request).
+uvicorn reads the requests, with llhttp as its parser. It reads a whole body before a worker
+gets the request, and rejects requests that a proxy could read differently (two lengths, a
+length and chunks). Measured with 32 clients that send small requests, in requests per second
+and µs of CPU time per request: uvicorn with httptools 3,900 and 90, uvicorn with h11 1,800 and
+290, waitress 1,050 and 260 (it also walks all connections, idle ones included, each time).
 """
 
 import asyncio
@@ -27,14 +27,15 @@ from serving.model_server.sockets import bound_socket
 from serving.model_server.status import Code, ServingError, invalid
 
 MAX_CONNECTIONS = 8192
-# All bodies that are being read, in bodies of the largest size.
+# The limit for all bodies that are being read, as a multiple of the largest allowed body.
 MAX_BODIES = 8
 LARGE_BYTES = 2**20
-MAX_UNPACKING = 1032  # bytes of a byte of gzip
-# A client that sends on reads no answer yet: what it sends is dropped for so long.
+MAX_UNPACKING = 1032  # bytes from one byte of gzip
+# A client that is still sending does not read the response yet. This is how long its data is
+# read and dropped.
 LINGER_SECONDS = 10
 LINGER_IDLE_SECONDS = 1
-# For the answer that the model itself gives when its time is over.
+# Leaves time for the model's own timeout error.
 GRACE_SECONDS = 1
 
 _CORS_HEADERS = [
@@ -42,15 +43,15 @@ _CORS_HEADERS = [
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
 ]
-# It warns of every request that is no HTTP.
+# uvicorn warns about every request that is not HTTP.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class HttpServer:
-    """Listens, reads requests, and has a limited number of threads answer them."""
+    """Reads requests, and answers them in a limited number of threads."""
 
     def __init__(self, config: ServerConfig, api: RestApi, timeout_seconds: float | None):
-        """Takes the port, but does not listen before `start`.
+        """Reserves the port; `start` listens.
 
         Raises:
             OSError: The port is taken.
@@ -61,7 +62,7 @@ class HttpServer:
         self._workers = futures.ThreadPoolExecutor(
             config.rest_api_num_threads, thread_name_prefix="rest"
         )
-        # So that large bodies neither fill the memory nor keep the others waiting.
+        # Keeps large bodies from filling the memory and from delaying small ones.
         self._large_workers = futures.ThreadPoolExecutor(
             os.cpu_count(), thread_name_prefix="rest-large"
         )
@@ -90,12 +91,11 @@ class HttpServer:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
-        """Listens and answers."""
-        self._socket.listen(512)  # who connects from now on is answered
+        self._socket.listen(512)  # connections from now on are answered
         self._thread.start()
 
     def drain(self) -> None:
-        """Stops listening, lets requests at work finish, and closes the connections."""
+        """Stops listening, waits for open requests, and closes the connections."""
         self._uvicorn.should_exit = True
         if self._thread.is_alive():
             self._thread.join(self._config.drain_seconds + GRACE_SECONDS)
@@ -139,7 +139,7 @@ class HttpServer:
                 return bytes(body)
             if self._bytes_of_bodies > MAX_BODIES * limit:
                 self._count(-len(body))
-                body.clear()  # the others can go on
+                body.clear()  # makes room for the others
                 raise _Refused(
                     Code.RESOURCE_EXHAUSTED,
                     "Too many large requests are being read. Try again later.",
@@ -159,7 +159,7 @@ class HttpServer:
         done, _ = await asyncio.wait([work], timeout=seconds)
         if done:
             return work.result()
-        work.cancel()  # where it has not begun; TensorFlow cannot interrupt a step of its
+        work.cancel()  # if it has not started; a running step cannot be interrupted
         raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for the answer")
 
     def _work(self, scope: Any, body: bytes, headers: Mapping[bytes, bytes]) -> Reply:
@@ -175,7 +175,7 @@ class HttpServer:
         return self._api.answer(scope["method"], target, body, origin)
 
     async def _send(self, send: Any, reply: Reply, receive: Any = None) -> None:
-        """Sends a reply; with `receive`, drops what the client goes on sending."""
+        """Sends a reply; with `receive`, drops what the client is still sending."""
         headers = [
             (b"content-type", reply.content_type.encode()),
             (b"content-length", b"%d" % len(reply.body)),
@@ -194,17 +194,17 @@ class HttpServer:
 
 
 class _Refused(ServingError):  # noqa: N818
-    """A request whose body is not read to its end."""
+    """A request whose body was not read completely."""
 
 
 class _Disconnected(Exception):  # noqa: N818
-    """The client has gone."""
+    """The client has disconnected."""
 
 
 async def _linger(receive: Any) -> None:
     """Drops a body until it ends, pauses or takes too long.
 
-    A connection closed with bytes unread is reset, and the reply lost with it.
+    Closing a connection with unread bytes resets it, and the client loses the reply.
     """
 
     async def drop() -> None:
@@ -216,12 +216,12 @@ async def _linger(receive: Any) -> None:
 
 
 def decompressed(body: bytes, limit: int) -> bytes:
-    """Returns a gzip body unpacked; refuses a damaged or too large one."""
+    """Returns an unpacked gzip body; rejects one that is damaged or too large."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         result = unpacker.decompress(body, limit + 1)
     except zlib.error as error:
-        raise invalid(f"The body is no gzip: {error}") from error
+        raise invalid(f"The body is not gzip: {error}") from error
     if len(result) > limit:
         raise _too_large(limit)
     if not unpacker.eof:
@@ -238,7 +238,7 @@ def _too_large(limit: int) -> ServingError:
 
 
 def _connection_limit() -> int:
-    """Returns how many connections are answered; more get 503."""
+    """Returns the limit of connections; those beyond it get 503."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -47,7 +47,7 @@ def predict(
 def _feeds(
     signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tensor_pb2.TensorProto]
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of a request by tensor name; what it omits has its default."""
+    """Returns the arrays of a request by tensor name; omitted inputs get their default."""
     check_input_names(signature, inputs)
     feeds = {}
     for alias, info in signature.inputs.items():
@@ -60,7 +60,7 @@ def _feeds(
 
 
 def check_method_name(servable: Servable, signature: meta_graph_pb2.SignatureDef) -> None:
-    """Raises, where names are checked, for a signature of no method that Predict may use."""
+    """Raises if method names are checked and Predict may not use the signature's method."""
     known = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if servable.checks_method_names and signature.method_name not in known:
         raise invalid(
@@ -79,11 +79,11 @@ def run_signature(
     """Returns the wanted outputs (all, without a filter) by alias.
 
     Args:
-        servable: What runs the session.
-        signature: Says which tensor an output alias stands for.
+        servable: Runs the session.
+        signature: Maps the aliases of outputs to tensors.
         feeds: Arrays by tensor name.
         output_filter: Aliases of the wanted outputs.
-        timeout_seconds: After this the step is cancelled.
+        timeout_seconds: How long the step may take.
     """
     wanted = list(output_filter)
     for position, alias in enumerate(wanted):
@@ -102,7 +102,7 @@ def run_signature(
 
 
 def check_input_names(signature: meta_graph_pb2.SignatureDef, sent: Iterable[str]) -> None:
-    """Raises INVALID_ARGUMENT unless the signature's inputs were sent, or have defaults."""
+    """Raises INVALID_ARGUMENT unless every input was sent or has a default."""
     names, expected = set(sent), set(signature.inputs)
     missing = expected - names - set(signature.defaults)
     if len(names) > len(expected) or (missing and len(names) != len(expected)):
@@ -121,7 +121,7 @@ def check_input_names(signature: meta_graph_pb2.SignatureDef, sent: Iterable[str
 def check_metadata_request(
     request: get_model_metadata_pb2.GetModelMetadataRequest,
 ) -> None:
-    """Raises INVALID_ARGUMENT unless the signatures are what is asked for."""
+    """Raises INVALID_ARGUMENT unless the request asks for the signatures."""
     if not request.metadata_field:
         raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
     for field in request.metadata_field:
@@ -143,7 +143,7 @@ def get_model_metadata(
 
 
 def model_spec(servable: Servable, signature_name: str) -> model_pb2.ModelSpec:
-    """Returns who answered: name, version and signature."""
+    """Returns the name, version and signature that answered."""
     spec = model_pb2.ModelSpec(name=servable.name, signature_name=signature_name)
     spec.version.value = servable.version
     return spec

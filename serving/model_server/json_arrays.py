@@ -1,7 +1,7 @@
-"""JSON values to arrays, by the rules and with the errors of json_tensor.cc.
+"""Converts JSON values to arrays, with the rules and errors of json_tensor.cc.
 
-Regular lists of numbers take a fast path through NumPy; everything else, and every error, goes
-element by element.
+Regular lists of numbers take a fast path through NumPy; everything else, including every
+error, is processed element by element.
 """
 
 import base64
@@ -154,7 +154,7 @@ def _type_error(value: Any, dtype: int) -> ServingError:
 
 
 def decode_base64(value: dict) -> bytes:
-    """Returns the bytes such an object stands for."""
+    """Returns the bytes of a `{"b64": "…"}` object."""
     if not is_base64(value):
         raise invalid(
             f"JSON Value: {json_text.text(value)} not formatted correctly for base64 data"

@@ -1,4 +1,4 @@
-"""JSON bodies to tensors and examples.
+"""Converts JSON bodies to tensors and examples.
 
 The rules and the errors are those of json_tensor.cc in TensorFlow Serving 2.15.1.
 """
@@ -115,7 +115,7 @@ def _check_row_keys(i: int, row: Any, infos: TensorInfos) -> None:
 
 
 def _rows(values: list, dtype: int, name: str = "") -> np.ndarray:
-    """Returns the values of one input, all of one shape, joined along a new first axis."""
+    """Returns the values of one input, all of one shape, stacked along a new first axis."""
     fast = json_arrays.fast_array(values, dtype)
     if fast is not None:
         return fast
@@ -199,13 +199,13 @@ def _add_to_feature(value: Any, name: str, feature: feature_pb2.Feature) -> None
 
 
 def _as_float(value: float) -> float:
-    """Returns a double as a float holds it; protocol buffers refuse one too large."""
+    """Returns a double rounded to float; protocol buffers reject one that is too large."""
     with np.errstate(over="ignore"):
         return float(np.float32(value))
 
 
 def _kind(feature: feature_pb2.Feature, kind: str, name: str) -> Any:
-    """Returns the list of a kind of values, unless the feature has another kind."""
+    """Returns the feature's list for a kind of values; raises if it has another kind."""
     known = feature.WhichOneof("kind")
     if known not in (None, f"{kind}_list"):
         raise invalid(

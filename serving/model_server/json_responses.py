@@ -1,4 +1,4 @@
-"""Results to JSON, laid out as RapidJSON's PrettyWriter does in json_tensor.cc."""
+"""Converts results to JSON, laid out like RapidJSON's PrettyWriter in json_tensor.cc."""
 
 import base64
 import json
@@ -102,7 +102,7 @@ def _document(key: str, value: str) -> str:
 
 
 def _object(members: Iterable[tuple[str, str]], depth: int) -> str:
-    """Returns an object of names (as JSON) and values that stands `depth` levels deep."""
+    """Returns an object of names (as JSON) and values at nesting level `depth`."""
     lines = (f"{_line(depth + 1)}{name}: {value}" for name, value in members)
     return "{" + ",".join(lines) + _line(depth) + "}"
 
@@ -120,7 +120,7 @@ def _line(depth: int) -> str:
 
 
 def _rows(name: str, array: np.ndarray, depth: int) -> list[str]:
-    """Returns each row of an output, on one line: all but objects of bytes."""
+    """Returns each row of an output, on one line unless it contains objects of bytes."""
     texts = _scalars(name, array, depth + array.ndim - 1)
     for axis in range(array.ndim - 1, 0, -1):
         size, count = array.shape[axis], math.prod(array.shape[:axis])

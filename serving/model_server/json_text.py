@@ -1,4 +1,4 @@
-"""JSON as the C++ server reads and writes it: both read it with RapidJSON."""
+"""Reads and writes JSON as the C++ server does; both use RapidJSON."""
 
 import codecs
 import json
@@ -10,7 +10,7 @@ import rapidjson
 
 from serving.model_server.status import ServingError, cut, invalid
 
-# RapidJSON's words differ in the quotes between the release the C++ server has and ours.
+# Our release of RapidJSON quotes brackets in its messages; the C++ server's does not.
 _QUOTED_BRACKET = re.compile("'([]}])'")
 _FAILURE = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
 _MAX_TEXT = 1024  # characters of a JSON value in an error
@@ -18,15 +18,15 @@ _UTF8_HANDLER = "utf-8-of-the-rest"
 
 
 class Members(dict):
-    """A JSON object. Of a repeated name the first value counts, as in RapidJSON."""
+    """A JSON object. If a name is repeated, its first value counts, as in RapidJSON."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Values of repeated names: the parser fills them after it has let go of them.
+        # Keeps values of repeated names alive, because the parser still fills them.
         self.repeated: list = []
 
     def __setitem__(self, name: str, value: Any) -> None:
-        """Adds a member; a later one of the same name is set apart."""
+        """Adds a member; later ones of the same name go to `repeated`."""
         if name in self:
             self.repeated.append(value)
         else:
@@ -38,17 +38,17 @@ class _Decoder(rapidjson.Decoder):
         return Members()
 
 
-# Numbers as in C++: 64-bit integers, and doubles for all else.
+# Numbers as in C++: 64-bit integers, and doubles for everything else.
 _decode = _Decoder(number_mode=rapidjson.NM_NATIVE | rapidjson.NM_NAN)
 
 
 def parse(body: bytes) -> Members:
-    """Returns the object a request's body holds.
+    """Returns the JSON object in a request's body.
 
-    Bytes that are no UTF-8 survive as surrogates; `encode` gives them back.
+    Bytes that are not UTF-8 become surrogates; `encode` restores them.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, for what is no JSON or no object.
+        ServingError: INVALID_ARGUMENT; the body is not JSON or not an object.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -70,10 +70,10 @@ def _parse(body: bytes) -> Any:
 
 
 def _as_utf8(value: Any) -> Any:
-    """Returns a value whose bytes were read as Latin-1 with strings read as UTF-8.
+    """Returns a value that was read as Latin-1, with its strings read as UTF-8 instead.
 
-    A letter from U+0080 to U+00FF that is written as an escape comes out as its Latin-1
-    byte, but only in a body that is no UTF-8, and so no JSON either.
+    An escaped character from U+0080 to U+00FF becomes its Latin-1 byte, but only in a body
+    that is not UTF-8, and therefore not valid JSON either.
     """
     if isinstance(value, str):
         return value.encode("latin-1", _UTF8_HANDLER).decode("utf-8", "surrogateescape")
@@ -113,7 +113,7 @@ def encode(string: str) -> bytes:
 
 
 def unicode(string: str) -> str:
-    """Returns a string that `parse` read with what is no Unicode replaced."""
+    """Returns a string that `parse` read, with invalid Unicode replaced."""
     return string.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
@@ -121,7 +121,7 @@ def text(value: Any) -> str:
     """Returns the beginning of a JSON value as the server prints it: indented by four."""
     if isinstance(value, float):
         return number(value)
-    # A document of nested lists is a thousand times as long when it is indented.
+    # Nested lists can become a thousand times as long when they are indented.
     parts, length = [], 0
     for part in json.JSONEncoder(indent=4, ensure_ascii=False).iterencode(value):
         parts.append(part)
@@ -132,7 +132,7 @@ def text(value: Any) -> str:
 
 
 def type_name(value: Any) -> str:
-    """Returns what the server calls the type of a JSON value."""
+    """Returns the server's name for the type of a JSON value."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -144,7 +144,7 @@ def type_name(value: Any) -> str:
 
 
 def string(value: bytes) -> str:
-    """Returns bytes as a JSON string; what is no UTF-8 passes through unchanged."""
+    """Returns bytes as a JSON string; bytes that are not UTF-8 pass through unchanged."""
     return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False)
 
 
@@ -156,7 +156,7 @@ def number(value: float) -> str:
 def numbers(values: np.ndarray) -> list[str]:
     """Returns floats as JSON numbers: short, exact, and never mistaken for integers.
 
-    Six significant digits where they read back as the same value, else 9 for float32 and
+    Uses six significant digits if they read back as the same value, else 9 for float32 and
     17 for float64; whole numbers end in `.0`.
 
     Args:

@@ -1,4 +1,4 @@
-"""How one version comes into memory: loaded, batched where wanted, and warmed up."""
+"""Loads one version, adds batching if enabled, and warms it up."""
 
 import contextlib
 import dataclasses
@@ -20,19 +20,19 @@ MLMD_FILE = Path("assets.extra") / "mlmd_uuid"
 
 
 class VersionLoader:
-    """Loads versions; a callable, so that models know nothing of flags."""
+    """Loads versions. A callable, so that models need not know the flags."""
 
     def __init__(
         self, config: ServerConfig, runtime: configs.Runtime, metrics: Metrics
     ) -> None:
-        """Loads any number at once until `limit` says otherwise."""
+        """Loads any number of versions in parallel until `limit` is called."""
         self._config = config
         self._runtime = runtime
         self._metrics = metrics
         self._slots: Any = contextlib.nullcontext()
 
     def limit(self, num_load_threads: int) -> None:
-        """Lets so many versions load at once from now on; 0 is one."""
+        """Limits how many versions load in parallel from now on; 0 is one."""
         self._slots = threading.Semaphore(max(1, num_load_threads))
 
     def __call__(self, name: str, version: int, path: Path) -> Servable:
@@ -68,7 +68,7 @@ class VersionLoader:
         )
 
     def _batching_parameters(self, path: Path) -> configs.BatchingParameters | None:
-        """Returns how the requests of a version are batched; None where they are not."""
+        """Returns how the requests of a version are batched; None if they are not."""
         common = self._runtime.batching
         if common is None or not self._config.enable_per_model_batching_parameters:
             return common

@@ -1,4 +1,4 @@
-"""All models: finds the version a request names, reports states, takes new configs."""
+"""Manages all models: finds the requested version, reports states, applies new configs."""
 
 import contextlib
 import enum
@@ -31,7 +31,7 @@ class LabelPolicy(enum.Enum):
 
 
 class ModelManager:
-    """All models of the server: lends versions, reports states, takes new configs."""
+    """All models of the server."""
 
     def __init__(
         self,
@@ -40,13 +40,13 @@ class ModelManager:
         labels_of_unavailable: LabelPolicy = LabelPolicy.NONE,
         follow: Callable[[Mapping[str, ModelConfig]], None] = lambda configs: None,
     ) -> None:
-        """Starts without models; `reload_config` brings them.
+        """Starts without models; `reload_config` adds them.
 
         Args:
             loader: Loads a version.
-            policy: When to look for versions, and how often to try one.
-            labels_of_unavailable: Which labels may point to versions that are not there.
-            follow: Is told each config that comes into force.
+            policy: When to look for versions, and how often to retry loading one.
+            labels_of_unavailable: Which labels may point to unavailable versions.
+            follow: Called with each config that takes effect.
         """
         self._follow = follow
         self._loader = loader
@@ -59,7 +59,7 @@ class ModelManager:
 
     @contextlib.contextmanager
     def borrow(self, spec: model_pb2.ModelSpec) -> Iterator[Servable]:
-        """Lends the version a request names by number, by label or not at all."""
+        """Lends the requested version: by number, by label, or else the latest."""
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
@@ -94,7 +94,7 @@ class ModelManager:
         raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
 
     def is_configured(self, name: str) -> bool:
-        """Returns whether a model of this name is to be served."""
+        """Returns whether the config contains a model of this name."""
         return name in self._configs
 
     def states(self) -> dict[str, dict[str, str]]:
@@ -109,16 +109,16 @@ class ModelManager:
         config: model_server_config_pb2.ModelServerConfig,
         timeout_seconds: float | None = None,
     ) -> None:
-        """Makes `config` the whole truth about models: adds, changes and removes.
+        """Applies `config`: adds, changes and removes models.
 
         Args:
-            config: Holds a model_config_list.
-            timeout_seconds: How long to wait for new models; None waits for ever.
+            config: Contains a model_config_list.
+            timeout_seconds: How long to wait for new models; None waits forever.
 
         Raises:
-            ServingError: The config contradicts itself or a label points to a version that is
-                not available, and nothing has changed; or a new model does not become
-                available, and everything has.
+            ServingError: The config is invalid or a label points to an unavailable version;
+                nothing has changed then. Or a new model does not become available; the config
+                is in effect nevertheless.
         """
         if not config.WhichOneof("config"):
             return  # as in C++: an empty config changes nothing
@@ -138,7 +138,7 @@ class ModelManager:
             self._follow(configs)
 
     def stop(self) -> None:
-        """Ends the threads of all models."""
+        """Stops the threads of all models."""
         for model in list(self._models.values()):
             model.stop()
 

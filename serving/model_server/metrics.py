@@ -1,4 +1,4 @@
-"""Counters and histograms, under the names and in the text of the C++ server."""
+"""Counters and histograms, with the names and the text format of the C++ server."""
 
 import bisect
 import contextlib
@@ -12,20 +12,20 @@ from typing import Any
 
 from serving.model_server.status import Code, cut, to_serving_error
 
-# Microseconds: 10 × 1.8^i, and what is above.
+# Upper bounds in microseconds, 10 × 1.8^i; a last bucket takes everything above.
 LATENCY_BUCKETS = tuple(10 * 1.8**i for i in range(33))
 COUNT_BUCKETS = tuple(float(2**i) for i in range(15))
 
 _PREFIX = ":tensorflow:serving:"
-MAX_SERIES = 1000  # of one metric; what more there is counts as OTHER
+MAX_SERIES = 1000  # per metric; further label values count as OTHER
 MAX_LABEL_LENGTH = 256
 OTHER = "(other)"
-# Names of models that are not served are a client's to choose: so many are told apart.
+# Clients can send any model name; this many unknown ones are counted separately.
 MAX_UNKNOWN_MODELS = 100
 
 
 class Series:
-    """Values by label values: a limited number of both, for clients choose some of them."""
+    """Values by label values, limited in number and length: clients choose some labels."""
 
     def __init__(self, name: str, labels: tuple[str, ...], kind: str) -> None:
         self.name = _PREFIX + name
@@ -35,7 +35,7 @@ class Series:
         self._lock = threading.Lock()
 
     def _key(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        """Returns the label values to count under; the lock is held."""
+        """Returns the label values to count under; the caller holds the lock."""
         if values in self._values:
             return values
         values = tuple(cut(value, MAX_LABEL_LENGTH) for value in values)
@@ -52,7 +52,7 @@ class Counter(Series):
     """A number for each combination of label values."""
 
     def __init__(self, name: str, labels: tuple[str, ...], kind: str = "counter") -> None:
-        """Starts without a value; `add` and `set` make them."""
+        """Starts without values; `add` and `set` create them."""
         super().__init__(name, labels, kind)
 
     def add(self, *values: str, amount: int = 1) -> None:
@@ -71,7 +71,7 @@ class Counter(Series):
         return sum(number for _, number in self._items())
 
     def lines(self) -> list[str]:
-        """Returns one line of text a number."""
+        """Returns one line of text per number."""
         return [f"{self.name}{{{_pairs(self._labels, v)}}} {n}" for v, n in self._items()]
 
 
@@ -92,7 +92,7 @@ class Histogram(Series):
     def __init__(
         self, name: str, labels: tuple[str, ...], buckets: Iterable[float] = LATENCY_BUCKETS
     ) -> None:
-        """Starts without a value; `observe` makes them."""
+        """Starts without values; `observe` creates them."""
         super().__init__(name, labels, "histogram")
         self._buckets = tuple(buckets)
 
@@ -128,7 +128,6 @@ class Metrics:
     """Everything one server counts."""
 
     def __init__(self) -> None:
-        """Starts at nothing."""
         self.request_count = Counter("request_count", ("model_name", "status"))
         self.request_latency = Histogram("request_latency", ("model_name", "API", "entrypoint"))
         self.runtime_latency = Histogram("runtime_latency", ("model_name", "API", "runtime"))
@@ -139,7 +138,7 @@ class Metrics:
         self.queuing_latency = Histogram("batching_session:queuing_latency", ())
         self.batch_runs = Counter("batching_session:wrapped_run_count", ())
         self.mlmd = Counter("mlmd_map", ("model_name", "version", "mlmd_uuid"), "gauge")
-        # Says which names are those of models; the server sets it.
+        # Whether a model of this name is served; the server sets it.
         self.is_served: Callable[[str], bool] = lambda name: False
         self._unknown: set[str] = set()
 
@@ -172,7 +171,7 @@ class Metrics:
 
     @contextlib.contextmanager
     def runtime(self, model_name: str, api: str) -> Iterator[None]:
-        """Times what is spent on inference, decoding of tensors included."""
+        """Times inference, including the decoding of tensors."""
         start = time.perf_counter()
         yield
         micros = (time.perf_counter() - start) * 1e6
@@ -188,16 +187,16 @@ class Metrics:
         return [m for m in vars(self).values() if isinstance(m, (Counter, Histogram))]
 
     def total(self, name: str) -> int:
-        """Returns the sum of a counter over all labels; 0 for one that does not exist.
+        """Returns the sum of a counter over all labels; 0 if it does not exist.
 
         Args:
-            name: As on the page, or as TensorFlow Serving's code writes it, with slashes.
+            name: As on the page, or with slashes, as in TensorFlow Serving's code.
         """
         wanted = name.replace("/", ":")
         return sum(m.total() for m in self.all() if m.name == wanted)
 
     def page(self) -> str:
-        """Returns the text a Prometheus server reads."""
+        """Returns the metrics as text for Prometheus."""
         lines = []
         for metric in self.all():
             lines += [f"# TYPE {metric.name} {metric.kind}", *metric.lines()]

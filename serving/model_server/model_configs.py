@@ -1,4 +1,4 @@
-"""Which model configs can be served; the rules and words are those of server_core.cc."""
+"""Checks model configs, with the rules and error messages of server_core.cc."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -9,13 +9,13 @@ from serving.model_server.config import PLATFORM
 from serving.model_server.status import Code, ServingError, invalid
 
 ModelConfig: TypeAlias = model_server_config_pb2.ModelConfig
-LOG_COLLECTOR = "tfrecord"  # the type of the only one; see request_log
+LOG_COLLECTOR = "tfrecord"  # the only type; see request_log
 
 
 def configs_by_name(
     config: model_server_config_pb2.ModelServerConfig, known: Mapping[str, ModelConfig]
 ) -> dict[str, ModelConfig]:
-    """Returns the config of each model; INVALID_ARGUMENT for one that cannot be served."""
+    """Returns the config of each model; raises INVALID_ARGUMENT if one cannot be served."""
     configs: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in configs:
@@ -60,7 +60,7 @@ def _platform(model: ModelConfig) -> str:
 
 
 def _check_logging(config: logging_config_pb2.LoggingConfig) -> None:
-    """Raises for a config that our one collector cannot follow."""
+    """Raises if our only collector does not support the config."""
     collector = config.log_collector_config
     if collector.type != LOG_COLLECTOR:
         raise ServingError(
@@ -68,9 +68,9 @@ def _check_logging(config: logging_config_pb2.LoggingConfig) -> None:
         )
     if not collector.filename_prefix.startswith("/"):
         raise invalid(
-            "A log collector's filename_prefix is an absolute path, got "
+            "A log collector's filename_prefix must be an absolute path, got "
             f"“{collector.filename_prefix}”."
         )
     rate = config.sampling_config.sampling_rate
     if not 0 <= rate <= 1:
-        raise invalid(f"A sampling_rate is from 0 to 1, got {rate}.")
+        raise invalid(f"sampling_rate must be between 0 and 1, got {rate}.")

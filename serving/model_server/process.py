@@ -1,4 +1,4 @@
-"""The server as a process of its own, for tests, benchmarks and the serving check."""
+"""Runs the server in a separate process, for tests, benchmarks and the serving check."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ FAILURE = "Failed to start server. Error: "
 
 @dataclasses.dataclass(frozen=True)
 class Ready:
-    """What the server says when it is ready."""
+    """The server's message when it is ready."""
 
     host: str
     grpc_port: int
@@ -33,18 +33,18 @@ class ServerStartError(RuntimeError):
     """The server ended before it was ready, or was not ready in time.
 
     Attributes:
-        reason: What the server said, in a line.
+        reason: The server's own error message, on one line.
     """
 
     def __init__(self, message: str, log: str) -> None:
-        """Takes what happened, and all that the server logged."""
+        """Takes a message and the server's whole log."""
         super().__init__(f"{message} Its log ends:\n{log[-2000:]}")
         failures = [line for line in log.splitlines() if line.startswith(FAILURE)]
         self.reason = failures[-1].removeprefix(FAILURE) if failures else message
 
 
 class ServerProcess:
-    """A model server that runs as long as the `with` block, and never longer than its parent.
+    """A model server that runs during a `with` block, and never outlives its parent process.
 
     ```
     with ServerProcess("--model_name=m", "--model_base_path=/models/m") as server:
@@ -53,7 +53,7 @@ class ServerProcess:
     """
 
     def __init__(self, *flags: str, start_seconds: float = START_SECONDS) -> None:
-        """Takes the server's flags; ports are free ones unless a flag says otherwise."""
+        """Takes the server's flags; without port flags, it picks free ports."""
         self._flags = flags
         self._start_seconds = start_seconds
 
@@ -87,7 +87,7 @@ class ServerProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stops the server; at once, where this process is told to stop itself."""
+        """Stops the server; kills it if this process is itself being stopped."""
         if error is None or isinstance(error, Exception):
             self.stop()
         else:
@@ -101,7 +101,7 @@ class ServerProcess:
 
     @property
     def rest_url(self) -> str:
-        """Returns where the REST paths begin."""
+        """Returns the base URL of the REST API."""
         return f"http://{self.ready.host}:{self.ready.rest_api_port}"
 
     @property
@@ -151,7 +151,7 @@ class ServerProcess:
         return Ready(**json.loads(line))
 
     def _exit_code(self) -> int | None:
-        """Returns how the server ended; None where it has not."""
+        """Returns the exit code; None if the server is still running."""
         try:
             return self._process.wait(1)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""ProfilerService: what TensorBoard's “capture profile” asks a running server for."""
+"""ProfilerService, which TensorBoard's “capture profile” calls."""
 
 import logging
 import re
@@ -21,15 +21,14 @@ _log = logging.getLogger(__name__)
 
 
 class ProfilerService:
-    """Records what TensorFlow does for a while, once at a time."""
+    """Records TensorFlow profiles, one at a time."""
 
     def __init__(self) -> None:
-        """Records nothing yet."""
         self._is_profiling = threading.Lock()
         self._is_terminated = threading.Event()
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        """Returns what gRPC calls."""
+        """Returns the gRPC handlers."""
         methods = {
             "Profile": handler(protos.ProfileRequest, self._profile),
             "Terminate": handler(protos.TerminateRequest, self._terminate),
@@ -50,7 +49,7 @@ class ProfilerService:
         return protos.ProfileResponse(empty_trace=not xspace)
 
     def _recorded(self, request: Any) -> bytes:
-        """Returns an XSpace of the time the request asks for."""
+        """Returns an XSpace that covers the requested time."""
         if request.duration_ms > MAX_SECONDS * 1000:
             raise invalid(f"A profile takes at most {MAX_SECONDS} s.")
         if not self._is_profiling.acquire(blocking=False):

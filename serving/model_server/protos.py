@@ -1,4 +1,4 @@
-"""Messages of TensorFlow Serving and TensorFlow that no package of ours brings.
+"""Messages of TensorFlow Serving and TensorFlow that none of our packages contains.
 
 Sources: session_bundle_config.proto, saved_model_bundle_source_adapter.proto,
 platform_config.proto, monitoring_config.proto and ssl_config.proto of TensorFlow Serving;
@@ -24,7 +24,8 @@ _INT64, _STRING, _BOOL = (
 )
 _REPEATED, _MAP = "repeated ", "map "
 
-# Fields by message: a number and a type; `repeated` and `map` of strings to it before it.
+# Fields by message: number and type. `repeated` or `map` (with strings as keys) may precede
+# the type.
 _SERVING: dict[str, dict[str, tuple[int, str]]] = {
     "BatchingParameters": {
         "max_batch_size": (1, _INT64),
@@ -118,8 +119,8 @@ def _add_field(
 def _messages() -> dict[str, Any]:
     """Returns the message classes.
 
-    From a pool of their own: in the common one, those they refer to would be made anew, and
-    TensorFlow no longer know its own messages by their class.
+    They need a separate pool. In the default pool, the messages they refer to would be created
+    again, and TensorFlow would no longer recognize its own messages by their class.
     """
     pool = descriptor_pool.DescriptorPool()
     for module in _DEPENDENCIES:

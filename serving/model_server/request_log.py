@@ -1,14 +1,14 @@
-"""Keeps samples of requests and responses, as a model's `logging_config` asks for.
+"""Logs samples of requests and responses, as set in a model's `logging_config`.
 
-TensorFlow Serving's binary reads that config and brings no collector; ours has one, `tfrecord`:
+TensorFlow Serving's binary reads that config but has no collector; ours has one, `tfrecord`:
 
     logging_config {
       log_collector_config { type: "tfrecord" filename_prefix: "/logs/cifar10" }
       sampling_config { sampling_rate: 0.01 }
     }
 
-A thread writes PredictionLogs to `<prefix>-<time>-<number>.tfrecord`. A file that is still
-written to has `.writing` behind its name; a full disk costs records and never a request.
+A thread writes PredictionLogs to `<prefix>-<time>-<number>.tfrecord`. The name of a file that
+is still being written ends in `.writing`. A full disk loses records but fails no request.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ MAX_WAITING_RECORDS = 1000
 MAX_WAITING_BYTES = 64 * 2**20
 ROTATE_BYTES = 64 * 2**20
 ROTATE_SECONDS = 300
-MAX_FILES = 100  # of one prefix; the oldest goes
+MAX_FILES = 100  # per prefix; the oldest are deleted
 WRITING = ".writing"
 _COMPLAINT_SECONDS = 60
 
-# The field of a PredictionLog for each API, in the spelling of either protocol.
+# The field of a PredictionLog for each API; gRPC and REST differ in the name's case.
 _FIELDS = {
     "predict": "predict_log",
     "classify": "classify_log",
@@ -52,16 +52,15 @@ _log = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """Which models are logged, and what to."""
+    """Knows which models are logged, and where."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Logs nothing yet."""
         self._metrics = metrics
         self._configs: dict[str, logging_config_pb2.LoggingConfig] = {}
         self._collectors: dict[str, Collector] = {}
 
     def configure(self, models: Mapping[str, ModelConfig]) -> None:
-        """Logs what these configs ask for; collectors nobody needs any more end."""
+        """Applies these configs; stops collectors that are no longer used."""
         configs = {
             name: model.logging_config
             for name, model in models.items()
@@ -75,24 +74,24 @@ class RequestLog:
             self._collectors.pop(prefix).close()
 
     def wants(self, model: str) -> bool:
-        """Returns whether this one request is to be logged."""
+        """Returns whether to log this request."""
         config = self._configs.get(model)
         return config is not None and random.random() < config.sampling_config.sampling_rate
 
     def add(
         self, api: str, spec: model_pb2.ModelSpec, request: Message, response: Message
     ) -> None:
-        """Keeps a request and its response.
+        """Logs a request and its response.
 
         Args:
             api: Predict, Classify, Regress or MultiInference, in any case.
-            spec: Who answered: with the version and the signature.
-            request: As it came.
-            response: As it went.
+            spec: The model that answered, with version and signature.
+            request: The request as received.
+            response: The response as sent.
         """
         config = self._configs.get(spec.name)
         if config is None:
-            return  # since it was asked about
+            return  # logging was turned off after `wants`
         log = prediction_log_pb2.PredictionLog()
         log.log_metadata.model_spec.CopyFrom(spec)
         log.log_metadata.sampling_config.CopyFrom(config.sampling_config)
@@ -105,7 +104,7 @@ class RequestLog:
         self._metrics.request_logs.add(spec.name, status.name)
 
     def close(self) -> None:
-        """Writes what is waiting, and ends."""
+        """Writes the waiting records, and stops."""
         for collector in self._collectors.values():
             collector.close()
 
@@ -135,7 +134,7 @@ class Collector:
             return True
 
     def close(self) -> None:
-        """Writes what is waiting, and ends the thread."""
+        """Writes the waiting records, and stops the thread."""
         self._waiting.put(None)
         self._thread.join(timeout=10)
 
@@ -156,7 +155,7 @@ class Collector:
             except (OSError, tf.errors.OpError) as error:
                 if time.monotonic() >= next_complaint:
                     next_complaint = time.monotonic() + _COMPLAINT_SECONDS
-                    _log.error("Requests are not logged: %s", error)
+                    _log.error("Cannot log requests: %s", error)
 
     def _written(self, record: bytes) -> None:
         try:
@@ -168,30 +167,30 @@ class Collector:
 
 @dataclasses.dataclass
 class _OpenFile:
-    """What is being written to."""
+    """The file being written."""
 
     path: Path
-    lock: IO[Any]  # held as long as its process lives
+    lock: IO[Any]  # released when the process ends
     writer: tf.io.TFRecordWriter
     since: float  # on the monotonic clock
     size_bytes: int = 0
 
 
 class RotatedFiles:
-    """TFRecord files of one prefix: one being written, a limited number that are whole."""
+    """TFRecord files of one prefix: one being written, and a limited number of others."""
 
     def __init__(self, prefix: Path) -> None:
-        """Finds what an earlier process did not finish."""
+        """Renames files that an earlier process did not finish."""
         self._prefix = prefix
         self._number = 0
         self._open: _OpenFile | None = None
         for path in self._found(WRITING):
             with contextlib.suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody's any more
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if in use
                 path.rename(path.with_suffix(""))
 
     def write(self, record: bytes) -> None:
-        """Appends a record to the file of now."""
+        """Appends a record to the current file."""
         if self._open is None:
             self._open = self._opened()
         try:
@@ -211,7 +210,7 @@ class RotatedFiles:
             self.close()
 
     def close(self) -> None:
-        """Makes the file a whole one, and deletes the oldest ones too many."""
+        """Finishes the file, and deletes the oldest files beyond the limit."""
         if self._open is None:
             return
         done, self._open = self._open, None

@@ -1,4 +1,4 @@
-"""The REST protocol: URLs and statuses. Knows nothing of sockets."""
+"""The REST protocol: URLs and statuses, without sockets."""
 
 import dataclasses
 import logging
@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What goes back: status, body and its type."""
+    """A response: status, body and content type."""
 
     status: int
     body: bytes = b""
@@ -65,7 +65,7 @@ class Reply:
 
 
 class RestApi:
-    """Answers requests."""
+    """Answers REST requests."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class RestApi:
         metrics_path: str | None,
         timeout_seconds: float | None,
     ) -> None:
-        """Takes requests for the manager's models, and for the metrics if they have a path."""
+        """Serves the manager's models, and the metrics if they have a path."""
         self._manager = manager
         self._metrics = metrics
         self._request_log = request_log
@@ -89,14 +89,14 @@ class RestApi:
             method: GET, POST and so on.
             path: The request's target, with its query.
             body: Decompressed.
-            origin: The header of that name.
+            origin: The Origin header.
         """
         if self._metrics_path and path.partition("?")[0] == self._metrics_path:
             return self._metrics_page(path)
         if not _OURS.fullmatch(path):
             return Reply(404, _NOT_FOUND_PAGE, "text/html")
         if method == "OPTIONS":
-            # A browser asks what a page may send.
+            # A browser's CORS preflight request.
             return Reply(200 if _WEB_ORIGIN.search(origin) else 400)
         try:
             text = self._answer(method, path, body)
@@ -162,7 +162,7 @@ class RestApi:
             if key not in servable.signatures:
                 raise invalid(f'Serving signature name: "{key}" not found in signature def')
             signature = servable.signatures[key]
-            infos = dict(signature.inputs)  # finds any string; a proto's map only Unicode
+            infos = dict(signature.inputs)  # accepts any string; a proto map only Unicode
             if not infos:
                 raise invalid(f"Failed to get input map for signature: {key}")
             by_row = json_requests.is_row_format(document)
@@ -206,7 +206,7 @@ def _as_protos(
     inputs: Mapping[str, np.ndarray],
     outputs: Mapping[str, np.ndarray],
 ) -> tuple[predict_pb2.PredictRequest, predict_pb2.PredictResponse]:
-    """Returns what a gRPC client would have sent and got."""
+    """Returns what a gRPC client would have sent and received."""
     request = predict_pb2.PredictRequest(model_spec=spec)
     response = predict_pb2.PredictResponse(model_spec=spec)
     request.model_spec.signature_name = response.model_spec.signature_name = key
@@ -217,10 +217,10 @@ def _as_protos(
 
 
 def model_spec(name: str, version: str | None, label: str | None) -> model_pb2.ModelSpec:
-    """Returns who is asked, from the parts of a URL."""
+    """Returns the ModelSpec for the parts of a URL."""
     spec = model_pb2.ModelSpec(name=_unquoted(name))
     if version:
-        # Python refuses to read a number of thousands of digits.
+        # Python does not parse numbers with thousands of digits.
         if len(version.lstrip("0")) > MAX_VERSION_DIGITS or int(version) > 2**63 - 1:
             raise invalid(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
@@ -230,7 +230,7 @@ def model_spec(name: str, version: str | None, label: str | None) -> model_pb2.M
 
 
 def error_reply(error: ServingError) -> Reply:
-    """Returns the reply that carries an error."""
+    """Returns the reply for an error."""
     if error.code == Code.INTERNAL:
         _log.error("A request failed inside the server: %s", error, exc_info=error)
     message = json_text.unicode(cut(error.message, MAX_REST_MESSAGE))

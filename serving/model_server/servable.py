@@ -1,4 +1,4 @@
-"""One loaded version of a model: a session, and the signatures it answers to."""
+"""One loaded version of a model: a session and its signatures."""
 
 import collections
 import threading
@@ -13,15 +13,15 @@ from serving.model_server import tensors
 from serving.model_server.status import invalid
 
 DEFAULT_SIGNATURE = "serving_default"
-# A client may ask for any subset of the outputs. Making a callable takes
-# 200 ms in a large graph, so the latest used are kept.
+# A client can request any subset of the outputs. Making a callable takes
+# 200 ms in a large graph, so the most recently used are kept.
 MAX_CALLABLES = 64
-# A step of a request with a deadline is cancelled after this.
+# When a step of a request with a deadline is cancelled.
 STEP_SECONDS = 64
 
 
 class Servable:
-    """A SavedModel in a session of its own. `run` may be called from many threads."""
+    """A SavedModel in its own session. `run` may be called from many threads."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Servable:
 
         Args:
             path: The version's folder.
-            name: Of the model.
-            version: Its number.
-            tags: Of the graph to load.
+            name: Name of the model.
+            version: Number of the version.
+            tags: Tags of the graph to load.
             session_config: How the session runs.
-            checks_method_names: Whether a signature is good only for the method it names.
+            checks_method_names: Whether a signature only serves the method it names.
         """
         self.path = path
         self.checks_method_names = checks_method_names
@@ -85,7 +85,7 @@ class Servable:
             Arrays by tensor name.
 
         Raises:
-            tf.errors.OpError: A kernel refused its input, or the time ran out.
+            tf.errors.OpError: A kernel rejected its input, or the time ran out.
         """
         names = tuple(sorted(feeds))
         self._check_dtypes(names, feeds)
@@ -97,12 +97,12 @@ class Servable:
         }
 
     def close(self) -> None:
-        """Frees the variables and the graph; no `run` may be under way."""
+        """Frees the variables and the graph; no `run` may be in progress."""
         self._callables.clear()
         self._session.close()
 
     def _check_dtypes(self, names: tuple[str, ...], feeds: Mapping[str, np.ndarray]) -> None:
-        """Raises INVALID_ARGUMENT in the words of the C++ session."""
+        """Raises INVALID_ARGUMENT with the message of the C++ session."""
         for i, name in enumerate(names):
             expected = self._data_types.get(name)
             if expected is None:
@@ -121,19 +121,19 @@ class Servable:
         key = (feeds, fetches, limit_seconds)
         if step := self._known(key):
             return step
-        with self._making:  # one thread makes it; all others that need it wait
+        with self._making:  # one thread makes it; others that need it wait
             if step := self._known(key):
                 return step
             options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
             options.run_options.timeout_in_ms = limit_seconds * 1000
-            # What Keras runs its graphs with: 42 µs a call where Session.run and
-            # make_callable(feed_list=…) take 190 µs, and like the C++ server it feeds any
+            # Keras runs its graphs this way: 42 µs per call, where Session.run and
+            # make_callable(feed_list=…) take 190 µs. Like the C++ server, it accepts any
             # shape.
             step = self._session._make_callable_from_options(options)
             with self._lock:
                 self._callables[key] = step
                 if len(self._callables) > MAX_CALLABLES:
-                    self._callables.popitem(last=False)  # freed when its last run is over
+                    self._callables.popitem(last=False)  # freed after its last run
             return step
 
     def _known(self, key: tuple) -> Callable[..., list] | None:
@@ -146,8 +146,8 @@ class Servable:
 def step_limit(timeout_seconds: float | None) -> int:
     """Returns after how many seconds a step is cancelled; 0 is never.
 
-    Whoever waits keeps the exact time. A limit of its own would need a graph of its own,
-    optimized anew, and would find it cold.
+    The caller enforces the exact deadline. A separate callable for each limit would have to
+    optimize the graph again at its first run.
     """
     if timeout_seconds is None or timeout_seconds > STEP_SECONDS:
         return 0

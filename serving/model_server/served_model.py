@@ -1,9 +1,8 @@
 """One model: its versions, and the thread that loads and unloads them.
 
-The thread polls the model's folder. A new version is loaded and warmed up while the old one
-goes on answering; then the old one is retired, and unloaded as soon as the last request that
-holds it is done. A request holds one version from its first to its last look at it, so no
-answer mixes two.
+The thread polls the model's folder. It loads and warms up a new version while the old one
+keeps answering, then retires the old one, and unloads it once its last request is done. A
+request uses one version throughout, so no response mixes two.
 """
 
 import contextlib
@@ -33,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Version:
-    """What is known of one version; its model's lock guards every field."""
+    """The state of one version; the model's lock guards every field."""
 
     number: int
     path: Path
@@ -50,7 +49,7 @@ class Version:
 class LoadPolicy:
     """When to look for versions, and how often to try to load one."""
 
-    poll_seconds: float = 1.0  # 0 looks once, below 0 never
+    poll_seconds: float = 1.0  # 0 looks once, a negative value never
     max_retries: int = 5
     retry_seconds: float = 60.0
 
@@ -77,7 +76,7 @@ class ServedModel:
 
     @contextlib.contextmanager
     def borrow(self, number: int | None) -> Iterator[Servable]:
-        """Lends a version (None: the latest available); it stays loaded meanwhile."""
+        """Lends a version (None: the latest available), which stays loaded meanwhile."""
         with self._changed:
             version = self._find(number)
             version.borrowers += 1
@@ -92,7 +91,7 @@ class ServedModel:
                     self._work.set()
 
     def status(self, number: int | None) -> list[Version]:
-        """Returns copies of what is known, newest first, or of one version."""
+        """Returns copies of all versions, newest first, or of one version."""
         with self._changed:
             versions = [dataclasses.replace(v) for v in self._versions.values()]
         versions.sort(key=lambda version: version.number, reverse=True)
@@ -105,14 +104,14 @@ class ServedModel:
             return version is not None and version.state == State.AVAILABLE
 
     def reconfigure(self, config: ModelConfig) -> None:
-        """Takes a new base path or version policy; it takes effect on the next poll."""
+        """Sets a new base path or version policy, which takes effect at the next poll."""
         with self._changed:
             self._config = config
             self._polls = 0
         self._work.set()
 
     def remove(self) -> None:
-        """Unloads every version; the model keeps its states."""
+        """Unloads every version; their states stay available."""
         with self._changed:
             self._is_removed = True
             self._polls = 0
@@ -120,7 +119,7 @@ class ServedModel:
         self._work.set()
 
     def stop(self) -> None:
-        """Ends the thread. Sessions end with the process."""
+        """Stops the thread. Sessions end with the process."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
@@ -130,7 +129,7 @@ class ServedModel:
     def wait_until_settled(self, timeout_seconds: float | None) -> bool:
         """Waits until all versions were tried, and one is available or all have failed.
 
-        A model whose folder is empty, or is not there, is waited for.
+        Keeps waiting while the model's folder is empty or missing.
 
         Returns:
             Whether a version is available.
@@ -170,8 +169,8 @@ class ServedModel:
                 self._load_due(wanted)
                 self._retire_unwanted(wanted)
                 self._unload_idle()
-            except Exception:  # the thread must outlive any one bad folder
-                _log.exception("Looking after %s failed; it is tried again", self.name)
+            except Exception:  # one bad folder must not end the thread
+                _log.exception("Updating the versions of %s failed; retrying", self.name)
             if self._is_removed and self._is_unloaded():
                 return
             self._work.wait(self._seconds_to_next_poll(wanted))
@@ -182,7 +181,7 @@ class ServedModel:
             return all(v.state == State.END for v in self._versions.values())
 
     def _poll(self, known: dict[int, Path]) -> dict[int, Path]:
-        """Returns the wanted versions; what was known, where the folder cannot be read."""
+        """Returns the wanted versions; the known ones if the folder cannot be read."""
         with self._changed:
             config, polls = self._config, self._polls
             self._polls += 1
@@ -201,8 +200,8 @@ class ServedModel:
             return known
         if not on_disk and (known or not polls):
             _log.warning(
-                "No versions of servable %s found under base path %s. Version folders "
-                "have numbers for names, as in %s/1/.",
+                "No versions of servable %s found under base path %s. The names of version "
+                "folders must be numbers, as in %s/1/.",
                 config.name, config.base_path, config.base_path,
             )  # fmt: skip
         return storage.wanted_versions(on_disk, config.model_version_policy)
@@ -256,7 +255,7 @@ class ServedModel:
         )  # fmt: skip
 
     def _retire_unwanted(self, wanted: dict[int, Path]) -> None:
-        """Retires what is not wanted, but never the last available version too early."""
+        """Retires unwanted versions, but keeps an available one until it is replaced."""
         with self._changed:
             is_replaced = not wanted or any(
                 number in self._versions and self._versions[number].state == State.AVAILABLE
@@ -269,7 +268,7 @@ class ServedModel:
                     version.state = State.UNLOADING
                 elif version.state in (State.START, State.LOADING):
                     version.state = State.END
-                version.has_given_up = False  # its folder may come back, mended
+                version.has_given_up = False  # its folder may come back repaired
 
     def _unload_idle(self) -> None:
         with self._changed:

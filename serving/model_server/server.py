@@ -1,4 +1,4 @@
-"""The server as a whole: what it is made of, how it starts and how it ends."""
+"""The whole server: its parts, startup and shutdown."""
 
 import contextlib
 import dataclasses
@@ -39,11 +39,11 @@ class ModelServer:
     """Both protocols in front of one set of models."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Reads the files and takes the ports; they open after `start`.
+        """Reads the files and reserves the ports; `start` opens them.
 
         Raises:
             OSError: A port is taken, or a file cannot be read.
-            ValueError: A file is no such file.
+            ValueError: A file cannot be parsed.
             ServingError: A model cannot be served with this config.
         """
         self._config = config
@@ -64,11 +64,11 @@ class ModelServer:
         self._is_stopped = threading.Event()
 
     def start(self) -> None:
-        """Loads the models, then opens the ports; returns when requests are answered.
+        """Loads the models, then opens the ports; returns when the server is ready.
 
         Raises:
             ServingError: A model does not become available.
-            OSError: A port was taken meanwhile.
+            OSError: A port was taken in the meantime.
         """
         self.manager.reload_config(self._models)
         if self._is_stopped.is_set():
@@ -81,7 +81,7 @@ class ModelServer:
             threading.Thread(target=self._watch_config, name="config", daemon=True).start()
 
     def stop(self) -> None:
-        """Refuses new requests, lets those at work finish, and ends."""
+        """Rejects new requests, waits for open ones, and stops."""
         self._is_stopped.set()
         start = time.perf_counter()
         with contextlib.ExitStack() as stack:
@@ -114,7 +114,7 @@ class ModelServer:
         return HttpServer(config, api, seconds)
 
     def _watch_config(self) -> None:
-        """Reads the model config again and again; applies what is new."""
+        """Rereads the model config periodically and applies changes."""
         seconds = self._config.model_config_file_poll_wait_seconds
         in_force = self._models
         while seconds > 0 and not self._is_stopped.wait(seconds):
@@ -124,11 +124,11 @@ class ModelServer:
                     self.manager.reload_config(models)
                     in_force = models
             except (OSError, ValueError, ServingError) as error:
-                _log.error("Keeping the model config in force: %s", error)
+                _log.error("Keeping the current model config: %s", error)
 
 
 def load_policy(config: ServerConfig) -> LoadPolicy:
-    """Returns when versions are looked for, and how often one is tried."""
+    """Returns when to look for versions, and how often to retry loading one."""
     return LoadPolicy(
         config.file_system_poll_wait_seconds,
         config.max_num_load_retries,
@@ -137,7 +137,7 @@ def load_policy(config: ServerConfig) -> LoadPolicy:
 
 
 def label_policy(config: ServerConfig) -> LabelPolicy:
-    """Returns which labels may point to versions that are not there."""
+    """Returns which labels may point to unavailable versions."""
     if config.force_allow_any_version_labels_for_unavailable_models:
         return LabelPolicy.ANY
     if config.allow_version_labels_for_unavailable_models:

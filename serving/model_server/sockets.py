@@ -1,15 +1,15 @@
-"""Ports that are taken, but not open yet."""
+"""Sockets that reserve a port before they listen."""
 
 import socket
 
 
 def bound_socket(host: str, port: int, flag: str) -> socket.socket:
-    """Returns a socket that has a port and does not listen.
+    """Returns a socket that is bound to a port and does not listen yet.
 
     Args:
         host: Name or address of the interface.
-        port: 0 is any free one.
-        flag: What the port was given by.
+        port: 0 picks a free one.
+        flag: The port's flag, for the error message.
 
     Raises:
         OSError: The port is taken.

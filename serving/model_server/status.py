@@ -1,4 +1,4 @@
-"""Errors as the protocol states them: a status code and a message."""
+"""Errors of the protocol: a status code and a message."""
 
 from typing import TypeAlias
 
@@ -31,15 +31,15 @@ _CODE_OF_NUMBER = {code.value[0]: code for code in Code}
 
 
 class ServingError(Exception):
-    """A request or a load that failed, with the status a client shall see."""
+    """A request or a load that failed, with the status for the client."""
 
     def __init__(self, code: Code, message: str, http_status: int = 0) -> None:
-        """Keeps its parts; `str` of the error is the message.
+        """Stores the parts; `str` of the error is the message.
 
         Args:
-            code: Of gRPC.
-            message: For the client.
-            http_status: Where it is not the one that stands for the code.
+            code: The gRPC status code.
+            message: Text for the client.
+            http_status: The HTTP status, if it is not the usual one for the code.
         """
         super().__init__(message)
         self.code = code
@@ -67,12 +67,12 @@ def to_serving_error(error: Exception) -> ServingError:
 
 
 def cut(message: str, limit: int) -> str:
-    """Returns a message of at most `limit` characters; a mark says that there were more."""
+    """Returns the message cut to `limit` characters, with a mark if it was longer."""
     return message if len(message) <= limit else message[:limit] + CUT_MARK
 
 
 def cut_for_grpc(message: str) -> str:
-    """Returns the message cut at the bytes that a gRPC header should hold."""
+    """Returns the message cut to the number of bytes that fit in a gRPC header."""
     encoded = message[: MAX_GRPC_MESSAGE + 1].encode("utf-8", "replace")
     if len(encoded) <= MAX_GRPC_MESSAGE:
         return encoded.decode()

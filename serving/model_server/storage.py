@@ -1,4 +1,4 @@
-"""Which versions of a model lie on disk, and which of them a policy wants."""
+"""Finds a model's versions on disk, and those of them that a policy selects."""
 
 import os
 import re
@@ -20,7 +20,7 @@ def list_versions(base_path: Path) -> dict[int, Path]:
     """Returns the version folders of a model: direct children whose name is a number.
 
     Raises:
-        FileNotFoundError: There is no folder `base_path`.
+        FileNotFoundError: `base_path` does not exist.
     """
     versions: dict[int, Path] = {}
     for entry in sorted(os.scandir(base_path), key=lambda entry: entry.name):
@@ -33,7 +33,7 @@ def list_versions(base_path: Path) -> dict[int, Path]:
 
 
 def wanted_versions(on_disk: Mapping[int, Path], policy: VersionPolicy) -> dict[int, Path]:
-    """Returns the versions a policy wants, newest first; without one, the latest."""
+    """Returns the versions a policy selects, newest first; by default, the latest."""
     newest_first = sorted(on_disk, reverse=True)
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":

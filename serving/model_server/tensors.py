@@ -1,4 +1,4 @@
-"""TensorProto to array and back.
+"""Converts TensorProtos to arrays and back.
 
 `tf.make_tensor_proto` packs numbers into `tensor_content`; clients in other languages read
 `float_val`, `int64_val` and so on, so responses use those. Requests may use either.
@@ -12,10 +12,10 @@ import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.python.framework import dtypes
 
-# A few bytes may declare a tensor of any shape, to be filled by its last value, or one of any
-# number of empty rows: so much is made of what was not sent.
+# A few bytes can declare a tensor of any shape, filled with its last value, or with any number
+# of empty rows. This limits the bytes filled in, and the number of empty rows.
 MAX_FILLED_BYTES = 2**20
-MAX_DIMENSIONS = 32  # what an array of NumPy has
+MAX_DIMENSIONS = 32  # NumPy's limit
 
 _VALUE_FIELD = {
     types_pb2.DT_FLOAT: "float_val",
@@ -44,7 +44,7 @@ _COMPLEX_PART = {
 
 
 def numpy_dtype(dtype: int) -> np.dtype:
-    """Returns the array dtype of a DataType; strings are objects that hold bytes."""
+    """Returns the array dtype of a DataType; strings are bytes in object arrays."""
     return np.dtype(dtypes.as_dtype(dtype).as_numpy_dtype)
 
 
@@ -54,7 +54,7 @@ def data_type(array: np.ndarray) -> int:
 
 
 def cpp_name(dtype: int) -> str:
-    """Returns what C++ calls a DataType."""
+    """Returns the C++ name of a DataType."""
     name = dtypes.as_dtype(dtype).name
     return _CPP_NAMES.get(name, name)
 
@@ -63,8 +63,8 @@ def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
     """Returns the tensor as an array.
 
     Raises:
-        ValueError: The dtype is not one of numbers, booleans and strings, or the values
-            do not fit the shape.
+        ValueError: The elements are not numbers, booleans or strings, or the values do not
+            fit the shape.
     """
     if proto.dtype not in _VALUE_FIELD:
         raise ValueError(f"dtype {proto.dtype} carries no values")
@@ -82,7 +82,7 @@ def to_array(proto: tensor_pb2.TensorProto) -> np.ndarray:
             return _strings_of_content(proto.tensor_content, count).reshape(shape)
         if len(proto.tensor_content) != count * dtype.itemsize:
             raise ValueError("tensor_content does not have the bytes of the shape")
-        # TensorFlow may keep the memory for as long as the step runs: it is immutable.
+        # No copy: bytes are immutable, so TensorFlow may use them for as long as the step runs.
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     values = _values(proto, dtype)
     if len(values) > count:
@@ -94,8 +94,8 @@ def to_proto(array: np.ndarray, is_packed: bool = False) -> tensor_pb2.TensorPro
     """Returns the array as a TensorProto.
 
     Args:
-        array: Numbers, booleans, or bytes as objects.
-        is_packed: Whether numbers go into `tensor_content`, not the field of their type.
+        array: Numbers, booleans, or bytes in an object array.
+        is_packed: Whether numbers go into `tensor_content`, not into their type's field.
     """
     dtype = data_type(array)
     proto = tensor_pb2.TensorProto(dtype=dtype)
@@ -131,7 +131,7 @@ def _values(proto: tensor_pb2.TensorProto, dtype: np.dtype) -> np.ndarray:
 
 
 def _filled(values: np.ndarray, count: int) -> np.ndarray:
-    """Returns `count` values: missing ones repeat the last, or are the dtype's zero."""
+    """Returns `count` values: missing ones repeat the last one, or else are zero."""
     if len(values) == count:
         return values
     zero = b"" if values.dtype.hasobject else np.zeros((), values.dtype)[()]
@@ -145,7 +145,7 @@ def _filled(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _strings_of_content(content: bytes, count: int) -> np.ndarray:
-    """Returns strings packed as TensorFlow packs them: all lengths (varint), all bytes."""
+    """Returns strings that TensorFlow packed: all lengths (varint), then all bytes."""
     if count > len(content):
         raise ValueError("tensor_content is shorter than the shape")
     sizes, position = [], 0

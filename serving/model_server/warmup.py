@@ -1,7 +1,7 @@
-"""The first requests of a model, replayed from its folder before anyone else's.
+"""Replays a model's recorded requests before it becomes available.
 
-A SavedModel may hold records of requests in `assets.extra`; TensorFlow optimizes a graph
-the first time each shape of it is run, and these runs take that time off real requests.
+A SavedModel can contain recorded requests in `assets.extra`. TensorFlow optimizes a graph
+when it first runs each input shape; warm-up spends that time before real requests arrive.
 """
 
 import logging
@@ -25,7 +25,7 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
     """Replays the model's warm-up records, each `iterations` times.
 
     Returns:
-        The number of records; 0 without a file of them.
+        The number of records; 0 if the model has none.
 
     Raises:
         ServingError: The file is damaged or has more than 1,000 records, or a request in
@@ -39,7 +39,7 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
     for log in records:
         for _ in range(iterations):
             replay(servable, log)
-        replay(servable, log, STEP_SECONDS)  # as of clients with a deadline
+        replay(servable, log, STEP_SECONDS)  # the callable for requests with a deadline
     _log.info(
         "Replayed %d warm-up records of %s version %d in %.1f s",
         len(records), servable.name, servable.version, time.perf_counter() - start,
@@ -50,7 +50,7 @@ def warm_up(servable: Servable, iterations: int = 1) -> int:
 def read_records(path: Path) -> list[prediction_log_pb2.PredictionLog]:
     """Returns the requests recorded in a file."""
     try:
-        # A dataset stops at the first record too many; it need not read the rest.
+        # `take` stops after one record too many, without reading the rest.
         serialized = list(
             tf.data.TFRecordDataset(str(path)).take(MAX_RECORDS + 1).as_numpy_iterator()
         )
@@ -63,7 +63,7 @@ def read_records(path: Path) -> list[prediction_log_pb2.PredictionLog]:
         raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
     try:
         return [prediction_log_pb2.PredictionLog.FromString(one) for one in serialized]
-    except ValueError as error:  # what protobuf's DecodeError is
+    except ValueError as error:  # protobuf's DecodeError
         raise invalid(f"Failed to parse warmup record from {path}") from error
 
 
@@ -72,7 +72,7 @@ def replay(
     log: prediction_log_pb2.PredictionLog,
     timeout_seconds: float | None = None,
 ) -> None:
-    """Runs one recorded request; its response is dropped."""
+    """Runs one recorded request and discards the response."""
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         inference.predict(servable, log.predict_log.request, timeout_seconds)

@@ -68,12 +68,12 @@ def test_serve_takes_the_name_of_the_model_from_either_flag(tmp_path):
 
 def test_serve_lists_every_flag_of_the_server_with_its_default():
     text = cifar("serve", "--help").output
-    text = text[text.index("Where it listens") :]
+    text = text[text.index("Addresses:") :]
     for field in dataclasses.fields(ServerConfig):
         assert f"--{field.name}" in text, field.name
         if field.metadata["group"] != NO_EFFECT and field.default != "":
             assert "Default:" in text.split(f"--{field.name} ")[1].split("\n  --")[0]
-    assert "(TensorFlow Serving: all of them)" in " ".join(text.split())
+    assert "(TensorFlow Serving: all interfaces)" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -41,7 +41,7 @@ def test_good_model_is_healthy(colours):
         found = findings(report)
         assert found["loads"] == "colours version 7"
         assert found["warm-up"] == ("2 records replayed; none for classify, predict_examples")
-        assert found["outputs are batch-first"] == "as many rows come back as went in"
+        assert found["outputs are batch-first"] == "each has one row for each input row"
 
 
 def test_table_shows_each_signature(colours):
@@ -72,7 +72,7 @@ def test_model_that_cannot_be_served_is_told_why(tmp_path):
     assert not missing.is_healthy
     assert "there is no folder" in findings(missing)["layout"]
     empty = diagnose(tmp_path)
-    assert "a server given it as --model_base_path waits for ever" in empty.text()
+    assert "with it as --model_base_path, a server waits forever" in empty.text()
     saved_models.write_half_plus(tmp_path / "m" / "latest", 2.0)
     named = diagnose(tmp_path / "m" / "latest")
     assert "latest is not a number" in findings(named)["layout"]
@@ -89,8 +89,8 @@ def test_failing_warmup_and_scalar_outputs_are_found(tmp_path):
     records = warmup_records(tmp_path / "records", bad)
     saved_models.write_half_plus(tmp_path / "m" / "1", 2.0, records)
     found = findings(diagnose(tmp_path / "m"))
-    assert "a server refuses the model: Serving signature key" in found["warm-up"]
+    assert "a server rejects the model: Serving signature key" in found["warm-up"]
     saved_models.write_echo(tmp_path / "echo" / "1")
     found = findings(diagnose(tmp_path / "echo"))
     assert "scalar: total is a scalar" in found["outputs fit REST"]
-    assert "float16: same is DT_HALF, which has no JSON" in found["outputs fit REST"]
+    assert "float16: same is DT_HALF, which JSON cannot represent" in found["outputs fit REST"]

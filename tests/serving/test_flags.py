@@ -72,14 +72,14 @@ def test_a_flag_nobody_knows_is_told_and_ignored(capsys):
         (("--batching_parameters_file=/b",), "without --enable_batching"),
         (("--port=many",), "invalid int value: 'many'"),
         (("--enable_batching=maybe",), "expected true or false"),
-        (("--mixed_precision=float8",), "--mixed_precision is bfloat16"),
+        (("--mixed_precision=float8",), "--mixed_precision must be bfloat16"),
         (
             (
                 "--tensorflow_session_parallelism=2",
                 "--tensorflow_intra_op_parallelism=2",
                 "--tensorflow_inter_op_parallelism=2",
             ),
-            "for both kinds of threads",
+            "sets both kinds of threads",
         ),
     ],
     ids=range(5),
@@ -221,7 +221,7 @@ def test_a_certificate_is_needed_whole(tmp_path):
     server = ServerProcess("--model_base_path=/m", f"--ssl_config_file={file}")
     with pytest.raises(ServerStartError) as error, server:
         pass
-    assert error.value.reason == f"{file} needs a server_key and a server_cert, as PEM."
+    assert error.value.reason == f"{file} needs a server_key and a server_cert in PEM."
 
 
 @pytest.fixture(scope="module")

@@ -98,8 +98,8 @@ def test_a_share_of_requests_is_kept(tmp_path):
             model_config("/log", type_="kafka"),
             "Cannot find LogCollector::Factory for type: kafka",
         ),
-        (model_config("log"), "A log collector's filename_prefix is an absolute path"),
-        (model_config("/log", rate=1.5), "A sampling_rate is from 0 to 1, got 1.5"),
+        (model_config("log"), "A log collector's filename_prefix must be an absolute path"),
+        (model_config("/log", rate=1.5), "sampling_rate must be between 0 and 1, got 1.5"),
     ],
     ids=["type", "prefix", "rate"],
 )

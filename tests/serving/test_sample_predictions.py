@@ -35,7 +35,7 @@ def test_the_seed_chooses_the_images(cifar_dir):
 
 
 def test_more_images_than_there_are_is_an_error(cifar_dir):
-    with pytest.raises(ValueError, match="has 20 images, 21 were asked for"):
+    with pytest.raises(ValueError, match="has 20 images, but 21 were requested"):
         draw(21, seed=0, data_dir=cifar_dir)
 
 

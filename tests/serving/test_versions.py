@@ -361,7 +361,7 @@ def test_model_config_file_is_read_again(two_models, tmp_path):
     with ServerProcess(*flags, *QUICK) as server:
         assert answer(server, "a") == 4.0
         config.write_text("half written {")
-        wait_for(lambda: "Keeping the model config in force" in server.log())
+        wait_for(lambda: "Keeping the current model config" in server.log())
         assert answer(server, "a") == 4.0
         config.write_text(models_text(two_models, "a", "b"))
         wait_for(lambda: answer(server, "b") == 11.0)
