@@ -1,1 +1,1 @@
-"""The same pipeline, given to another runner: Kubeflow Pipelines 2.x."""
+"""The same pipeline on another runner: Kubeflow Pipelines 2.x."""

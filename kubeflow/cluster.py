@@ -1,4 +1,4 @@
-"""What the pipeline needs to know of a cluster: one YAML file, `kubeflow/cluster.yaml`."""
+"""The pipeline's settings for a cluster, from a YAML file like `kubeflow/cluster.yaml`."""
 
 import json
 import re
@@ -17,11 +17,11 @@ VariableName = Annotated[
 
 
 def refuse_password(value: str) -> str:
-    """Returns a value unless it is a URL with a password, which the file would show."""
+    """Returns a value; raises ValueError for a URL with a password, to keep it secret."""
     if re.search(r"://[^/]*:.*@", value):
         raise ValueError(
-            "it holds a password, and would stand in the compiled file. Put it into a "
-            "Kubernetes secret and name that under `secrets:`"
+            "it contains a password, which the compiled file would show. Put it into a "
+            "Kubernetes secret and list that under `secrets:`"
         )
     return value
 
@@ -31,13 +31,13 @@ Folder = Annotated[str, pydantic.StringConstraints(pattern=r"^(/[^/:]+)+$")]
 
 
 class Settings(pydantic.BaseModel):
-    """A mapping of the file: fixed once read, and of these fields and types only."""
+    """A mapping in the file: immutable, with exactly these fields and types."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Toleration(Settings):
-    """As in a pod; what is left out is not sent."""
+    """A toleration as in a pod; omitted fields are not sent."""
 
     key: str = ""
     operator: Literal["Exists", "Equal"] = "Equal"
@@ -47,16 +47,16 @@ class Toleration(Settings):
 
 
 class StepPod(Settings):
-    """What the pod of a step gets, and where it may run."""
+    """Resources of a step's pod, and where it may run."""
 
-    cpu: pydantic.PositiveFloat = 2  # a limit; Kubernetes takes it as the request too
+    cpu: pydantic.PositiveFloat = 2  # a limit, which Kubernetes also uses as the request
     memory_gib: pydantic.PositiveFloat = 4  # likewise
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
 
 
 class TrainerPod(StepPod):
-    """What the Trainer's pod gets: the one step that can use an accelerator."""
+    """Resources of the Trainer's pod, the only one that can use an accelerator."""
 
     cpu: pydantic.PositiveFloat = 4
     memory_gib: pydantic.PositiveFloat = 8
@@ -65,7 +65,7 @@ class TrainerPod(StepPod):
 
 
 class Secret(Settings):
-    """One key of a Kubernetes secret, given to every step as an environment variable."""
+    """One key of a Kubernetes secret, passed to every step as an environment variable."""
 
     name: ObjectName
     key: str
@@ -81,24 +81,24 @@ class Cluster(Settings):
     trainer: TrainerPod = TrainerPod()
     retries: pydantic.NonNegativeInt = 2
     retry_backoff_seconds: pydantic.NonNegativeInt = 30  # doubled with each retry
-    timeout_seconds: pydantic.NonNegativeInt = 0  # of a step; 0: none
+    timeout_seconds: pydantic.NonNegativeInt = 0  # per step; 0: no limit
     env: dict[VariableName, PublicValue] = {}  # of every step
     secrets: tuple[Secret, ...] = ()
     image_pull_secrets: tuple[ObjectName, ...] = ()
 
 
 def read_cluster(path: Path) -> Cluster:
-    """Returns the cluster a YAML file describes; what it leaves out has the defaults.
+    """Returns the cluster that a YAML file describes; omitted fields have their defaults.
 
     Raises:
-        ValueError: The file is no YAML, names no such field, or a value is not allowed.
+        ValueError: The file is not YAML, has an unknown field, or a value is not allowed.
     """
     try:
         fields = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is not YAML: {error}") from error
     try:
-        # As JSON, where a list may stand for a tuple and nothing else is converted.
+        # As JSON, because there a list may stand for a tuple; nothing else is converted.
         return Cluster.model_validate_json(json.dumps(fields, default=str))
     except pydantic.ValidationError as error:
         problems = [

@@ -1,14 +1,14 @@
-"""The pipeline as the YAML Kubeflow Pipelines 2.x runs: TFX's output, completed.
+"""Compiles the pipeline to YAML for Kubeflow Pipelines 2.x, completing TFX's output.
 
-TFX compiles the one `create_pipeline`. What its output lacks for an open-source backend
-(parameters' defaults, a pipeline root, retries, resources, volumes, artifacts the UI can
-show) is added here, to plain dictionaries.
+TFX compiles the same `create_pipeline` that a local run uses. This module adds what its output
+lacks for an open-source backend: defaults of parameters, a pipeline root, retries, resources,
+volumes, artifacts that the UI can show.
 
-A parameter of the run may change many values deep in the nodes: `preset` reaches the
-Trainer's hyper-parameters and the Evaluator's thresholds. So nodes get the parameters of
-the run they depend on in place of those values, and the entrypoint asks `create_pipeline`
-in the container for the values. Which node depends on which parameter is not written down
-anywhere: it is found by varying the parameter and comparing.
+A run parameter may change many values inside the nodes: `preset` reaches the Trainer's
+hyper-parameters and the Evaluator's thresholds. So nodes get the run parameters they depend on
+instead of those values, and the entrypoint calls `create_pipeline` in the container to get the
+values. The compiler finds which node depends on which parameter by varying each parameter and
+comparing the results.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ from pipeline_def.pipeline import create_pipeline
 
 COMMAND = ["python", "-m", "kubeflow.entrypoint"]
 
-# Looked up, or pushed, each time: an equal run would otherwise take another run's answer.
+# These look something up or push it; an equal run must not reuse another run's answer.
 NEVER_CACHED = ("BaselineModel", "Pusher")
 
-# Argo counts it from the start of a step's first attempt and ends later attempts by it, so it
-# bounds the whole step, and left out it is 0 (argoproj/argo-workflows processNodeRetries).
-# `timeout_seconds` of the cluster file is what bounds an attempt.
+# Argo counts this limit from the start of a step's first attempt, so it applies to the whole
+# step; omitted, it is 0 (argoproj/argo-workflows processNodeRetries). `timeout_seconds` in the
+# cluster file limits one attempt.
 TEN_YEARS = "315360000s"
 
 PARAMETER_TYPES = {str: "STRING", int: "NUMBER_INTEGER"}
@@ -46,13 +46,13 @@ Spec = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Dependence:
-    """What each node must be told in its container."""
+    """What each node depends on, for its container."""
 
-    derived: dict[str, set[str]]  # node → its parameters whose values are found there
-    parameters: dict[str, set[str]]  # node → parameters of the run they depend on
+    derived: dict[str, set[str]]  # node → its parameters that the container computes
+    parameters: dict[str, set[str]]  # node → run parameters they depend on
     settings: dict[str, list[str]]  # node → settings they depend on
     volume_users: set[str]  # nodes that read or write a folder of the volume
-    estimator_users: set[str]  # nodes that another Estimator changes
+    estimator_users: set[str]  # nodes that depend on the Estimator, if it is not ours
 
 
 def compile_pipeline(
@@ -63,18 +63,18 @@ def compile_pipeline(
     pipeline_root: str = "",
     trainer_module: str = estimator.DEFAULT,
 ) -> list[Spec]:
-    """Returns the documents of the YAML: the pipeline spec, then what Kubernetes adds.
+    """Returns the documents of the YAML: the pipeline spec and the Kubernetes options.
 
     Args:
-        image: What every step runs in.
-        cluster: The cluster it is for.
-        defaults: The values of a run that is told nothing.
+        image: The image of every step.
+        cluster: The target cluster.
+        defaults: The default values of the run parameters.
         settings: `field=value` changes to the preset, for every run.
         pipeline_root: Where artifacts go; empty: where the cluster's backend puts them.
-        trainer_module: The dotted path of the Estimator, which the image holds, too.
+        trainer_module: The dotted path of the Estimator, which the image contains too.
 
     Raises:
-        ValueError: The backend would reject it; every reason is in the message.
+        ValueError: The backend would reject it; the message gives every reason.
     """
     checks.check(image, pipeline_root, settings)
     settings = [f"output_dir={cluster.mount_path}", *settings]
@@ -107,13 +107,13 @@ def compile_pipeline(
 def pipeline_of(
     parameters: RunParameters, settings: Sequence[str], trainer_module: str = estimator.DEFAULT
 ) -> pipeline.Pipeline:
-    """Returns the pipeline of a run that is told `parameters`."""
+    """Returns the pipeline of a run with these parameters."""
     config = config_of(parameters, settings, trainer_module)
     return create_pipeline(config, batches_of(parameters), config.baseline_version)
 
 
 def run_compiler(definition: pipeline.Pipeline, image: str) -> Spec:
-    """Returns the pipeline spec TFX makes of a pipeline."""
+    """Returns the pipeline spec that TFX compiles."""
     runner_config = kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
         default_image=image, default_commands=COMMAND, use_pipeline_spec_2_1=True
     )
@@ -129,7 +129,7 @@ def find_dependence(
     trainer_module: str = estimator.DEFAULT,
 ) -> Dependence:
     """Returns what each node depends on, found by varying it."""
-    neutral = dataclasses.replace(defaults, train_steps=0)  # which would hide the preset's
+    neutral = dataclasses.replace(defaults, train_steps=0)  # else it hides the preset's
     all_presets = list(presets(trainer_module))
 
     def make(given: Sequence[str] = settings, **changes: Any) -> pipeline.Pipeline:
@@ -188,7 +188,7 @@ def find_dependence(
 def _with_our_estimator(
     parameters: RunParameters, settings: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Returns the parameters of each node as they are without another Estimator."""
+    """Returns the parameters of each node with our own Estimator."""
     kept = [setting for setting in settings if setting.partition("=")[0] in OWN_FIELDS]
     return properties_of(pipeline_of(dataclasses.replace(parameters, preset=""), kept))
 
@@ -203,7 +203,7 @@ def _volume_folders(mount_path: str) -> dict[str, Any]:
 
 
 def _variations(mount_path: str, all_presets: list[str]) -> dict[str, list[Any]]:
-    """Returns values of each parameter of the run that differ in all they change."""
+    """Returns, for each run parameter, values that differ in everything they change."""
     return {
         "preset": all_presets,
         "data": [SAMPLE, f"{mount_path}/data", f"{mount_path}/other"],
@@ -214,7 +214,7 @@ def _variations(mount_path: str, all_presets: list[str]) -> dict[str, list[Any]]
 
 
 def _differences(definitions: Iterable[pipeline.Pipeline]) -> set[tuple[str, str]]:
-    """Returns each (node, parameter) whose value is not the same for all the pipelines."""
+    """Returns each (node, parameter) whose value differs between the pipelines."""
     first, *others = [properties_of(definition) for definition in definitions]
     return {
         (node, name)
@@ -244,7 +244,7 @@ def parameter_definitions(defaults: RunParameters) -> Spec:
 def pass_parameters(
     node: str, task: Spec, component: Spec, container: Spec, dependence: Dependence
 ) -> None:
-    """Gives a task the parameters of the run in place of those it derives from them."""
+    """Replaces a task's derived parameters by the run parameters they depend on."""
     inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
     definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
     for name in dependence.derived[node]:
@@ -252,7 +252,7 @@ def pass_parameters(
         definitions.pop(name, None)
     types = {field.name: field.type for field in dataclasses.fields(RunParameters)}
     for name in sorted(dependence.parameters[node]):
-        # `run_` keeps them apart from a node's own: Pusher has a push_destination too.
+        # `run_` separates them from a node's own: Pusher has a push_destination too.
         inputs[f"run_{name}"] = {"componentInputParameter": name}
         definitions[f"run_{name}"] = {
             "parameterType": PARAMETER_TYPES[types[name]]  # type: ignore[index]
@@ -263,12 +263,12 @@ def pass_parameters(
 
 
 def pod_of(node: str, cluster: Cluster) -> StepPod:
-    """Returns what the pod of a node gets."""
+    """Returns the pod settings of a node."""
     return cluster.trainer if node == "Trainer" else cluster.steps
 
 
 def resource_limits(pod: StepPod) -> Spec:
-    """Returns the limits of a container, in the fields every backend 2.x knows."""
+    """Returns the limits of a container, in fields that every 2.x backend reads."""
     limits: Spec = {
         "cpuLimit": float(pod.cpu),
         "memoryLimit": pod.memory_gib * 2**30 / 1e9,  # the backend appends "G", not "Gi"

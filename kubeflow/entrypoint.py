@@ -1,12 +1,13 @@
-"""The command of every container: one node of the pipeline, as Kubeflow's launcher runs it.
+"""The command of every container: runs one node of the pipeline for Kubeflow's launcher.
 
 TFX's own entrypoint fails on open-source Kubeflow Pipelines 2.x (tensorflow/tfx#7768).
-Around it, this one
-  * fills in the artifact types the driver loses, and drops outputs that are not the node's,
-  * maps minio://, s3:// and gs:// to the folders from which and to which the launcher
-    copies, so that the image needs no object-store library, and maps them back,
-  * finds the parameters that depend on the run's with `create_pipeline`,
-  * ends the step as failed, with the reason in the last line, when the node fails.
+This one wraps it:
+  * It restores the artifact types that the driver loses, and drops outputs that do not belong
+    to the node.
+  * It maps minio://, s3:// and gs:// to the folders that the launcher copies from and to, so
+    that the image needs no object-store library, and maps them back.
+  * It computes the parameters that depend on the run parameters with `create_pipeline`.
+  * It fails the step when the node fails, with the reason in the last line.
 """
 
 import argparse
@@ -39,7 +40,7 @@ with imports.fast():
     from kubeflow import ui_artifacts
     from pipeline_def.pipeline import create_pipeline
 
-RUN_PREFIX = "run_"  # of the parameters of the run, among those of a node
+RUN_PREFIX = "run_"  # marks the run parameters among those of a node
 LOG_OUTPUT = "executor-logs"  # added by the driver; the launcher writes this file itself
 SCHEMES = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Returns the options, and the rest, which is for Beam."""
+    """Returns the options, and the remaining arguments, which are Beam's."""
     parser = argparse.ArgumentParser(prog="kubeflow.entrypoint")
     parser.add_argument("--node", required=True)
     parser.add_argument("--setting", action="append", default=[], dest="settings")
@@ -76,7 +77,7 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
 
     Raises:
         OSError: An output cannot be written.
-        ValueError: The image or the batches are others than the run was told.
+        ValueError: The image or the batches are not those the run expects.
         Exception: Whatever the executor raises.
     """
     execution = pipeline_spec_pb2.ExecutorInput()
@@ -119,9 +120,9 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
 
 
 def take_run_parameters(parameters: Any) -> RunParameters:
-    """Removes the parameters of the run from a node's, and returns them.
+    """Removes the run parameters from a node's parameters, and returns them.
 
-    Those the node does not depend on are not among them and have their defaults.
+    Parameters that the node does not depend on are not passed; they have their defaults.
     """
     values = {}
     for field in dataclasses.fields(RunParameters):
@@ -133,7 +134,7 @@ def take_run_parameters(parameters: Any) -> RunParameters:
 
 
 def find_node(name: str, config: PipelineConfig, batches: Batches) -> base_node.BaseNode:
-    """Returns a node of the pipeline of a config.
+    """Returns a node of the pipeline for a config.
 
     Raises:
         ValueError: The pipeline in this image has no such node.
@@ -146,7 +147,7 @@ def find_node(name: str, config: PipelineConfig, batches: Batches) -> base_node.
 
 
 def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
-    """Raises ValueError if the image's code of a node is not what was compiled."""
+    """Raises ValueError if the image's code for a node differs from what was compiled."""
     if "code_version" not in parameters:
         return
     compiled, here = (
@@ -155,23 +156,24 @@ def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
     )
     if compiled != here:
         raise ValueError(
-            f"this image holds other code (version {here}) than the pipeline was compiled "
+            f"this image contains other code (version {here}) than the pipeline was compiled "
             f"from ({compiled}). Build the image and compile the pipeline from one source."
         )
 
 
 def find_batches(data: str, expected: Batches) -> Batches:
-    """Returns the batches the run was told of, where they are.
+    """Returns the batches that the run expects, with their folder.
 
     Raises:
-        FileNotFoundError, ValueError: The batches are not there, malformed or others.
+        FileNotFoundError: The batches are missing.
+        ValueError: The batches are malformed or have another fingerprint.
     """
     found = dataset.locate(data, Path(expected.directory))
     if found.fingerprint != expected.fingerprint:
         raise ValueError(
-            f"the batches in {found.directory} have the fingerprint {found.fingerprint}, the "
-            f"run expects {expected.fingerprint}. Set the parameter data_fingerprint to the "
-            "first to train on them, or mend the batches (`cifar data verify`)."
+            f"the batches in {found.directory} have the fingerprint {found.fingerprint}, but "
+            f"the run expects {expected.fingerprint}. Set the parameter data_fingerprint to "
+            "the first to train on them, or repair the batches (`cifar data verify`)."
         )
     return Batches(str(found.directory), found.fingerprint)
 
@@ -179,7 +181,7 @@ def find_batches(data: str, expected: Batches) -> Batches:
 def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:
     """Gives artifacts the types of the node's channels, and drops outputs it does not have.
 
-    The driver hands on inputs without a type, and adds an output for the step's log.
+    The driver passes inputs without a type, and adds an output for the step's log.
     """
     for name, definition in inputs_spec.artifacts.items():
         for artifact in execution.inputs.artifacts[name].artifacts:
@@ -192,13 +194,13 @@ def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> No
 
 
 def use_local_folders(execution: Any) -> None:
-    """Replaces every address by the folder the launcher copies from or to.
+    """Replaces every address by the folder that the launcher copies from or to.
 
-    Output folders are made, also of outputs that only the UI reads: launchers without ML
-    Metadata, after 2.17, fail a step that leaves one out.
+    Creates all output folders, even for outputs that only the UI reads: launchers after 2.17,
+    which have no ML Metadata, fail a step if one is missing.
 
     Raises:
-        OSError: An output folder cannot be made; the message names the output.
+        OSError: An output folder cannot be created; the message names the output.
     """
     for one in execution.inputs.artifacts.values():
         for artifact in one.artifacts:
@@ -212,14 +214,14 @@ def use_local_folders(execution: Any) -> None:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(
-                f"the output {name} cannot be written to {folder}, from where the launcher "
-                f"copies it to {address} ({error.strerror})."
+                f"cannot write the output {name} to {folder}, from which the launcher copies "
+                f"it to {address} ({error.strerror})."
             ) from error
         one.artifacts[0].uri = folder
 
 
 def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
-    """Returns the folder on the volume a node trains in; None if it does not train."""
+    """Returns the folder on the volume that a node trains in; None if it does not train."""
     if "custom_config" not in parameters:
         return None
     config = json.loads(parameters["custom_config"].string_value) or {}  # Transform's is null
@@ -228,10 +230,10 @@ def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
 
 @contextlib.contextmanager
 def sole_user(folder: Path | None) -> Iterator[None]:
-    """Waits until no other run uses a folder, then keeps others waiting.
+    """Waits until no other run uses a folder, then locks it.
 
-    Equal runs train in one folder: the one that waited finds the training done. The lock is
-    the operating system's, so a step that is killed leaves none behind.
+    Equal runs train in one folder; the second finds the training done. The operating system
+    releases the lock of a killed step.
     """
     if folder is None:
         yield
@@ -261,6 +263,6 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # Threads of TensorFlow and Beam can abort the interpreter's own end, and with it a
+    # Threads of TensorFlow and Beam can abort the interpreter's shutdown, which would fail a
     # step that is done.
     os._exit(code)

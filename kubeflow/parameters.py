@@ -1,4 +1,4 @@
-"""What a run on Kubeflow can be told when it starts, and the config that makes of it."""
+"""The parameters of a run on Kubeflow, and the config they lead to."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ class RunParameters:
     preset: str = ""  # of the trainer module; empty: quick, or its first
     data: str = SAMPLE  # the bundled sample, or a folder of batch files in the containers
     data_fingerprint: str = ""  # of the batches; empty: the sample's, or official CIFAR-10's
-    train_steps: int = 0  # 0: as many as the preset says
+    train_steps: int = 0  # 0: as in the preset
     push_destination: str = "/mnt/cifar10/serving"  # the serving root, a mounted folder
 
     def __post_init__(self) -> None:
         """Checks every value."""
         if self.train_steps < 0:
             raise ValueError(
-                f"train_steps is above 0, or 0 for the preset's own, got {self.train_steps}."
+                f"train_steps must be positive, or 0 for the preset's, got {self.train_steps}."
             )
         for name in ("data", "push_destination"):
             folder = getattr(self, name)
             if not folder.startswith("/") and not (name == "data" and folder == SAMPLE):
                 raise ValueError(
-                    f"{name} is a folder that is mounted into the containers, such as "
-                    f"/mnt/cifar10/{name}, got {folder!r}. The images hold no object-store "
+                    f"{name} must be a folder mounted into the containers, such as "
+                    f"/mnt/cifar10/{name}, got {folder!r}. The images contain no object-store "
                     "library: mount a bucket, or copy it to the volume."
                 )
 
@@ -50,9 +50,9 @@ def config_of(
     """Returns the config of a run.
 
     Args:
-        parameters: What the run was told.
+        parameters: The parameters of the run.
         settings: `field=value` changes to the preset, fixed when the pipeline was compiled.
-        trainer_module: The dotted path of the Estimator, fixed then, too.
+        trainer_module: The dotted path of the Estimator, fixed at the same time.
 
     Raises:
         ValueError: There is no such preset, or a value is outside its range.
@@ -66,7 +66,7 @@ def config_of(
 
 
 def batches_of(parameters: RunParameters) -> Batches:
-    """Returns the batches of a run, as far as it was told: nothing is looked up."""
+    """Returns the batches that a run expects, without looking at any file."""
     is_sample = parameters.data == SAMPLE
     return Batches(
         str(dataset.SAMPLE_DIR) if is_sample else parameters.data,

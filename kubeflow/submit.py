@@ -1,4 +1,4 @@
-"""A compiled pipeline, given to a Kubeflow Pipelines API server and watched to its end."""
+"""Submits a compiled pipeline to a Kubeflow Pipelines API server and watches the run."""
 
 import contextlib
 import dataclasses
@@ -22,26 +22,26 @@ HEALTH = "asking for its health"
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """Where the API is, and who asks."""
+    """The address of the API, and the credentials."""
 
     url: str = "http://localhost:8888"
-    namespace: str = ""  # of a multi-user installation
-    token_file: str = ""  # read anew for each request: a pod's token changes every hour
+    namespace: str = ""  # in a multi-user installation
+    token_file: str = ""  # read for each request, because a pod's token changes every hour
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     timeout_seconds: float = 30.0
-    retries: int = 5  # of what is safe to repeat
+    retries: int = 5  # of requests that are safe to repeat
 
 
 class Client:
     """The API of one server; its errors say what to do."""
 
     def __init__(self, server: Server) -> None:
-        """Asks the server whether it is there.
+        """Checks that the server answers.
 
         Raises:
             ConnectionError: Nothing answers.
-            PermissionError: The credentials are not taken.
-            ValueError: What answers is no Kubeflow Pipelines 2.x.
+            PermissionError: The server rejects the credentials.
+            ValueError: The server is not Kubeflow Pipelines 2.x.
         """
         configuration = kfp_server_api.Configuration(host=server.url.rstrip("/"))
         configuration.retries = urllib3.Retry(
@@ -58,7 +58,7 @@ class Client:
             )
             configuration.api_key["authorization"] = Path(server.token_file).read_text().strip()
         self._server = server
-        # As a pair: the client ignores one number that is no whole number.
+        # A pair, because the client ignores a single number that is not whole.
         self._timeout = {"_request_timeout": (server.timeout_seconds,) * 2}
         api = kfp_server_api.ApiClient(configuration)
         for name, value in server.headers.items():
@@ -79,11 +79,11 @@ class Client:
             raise explain(page, server.url, HEALTH)
 
     def upload(self, path: Path, version: str = "") -> tuple[str, str]:
-        """Returns the pipeline's id and the id of its version that holds a file.
+        """Returns the ids of the pipeline and of its version with a file's content.
 
-        The pipeline is made where there is none of the name in the file; else it gets a new
-        version. Without a name for it, a version is named after its content: a file that is
-        there already is not uploaded again.
+        If no pipeline has the name in the file, creates it; otherwise adds a version. The
+        default name of a version comes from its content, so the same file is not uploaded
+        twice.
         """
         content = path.read_bytes()
         name = yaml.safe_load_all(content).__next__()["pipelineInfo"]["name"]
@@ -128,7 +128,7 @@ class Client:
         return ""
 
     def _listed(self, doing: str, ask: Callable[..., Any], field: str) -> Iterator[Any]:
-        """Yields what a list holds, page by page."""
+        """Yields the items of a list, page by page."""
         token = ""
         while True:
             with self._explained(doing):
@@ -139,7 +139,7 @@ class Client:
                 return
 
     def find_or_make_experiment(self, name: str) -> str:
-        """Returns the id of the experiment of a name."""
+        """Returns the id of the experiment with a name; creates it if needed."""
         experiment = kfp_server_api.V2beta1Experiment(
             display_name=name, namespace=self._server.namespace or None
         )
@@ -159,7 +159,7 @@ class Client:
                 **self._timeout,
             )
         if not found.experiments:
-            raise ValueError(f"The server has an experiment {name} and does not show it.")
+            raise ValueError(f"The server has an experiment {name} but does not list it.")
         return found.experiments[0].experiment_id
 
     def start_run(
@@ -189,19 +189,19 @@ class Client:
         pipeline_root: str = "",
         service_account: str = "",
     ) -> tuple[str, list[str]]:
-        """Lets a run start again and again, one at a time.
+        """Schedules recurring runs, one at a time.
 
-        A schedule that the experiment has of that name is replaced: with two of them, two runs
-        would start at once.
+        Replaces a schedule of the same name in the experiment; otherwise two runs would start
+        at once.
 
         Args:
-            name: What the schedule is called.
+            name: The name of the schedule.
             cron: Six fields, seconds first: `0 0 3 * * *` is every night at three.
-            pipeline: Its id and its version's.
+            pipeline: The ids of the pipeline and of its version.
             experiment_id: Where the runs are listed.
-            parameters: Of every run.
-            pipeline_root: Where artifacts go; empty: what the pipeline says.
-            service_account: What the steps run as.
+            parameters: The parameters of every run.
+            pipeline_root: Where artifacts go; empty: as the pipeline says.
+            service_account: The account that the steps run as.
 
         Returns:
             The schedule's id, and the ids of those it replaces.
@@ -248,10 +248,10 @@ class Client:
         poll_seconds: float = 5.0,
         timeout_seconds: float = 0.0,
     ) -> str:
-        """Says what each step does until the run has ended, and returns its state.
+        """Reports each step's state until the run has ended, and returns the run's state.
 
         Raises:
-            TimeoutError: It has not ended in time; it goes on.
+            TimeoutError: The run has not ended in time; it continues.
         """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds else None
         seen: dict[str, str] = {}
@@ -272,8 +272,8 @@ class Client:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(
                     f"The run {run_id} is still {run.state} after {timeout_seconds:.0f} s and "
-                    f"goes on. `cifar kubeflow watch {run_id}` looks again, `cifar kubeflow "
-                    f"terminate {run_id}` ends it."
+                    f"continues. `cifar kubeflow watch {run_id}` watches it again, `cifar "
+                    f"kubeflow terminate {run_id}` stops it."
                 )
             time.sleep(poll_seconds)
 
@@ -300,32 +300,32 @@ class Client:
 
 
 def explain(error: kfp_server_api.ApiException, url: str, doing: str) -> Exception:
-    """Returns what an answer other than 2xx means."""
+    """Returns the error to raise for a response other than 2xx."""
     said = message_of(error)
     if error.status in (401, 403):
         return PermissionError(
-            f"{url} refused while {doing} ({error.status}: {said}). Give a token with "
-            "--token-file, or what your installation asks for with --header NAME=VALUE, and "
-            "the --namespace you may use."
+            f"{url} refused while {doing} ({error.status}: {said}). Pass a token with "
+            "--token-file, or what your installation requires with --header NAME=VALUE, and a "
+            "--namespace that you may use."
         )
     if is_web_page(error):
         return ValueError(
-            f"{url} answers with a web page while {doing} ({error.status}): it is no API of "
-            "Kubeflow Pipelines 2.x (v2beta1), or a login is in front of it."
+            f"{url} answers with a web page while {doing} ({error.status}): it is not the API "
+            "of Kubeflow Pipelines 2.x (v2beta1), or a login page is in front of it."
         )
     if error.status == 404 and doing == HEALTH:
         return ValueError(
             f"{url} has no API v2beta1: Kubeflow Pipelines 2.5 or newer is needed ({said})."
         )
     if error.status == 409:
-        return ValueError(f"{url} has one of that name already while {doing}: {said}")
+        return ValueError(f"{url} already has one of that name while {doing}: {said}")
     if error.status and error.status >= 500:
         return ConnectionError(f"{url} failed while {doing} ({error.status}: {said}).")
     return ValueError(f"{url} refused while {doing} ({error.status}: {said}).")
 
 
 def message_of(error: kfp_server_api.ApiException) -> str:
-    """Returns what the server said, in one line."""
+    """Returns the server's message, on one line."""
     body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
     try:
         said = json.loads(body or "")
@@ -336,25 +336,25 @@ def message_of(error: kfp_server_api.ApiException) -> str:
 
 
 def is_web_page(error: kfp_server_api.ApiException) -> bool:
-    """Returns whether the answer was made for a browser."""
+    """Returns whether the response is a web page."""
     return "text/html" in str((error.headers or {}).get("Content-Type", ""))
 
 
 def check_cron(cron: str) -> str:
-    """Returns a schedule, or raises ValueError: Kubeflow counts in seconds, cron does not."""
+    """Returns a schedule; raises ValueError without seconds, which Kubeflow adds to cron."""
     if len(cron.split()) != 6:
         raise ValueError(
-            "A schedule has six fields, seconds first: `0 0 3 * * *` is every night at three, "
-            f"got {cron!r}."
+            "A schedule needs six fields, seconds first (`0 0 3 * * *` is every night at "
+            f"three), got {cron!r}."
         )
     return cron
 
 
 def read_parameters(path: Path, given: Sequence[str]) -> dict[str, Any]:
-    """Returns `name=value` parameters of a run, each of the type the compiled file asks for.
+    """Returns `name=value` parameters of a run, with the types in the compiled file.
 
     Raises:
-        ValueError: One has no `=`, is no parameter of the pipeline, or has another type.
+        ValueError: One has no `=`, is not a parameter of the pipeline, or has another type.
     """
     with path.open() as file:
         root = next(yaml.safe_load_all(file))["root"]
@@ -364,7 +364,7 @@ def read_parameters(path: Path, given: Sequence[str]) -> dict[str, Any]:
         name, equals, text = each.partition("=")
         if not equals or name not in definitions:
             raise ValueError(
-                f"{each!r} is no name=value of a parameter. Parameters: "
+                f"{each!r} does not set a parameter; expected NAME=VALUE. Parameters: "
                 f"{', '.join(sorted(definitions))}."
             )
         values[name] = text
@@ -372,12 +372,12 @@ def read_parameters(path: Path, given: Sequence[str]) -> dict[str, Any]:
             try:
                 values[name] = int(text)
             except ValueError:
-                raise ValueError(f"{name} is a whole number, got {text!r}.") from None
+                raise ValueError(f"{name} must be a whole number, got {text!r}.") from None
     return values
 
 
 def _is_called(name: str) -> str:
-    """Returns the filter of a list that leaves what has a display name."""
+    """Returns a list filter that keeps items with this display name."""
     predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
     return json.dumps({"predicates": [predicate]})
 

@@ -1,8 +1,8 @@
-"""What the Kubeflow UI shows of a run: metrics, the confusion matrix and the report.
+"""Artifacts for the Kubeflow UI: metrics, the confusion matrix and the report.
 
-The UI draws artifacts of Kubeflow's own types and none of TFX's. So the Evaluator gets two
-outputs more, which TFX never sees: the entrypoint fills them in from the evaluation. And the
-report is declared as a page, which for the UI is one file and no folder.
+The UI shows artifacts of Kubeflow's own types, but none of TFX's. So the Evaluator gets two
+more outputs, which TFX does not see; the entrypoint fills them from the evaluation. The report
+is declared as an HTML page, for which the UI expects a file, not a folder.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ PAGES = {"ReportGen": {"report": PAGE_FILE}}  # node → output → the file tha
 
 
 def declare(node: str, component: dict[str, Any]) -> None:
-    """Gives a component's outputs the types the UI draws."""
+    """Gives a component's outputs types that the UI can show."""
     titles = UI_OUTPUTS.get(node, {}) | dict.fromkeys(PAGES.get(node, {}), "system.HTML")
     for name, title in titles.items():
         component["outputDefinitions"]["artifacts"][name] = {
@@ -33,7 +33,7 @@ def read_ui_metadata(evaluation_dir: str) -> dict[str, dict[str, Any]]:
     """Returns the metadata of each output that only the UI reads, by the output's name."""
     metrics = evaluation.read_metrics(evaluation_dir)
     if metrics is None:
-        raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
+        raise ValueError(f"{evaluation_dir} contains no metrics of the candidate.")
     return {
         "metrics": {
             "accuracy": metrics.accuracy,

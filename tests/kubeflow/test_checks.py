@@ -10,9 +10,9 @@ REFUSED = {
     "capitals": (("Cifar:1", "", []), "'Cifar:1' is not the name of an image"),
     "no tag": (("registry.test:5000/cifar", "", []), "no tag or a moving one"),
     "a moving tag": (("cifar:latest", "", []), "no tag or a moving one"),
-    "a root on a disk": ((IMAGE, "/mnt/artifacts", []), "is a bucket of minio://"),
-    "a root without a bucket": ((IMAGE, "s3://", []), "gs://, got 's3://'"),
-    "a placeholder": ((IMAGE, "", ["seed={{$}}"]), "'seed={{$}}' holds {{"),
+    "a root on a disk": ((IMAGE, "/mnt/artifacts", []), "must be a minio://"),
+    "a root without a bucket": ((IMAGE, "s3://", []), "gs:// bucket, got 's3://'"),
+    "a placeholder": ((IMAGE, "", ["seed={{$}}"]), "'seed={{$}}' contains {{"),
 }
 
 

@@ -32,7 +32,7 @@ WRONG_CLUSTERS = {
     "trainer: {tolerations: [{effect: Sometimes}]}": "trainer.tolerations.0.effect: Input",
     "timeout_seconds: 2020-01-01": "timeout_seconds: Input should be a valid integer",
     "- retries": "the file: Input should be an object",
-    "retries: [": "is no YAML",
+    "retries: [": "is not YAML",
 }
 
 
@@ -49,7 +49,7 @@ def test_a_password_in_a_variable_of_the_cluster_file_is_refused(tmp_path):
     path = tmp_path / "cluster.yaml"
     path.write_text("env: {HTTPS_PROXY: 'http://me:S3cret@proxy.test:3128'}")
     with pytest.raises(
-        ValueError, match=r"HTTPS_PROXY.*holds a password.*Kubernetes secret"
+        ValueError, match=r"HTTPS_PROXY.*contains a password.*Kubernetes secret"
     ) as it:
         read_cluster(path)
     assert "S3cret" not in str(it.value)

@@ -184,7 +184,7 @@ def test_an_image_of_other_code_is_refused(backend, documents, pipeline_yaml):
             cache=False,
         )
     last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
-    assert "this image holds other code" in last_line and compiled in last_line
+    assert "this image contains other code" in last_line and compiled in last_line
 
 
 def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, pipeline_yaml):

@@ -27,9 +27,9 @@ def test_a_preset_is_one_of_the_trainer_modules():
 
 
 WRONG_PARAMETERS = {
-    "train_steps": (-1, "train_steps is above 0"),
+    "train_steps": (-1, "train_steps must be positive"),
     "data": ("s3://bucket/batches", "no object-store"),
-    "push_destination": ("serving", "a folder that is mounted"),
+    "push_destination": ("serving", "a folder mounted"),
 }
 
 

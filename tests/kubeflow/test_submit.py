@@ -283,13 +283,13 @@ def test_a_version_name_that_is_taken_is_said(server, compiled):
         (200, {"pipeline_versions": []}),
         (409, {"message": "AlreadyExists"}),
     ]
-    with pytest.raises(ValueError, match="one of that name already"):
+    with pytest.raises(ValueError, match="already has one of that name"):
         client.upload(compiled, version="cifar10-estimator")
 
 
 @pytest.mark.parametrize(
     ("parameter", "expected"),
-    [("colour=red", "no name=value"), ("train_steps=many", "a whole number")],
+    [("colour=red", "expected NAME=VALUE"), ("train_steps=many", "a whole number")],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_sent(
     server, compiled, parameter, expected

@@ -211,7 +211,7 @@ def refused_run(cluster):
 def test_batches_of_another_fingerprint_fail_the_step_with_the_reason(cluster, refused_run):
     log = refused_run.pods["root", "CifarExampleGen", "executor"].log.splitlines()
     (reason,) = (line for line in log if line.startswith("Error: CifarExampleGen failed"))
-    assert re.search(r"have the fingerprint \w{64}, the run expects \w{64}", reason)
+    assert re.search(r"have the fingerprint \w{64}, but the run expects \w{64}", reason)
     assert "Set the parameter data_fingerprint" in reason
     assert "failed to execute component: exit status 1" in log[-1]
     failed = execution_of(cluster, refused_run, "CifarExampleGen")
