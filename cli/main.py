@@ -1,6 +1,7 @@
 """The console script `cifar`. Heavy modules are imported by the command that needs them."""
 
 import logging
+import sys
 from typing import Any
 
 import click
@@ -34,12 +35,24 @@ class OneLineErrors(click.Group):
             advice = " The same command goes on from what is finished." if goes_on else ""
             click.echo(f"{stopped}.{advice}", err=True)
             stopping.end_process(stopped)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except click.ClickException as error:
+            vars(error)["message"] = folded(error.message)
+            raise
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if ctx.params["debug"]:
                 raise
-            raise click.ClickException(str(error) or repr(error)) from error
+            raise click.ClickException(folded(str(error) or repr(error))) from error
+
+
+def folded(message: str) -> str:
+    """Returns an error that a terminal shows with its words whole; a pipe gets one line."""
+    from contract import terminal
+
+    width = terminal.width(sys.stderr)
+    lines = f"Error: {message}".splitlines()
+    return "\n".join(terminal.wrap(line, width) for line in lines).removeprefix("Error: ")
 
 
 @click.group(

@@ -96,10 +96,12 @@ def run(
         beam_runner = runner.choose(runner_name, runner_url, parallelism)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    from contract import terminal
     from pipeline_def import local_runner, summary
 
     record = local_runner.run(config, verbose, beam_runner)
-    click.echo("\n".join(summary.summary_lines(record)))
+    for line in summary.summary_lines(record):
+        click.echo(terminal.wrap(line, terminal.width()))
     if record.data_source == "sample":
         click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
     sys.exit(0 if record.status == "pushed" else NOT_BLESSED_EXIT_CODE)

@@ -1,9 +1,9 @@
 """`cifar report`, `status`, `runs`, `lineage`, `board`. Heavy modules wait until one runs."""
 
+import contextlib
 import dataclasses
 import json
-import os
-import sys
+import threading
 from pathlib import Path
 
 import click
@@ -82,12 +82,15 @@ def report(
 @json_option
 def status(output: Path, model: str, server: str, json_output: bool) -> None:
     """Show what ran, what came from the cache, what is pushed and what is served."""
-    from contract import records
+    from contract import records, terminal
     from report import overview
 
     found = overview.read_overview(output, model, server)
-    lines = "\n".join(overview.as_lines(found))
-    click.echo(records.to_json(found).rstrip() if json_output else lines)
+    if json_output:
+        click.echo(records.to_json(found).rstrip())
+        return
+    for line in overview.as_lines(found):
+        click.echo(terminal.wrap(line, terminal.width()))
 
 
 @click.command("runs", epilog=examples("cifar runs", "cifar runs --json"))
@@ -95,13 +98,14 @@ def status(output: Path, model: str, server: str, json_output: bool) -> None:
 @json_option
 def list_runs(output: Path, json_output: bool) -> None:
     """List the runs of an output folder, oldest first."""
+    from contract import terminal
     from report import overview, runs
 
     found = [runs.summary(run) for run in runs.read_runs(output)]
     if json_output:
         click.echo(json.dumps([dataclasses.asdict(run) for run in found], indent=2))
     elif found:
-        click.echo("\n".join(map(overview.run_line, found)))
+        click.echo("\n".join(overview.run_lines(found, terminal.width())))
     else:
         click.echo(f"There are no runs in {output}; `cifar run` makes one.")
 
@@ -150,9 +154,10 @@ def lineage(
 @output_option
 @click.pass_context
 def board(context: click.Context, output: Path) -> None:
-    """Start TensorBoard on the checkpoints of all runs, also of one that is running.
+    """Start TensorBoard on the trainings of all runs, also of one that is running.
 
-    Flags of TensorBoard go through as they are.
+    Each training is named after the run that began it. Flags of TensorBoard go through as
+    they are. Ctrl-C ends it.
     """
     folder = output / "checkpoints"
     if not folder.is_dir():
@@ -160,6 +165,12 @@ def board(context: click.Context, output: Path) -> None:
             f"{folder} does not exist: nothing was trained there. `cifar run` trains; "
             "--output says where to look."
         )
-    tensorboard = Path(sys.executable).with_name("tensorboard")
-    arguments = [str(tensorboard), "--logdir", str(folder), *context.args]
-    os.execv(tensorboard, arguments)
+    imports.silence()
+    from report import board
+
+    with board.named_trainings(output) as trainings:
+        click.echo(
+            f"TensorBoard is at {board.launch(trainings, context.args)}  Ctrl-C ends it."
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()

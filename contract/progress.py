@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterator
 
 import rich.console
 import rich.progress
+import rich.text
+
+from contract import terminal
 
 SECONDS_BETWEEN_LINES = 10.0
+# Of a line on a terminal: `170.1/170.1 MB 100.0 MB/s 0:00:00`, and what is left at least.
+ROOM_FOR_NUMBERS, BAR_WIDTH, SHORTEST_TITLE = 36, 16, 24
 
 
 class Progress:
@@ -21,8 +26,10 @@ class Progress:
         self._console = console or rich.console.Console(stderr=True)
 
     def say(self, line: str) -> None:
-        """Prints one line as it is: no markup, not folded."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        """Prints one line: no markup, and on a terminal folded between words."""
+        width = self._console.width if self._console.is_terminal else None
+        folded = terminal.wrap(line, width)
+        self._console.print(folded, markup=False, highlight=False, soft_wrap=True)
 
     @contextlib.contextmanager
     def bar(self, title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
@@ -39,10 +46,13 @@ class Progress:
 
     @contextlib.contextmanager
     def _live_bar(self, title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
+        room = self._console.width - ROOM_FOR_NUMBERS
         columns: list[rich.progress.ProgressColumn] = [
-            rich.progress.TextColumn("{task.description}"),
-            rich.progress.BarColumn(),
+            rich.progress.TextColumn("{task.description}", markup=False)
         ]
+        if room >= BAR_WIDTH + SHORTEST_TITLE:
+            columns += [rich.progress.BarColumn(BAR_WIDTH)]
+            room -= BAR_WIDTH + 1
         if total_bytes is None:
             columns += [rich.progress.TimeElapsedColumn()]
         else:
@@ -51,8 +61,10 @@ class Progress:
                 rich.progress.TransferSpeedColumn(),
                 rich.progress.TimeRemainingColumn(),
             ]
+        description = rich.text.Text(title)
+        description.truncate(room, overflow="ellipsis")
         with rich.progress.Progress(*columns, console=self._console, transient=True) as live:
-            task = live.add_task(title, total=total_bytes)
+            task = live.add_task(description.plain, total=total_bytes)
             yield lambda done_bytes: live.update(task, completed=done_bytes)
 
     @contextlib.contextmanager

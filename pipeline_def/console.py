@@ -13,48 +13,72 @@ from pathlib import Path
 
 import rich.console
 import rich.progress
-import rich.progress_bar
 import rich.text
 
-from contract import events
+from contract import events, terminal
 from contract.events import WorkDone
 from contract.progress import SECONDS_BETWEEN_LINES, duration
 
 NAME_WIDTH = 18
-BAR_WIDTH = 16
+BAR_WIDTH, NARROWEST_BAR = 16, 6
+TIMES_WIDTH = 27  # `2 min 01 s, 1 min 05 s left`: kept free, so that the bar stays
 
 
-class StageBar(rich.progress.ProgressColumn):
-    """How much of the work is done; where nobody knows, of the time it took last time."""
+class StageLine(rich.progress.ProgressColumn):
+    """A stage on one line: its name, a bar, what it says of itself, how long it still takes.
 
-    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
-        """Returns the bar of a stage, or nothing where nobody knows how long it takes."""
+    Where nobody knows how much there is to do, the bar shows the time it took last time. On
+    a narrow terminal the bar gives way first, then the time so far, then the end of the words.
+    """
+
+    def __init__(self, console: rich.console.Console) -> None:
+        """Takes the console, whose width may change."""
+        super().__init__()
+        self._console = console
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        """Returns the line."""
+        room = self._console.width - 2  # beside the spinner
+        name, detail = task.description, task.fields["detail"]
+        elapsed, left = duration(task.elapsed or 0), self._left(task)
+        times = [f"{elapsed}, {left}" if left else elapsed, left or elapsed]
+        padded = f"{name:<{NAME_WIDTH}}"
+        used = rich.text.Text(f"{padded}  {detail} {times[0]:<{TIMES_WIDTH}}").cell_len
+        if room - used >= NARROWEST_BAR:
+            bar = self._bar(task, min(BAR_WIDTH, room - used))
+            return _line(padded, bar, detail, times[0])
+        for one in times:
+            if (line := _line(name, detail, one)).cell_len <= room:
+                return line
+        words = rich.text.Text(detail)
+        words.truncate(max(room - len(name) - len(times[1]) - 2, 1), overflow="ellipsis")
+        line = _line(name, words, times[1])
+        line.truncate(room, overflow="ellipsis")
+        return line
+
+    @staticmethod
+    def _bar(task: rich.progress.Task, width: int) -> rich.text.Text:
         total, completed = task.total, task.completed
         if total is None:
             total, completed = task.fields["last_seconds"], task.elapsed or 0
         if not total:
-            return ""
-        return rich.progress_bar.ProgressBar(
-            total,
-            min(completed, total),
-            width=BAR_WIDTH,
-            complete_style="default",
-            finished_style="default",
-        )
+            return rich.text.Text()
+        filled = int(width * min(completed / total, 1))
+        return rich.text.Text("━" * filled).append("─" * (width - filled), style="dim")
 
-
-class Remaining(rich.progress.ProgressColumn):
-    """How long the stage has run, and how long it still may."""
-
-    def render(self, task: rich.progress.Task) -> rich.text.Text:
-        """Returns `12.3 s, 1 min 05 s left`, or without the second half."""
-        elapsed = task.elapsed or 0
-        text = duration(elapsed)
+    @staticmethod
+    def _left(task: rich.progress.Task) -> str:
+        last_seconds, elapsed = task.fields["last_seconds"], task.elapsed or 0
         if task.total is not None and task.time_remaining is not None:
-            text += f", {duration(task.time_remaining)} left"
-        elif task.total is None and task.fields["last_seconds"] > elapsed:
-            text += f", {duration(task.fields['last_seconds'] - elapsed)} left if as last time"
-        return rich.text.Text(text)
+            return f"{duration(task.time_remaining)} left"
+        if task.total is None and last_seconds > elapsed:
+            return f"{duration(last_seconds - elapsed)} left if as last time"
+        return ""
+
+
+def _line(*parts: str | rich.text.Text) -> rich.text.Text:
+    texts = [rich.text.Text(part) if isinstance(part, str) else part for part in parts]
+    return rich.text.Text(" ").join(text for text in texts if text)
 
 
 class RunConsole:
@@ -81,8 +105,10 @@ class RunConsole:
         self._last_line = -SECONDS_BETWEEN_LINES
 
     def say(self, line: str = "", style: str | None = None) -> None:
-        """Prints one line as it is: no markup, not folded."""
-        self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        """Prints one line: no markup, and on a terminal folded between words."""
+        width = self._console.width if self._console.is_terminal else None
+        folded = terminal.wrap(line, width)
+        self._console.print(folded, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """Prints a warning."""
@@ -119,10 +145,7 @@ class RunConsole:
             return
         with rich.progress.Progress(
             rich.progress.SpinnerColumn(style="default"),
-            rich.progress.TextColumn(f"{name:<{NAME_WIDTH}}"),
-            StageBar(),
-            rich.progress.TextColumn("{task.fields[detail]}", markup=False),
-            Remaining(),
+            StageLine(self._console),
             console=self._console,
             transient=True,
             redirect_stderr=False,  # it goes to the log file

@@ -44,6 +44,9 @@ def run_stages(
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
     launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
     pusher.remove_abandoned(pipeline.serving_model_dir(config))
+    recorder.record = dataclasses.replace(
+        recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
+    )
     definition = pipeline.create_pipeline(config, batches, choose_baseline(config, batches))
     operators = executors.operators_for(beam_runner)
 

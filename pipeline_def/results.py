@@ -49,7 +49,6 @@ def with_results(record: RunRecord, config: PipelineConfig, outputs: Outputs) ->
         train_steps=training.steps,
         examples_per_second=training.examples_per_second,
         training=training,
-        tensorboard_dir=model_run,
     )
 
 

@@ -59,5 +59,5 @@ def next_lines(record: RunRecord) -> list[str]:
     return [
         f"Next      {cifar} serve{where}",
         f"          {cifar} predict --sample 10 --png ten.png",
-        f"          {cifar.with_name('tensorboard')} --logdir {record.tensorboard_dir}",
+        f"          {cifar} board{where}",
     ]

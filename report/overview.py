@@ -7,8 +7,9 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract import estimator
+from contract import estimator, terminal
 from contract.progress import duration
+from contract.terminal import Column
 from report import runs
 from report.run_record import RunRecord
 from report.runs import RunSummary
@@ -16,6 +17,16 @@ from report.stages import StageStatus, stage_list
 from serving import model_registry
 
 SERVER_TIMEOUT_SECONDS = 1.0
+COLUMNS = (
+    Column("run"),
+    Column("status"),
+    Column("preset", rank=2),
+    Column("steps", is_number=True, rank=3),
+    Column("accuracy", is_number=True),
+    Column("time", is_number=True, rank=1),
+    Column("cached", is_number=True, rank=4),
+    Column("version"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +133,35 @@ def _served_in_words(overview: Overview) -> str:
 
 def run_line(run: RunSummary) -> str:
     """Returns one run on a line."""
-    accuracy = "–" if run.accuracy is None else f"{run.accuracy:.2%}"
-    pushed = f"version {run.pushed_version}" if run.pushed_version else ""
+    parts = [
+        f"{run.run_id}  {run.status.replace('_', ' ')}",
+        f"{run.preset or '–'}, {run.train_steps:,} steps",
+        "" if run.accuracy is None else f"accuracy {run.accuracy:.1%}",
+        duration(run.seconds),
+        f"{run.cached_stages} of {run.stages} stages cached",
+        f"version {run.pushed_version}" if run.pushed_version else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def run_lines(runs: Sequence[RunSummary], width: int | None = None) -> list[str]:
+    """Returns a header and a line for each run; no line is wider than a terminal's `width`."""
+    lines = terminal.table_lines(COLUMNS, [run_cells(run) for run in runs], width)
+    if any(run.is_retired for run in runs):
+        lines += ["", "(version): retired, no longer in the serving folder"]
+    return lines
+
+
+def run_cells(run: RunSummary) -> tuple[str, ...]:
+    """Returns what stands in each of COLUMNS."""
+    version = run.pushed_version or ""
     return (
-        f"{run.run_id}  {run.status:<11} {run.preset or '–':<9} "
-        f"{run.train_steps:>7,} steps  {accuracy:>7}  {duration(run.seconds):>12}  "
-        f"{run.cached_stages} of {run.stages} cached  {pushed}"
-    ).rstrip()
+        run.run_id,
+        run.status.replace("_", " "),
+        run.preset or "–",
+        f"{run.train_steps:,}",
+        "–" if run.accuracy is None else f"{run.accuracy:.1%}",
+        duration(run.seconds),
+        f"{run.cached_stages} of {run.stages}",
+        f"({version})" if run.is_retired else version,
+    )

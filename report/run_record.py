@@ -44,6 +44,7 @@ class RunRecord:
         started: ISO 8601, with the offset of the local time.
         seconds: So far, or in all.
         log: The path of its log.
+        training_fingerprint: Of all that shapes the weights; names the checkpoints' folder.
         stages: The nodes that are done, in the order they ran.
         failed_stage: The node that runs, or in which the run ended.
         accuracy: And the other metrics: on eval, of the candidate.
@@ -57,6 +58,7 @@ class RunRecord:
     seconds: float = 0.0
     log: str = ""
     data_source: str | None = None
+    training_fingerprint: str = ""
     stages: Mapping[str, StageRecord] = dataclasses.field(default_factory=dict)
     failed_stage: str | None = None
     error: str | None = None
@@ -73,7 +75,6 @@ class RunRecord:
     train_steps: int | None = None
     examples_per_second: float | None = None
     training: TrainingRecord | None = None
-    tensorboard_dir: str | None = None
 
     @functools.cached_property
     def settings(self) -> settings.Settings:

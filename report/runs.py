@@ -14,6 +14,7 @@ from contract.writing import write_whole
 from report import settings
 from report.run_record import KILLED, PUSHED, RUNNING, RunRecord, Status
 from serving import model_registry
+from serving.model_registry import holds_model
 
 log = logging.getLogger("cifar.runs")
 
@@ -34,6 +35,7 @@ class RunSummary:
     data_source: str | None
     accuracy: float | None
     pushed_version: str | None
+    is_retired: bool  # the version is not in the serving folder any more
     seconds: float
     cached_stages: int
     stages: int
@@ -218,6 +220,7 @@ def summary(run: RunRecord) -> RunSummary:
         data_source=run.data_source,
         accuracy=run.accuracy,
         pushed_version=run.pushed_version,
+        is_retired=bool(run.pushed_path) and not holds_model(Path(run.pushed_path or "")),
         seconds=run.seconds,
         cached_stages=sum(stage.cached for stage in run.stages.values()),
         stages=len(run.stages),

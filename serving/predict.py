@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from contract import table
-from contract.table import Column
+from contract import terminal
+from contract.terminal import Column
 from serving.client import Client, Prediction, PredictionError, UnreachableError
 
 STANDARD_INPUT = "-"
@@ -137,11 +137,11 @@ def show(answers: Sequence[Answer], as_json: bool = False) -> None:
     if as_json:
         print("\n".join(json.dumps(answer.as_dict()) for answer in answers))
     elif rows:
-        print("\n".join(table.table_lines(COLUMNS, rows, table.terminal_width())))
+        print("\n".join(terminal.table_lines(COLUMNS, rows, terminal.width())))
     sys.stdout.flush()  # before what comes on the other stream
     for answer in answers:
         if answer.prediction is None:
-            print(table.printable(f"{answer.name}: {answer.error}"), file=sys.stderr)
+            print(terminal.printable(f"{answer.name}: {answer.error}"), file=sys.stderr)
 
 
 def run(client: Client, paths: Iterable[str], as_json: bool = False) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from contract import table
+from contract import terminal
 from contract.features import CLASS_NAMES
-from contract.table import Column
+from contract.terminal import Column
 from data_sources import cifar_format
 from data_sources.dataset import SAMPLE_DIR
 from serving.client import Client, Prediction
@@ -94,7 +94,7 @@ def show(answers: Sequence[Answer], as_json: bool) -> None:
         for answer in answers
     ]
     right = sum(answer.is_right for answer in answers)
-    print("\n".join(table.table_lines(COLUMNS, rows, table.terminal_width())))
+    print("\n".join(terminal.table_lines(COLUMNS, rows, terminal.width())))
     print(f"{right} of {len(answers)} right ({right / len(answers):.1%})")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -52,7 +53,8 @@ def test_runs_lists_both_oldest_first(output, pushed, refused):
     assert [run["status"] for run in found] == ["pushed", "not_blessed"]
     assert found[0]["accuracy"] == pushed.record["accuracy"]
     lines = printed("runs", "--output", str(output)).splitlines()
-    assert pushed.record["pushed_version"] in lines[0]
+    assert lines[0].split()[:3] == ["run", "status", "preset"]
+    assert pushed.record["pushed_version"] in lines[1]
 
 
 def test_status_says_what_ran_what_is_pushed_and_that_nothing_is_served(output, refused):
@@ -113,24 +115,27 @@ def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(output, p
     assert pushed.record["run_id"] in result.stderr
 
 
-def test_board_shows_the_training_of_every_run(output, pushed):
+def test_board_names_each_training_after_its_run_and_says_nothing_else(output, pushed, refused):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     command = cifar("board", "--output", str(output), "--port", str(port))
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    trained = {path.parent.name for path in output.glob("checkpoints/*/events.out.*")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    names = {f"{run.record['run_id']} smoke" for run in (pushed, refused)}
+    shown: set[str] = set()
     try:
         deadline = time.monotonic() + 60
-        shown: set[str] = set()
-        while not trained <= shown:
-            assert process.poll() is None and time.monotonic() < deadline
+        while not names <= {name.split("/")[0] for name in shown}:
+            assert process.poll() is None and time.monotonic() < deadline, shown
             time.sleep(0.2)
             with contextlib.suppress(requests.ConnectionError):
                 shown = set(
                     requests.get(f"http://localhost:{port}/data/runs", timeout=5).json()
                 )
     finally:
-        process.terminate()
-        process.wait()
-    assert trained
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=30)
+    assert printed == f"TensorBoard is at http://localhost:{port}/  Ctrl-C ends it.\n"
+    assert process.returncode == 0

@@ -13,9 +13,9 @@ def in_a_pipe() -> tuple[Progress, io.StringIO]:
     return Progress(rich.console.Console(file=text, width=40)), text
 
 
-def on_a_terminal() -> tuple[Progress, io.StringIO]:
+def on_a_terminal(width: int = 120) -> tuple[Progress, io.StringIO]:
     text = io.StringIO()
-    console = rich.console.Console(file=text, width=120, force_terminal=True)
+    console = rich.console.Console(file=text, width=width, force_terminal=True)
     return Progress(console), text
 
 
@@ -56,6 +56,20 @@ def test_a_terminal_gets_a_bar_or_a_clock_where_nobody_knows_the_end(
     assert shows in plain
     assert "Download …" not in plain
     assert re.search(r"Download: done in \d+\.\d s\n$", plain)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_download_stays_on_one_line(width, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    shown, text = on_a_terminal(width)
+    title = "Download https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+    with shown.bar(title, 170_052_171) as update:
+        update(85_000_000)
+    written = text.getvalue()
+    assert "\x1b[2K\x1b[1A" not in written  # how a second line would be cleared
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
+    assert all(len(line) <= max(width, len(f"{title}:")) for line in plain.splitlines())
+    assert "85.0/170.1 MB" in plain
 
 
 def test_what_fails_is_not_said_to_be_done():

@@ -142,3 +142,26 @@ def test_a_warning_is_a_line_of_its_own(tmp_path):
     command = [sys.executable, "-c", warns, str(tmp_path / "run.log")]
     result = subprocess.run(command, capture_output=True, text=True)
     assert "  Warning: a checkpoint is torn\n" in result.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_progress_line_stays_one_line(tmp_path, width):
+    command = program(tmp_path / "run.log")
+    _, shown = run_in_terminal(command, COLUMNS=str(width))
+    frames = re.split(r"\r|\n", CONTROL.sub("", shown))
+    trainer = [frame for frame in frames if "Trainer" in frame and "/30" in frame]
+    assert trainer
+    assert all(len(frame.rstrip()) <= width for frame in frames)
+    assert "\x1b[2K\x1b[1A" not in shown  # how a second line would be cleared
+    assert any("20/30  loss" in frame and "left" in frame for frame in trainer)
+    assert ("━" in "".join(trainer)) == (width >= 100)
+
+
+def test_a_narrow_terminal_folds_lines_between_words(tmp_path):
+    says = PROGRAM.replace("step 30 evaluated", "Pushed " + "version 1795413998 " * 4)
+    command = [sys.executable, "-c", says, str(tmp_path / "run.log")]
+    _, shown = run_in_terminal(command, COLUMNS="60")
+    text = CONTROL.sub("", shown).replace("\r\n", "\n").replace("\r", "\n")
+    line = re.search(r"^  Trainer +\d\.\d s +(Pushed .*(?:\n {4}.*)*)", text, re.MULTILINE)
+    assert line and line[1].split() == ["Pushed", *["version", "1795413998"] * 4]
+    assert all(len(one) <= 60 for one in line[0].splitlines())

@@ -18,7 +18,6 @@ MEASURED = {
     "examples_per_second": 1234.5,
     "gate": Gate(0.7, 0.01, verdict="blessed: 80.00% is at least 70.00%"),
     "serving_check": ServingReport("blessed: 200 examples"),
-    "tensorboard_dir": "output/checkpoints",
 }
 
 
@@ -48,7 +47,7 @@ def test_a_pushed_run_ends_with_its_numbers_and_the_commands_to_go_on(here):
         "",
         "Next      .venv/bin/cifar serve --output 'my output'",
         "          .venv/bin/cifar predict --sample 10 --png ten.png",
-        "          .venv/bin/tensorboard --logdir output/checkpoints",
+        "          .venv/bin/cifar board --output 'my output'",
     ]
 
 

@@ -1,5 +1,6 @@
 """What `cifar status` says, on folders written by hand and servers of a few lines."""
 
+import dataclasses
 import http.server
 import json
 import threading
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 import filelock
 import pytest
 
-from report import overview
+from report import overview, runs
 from report.overview import Overview, ServedVersion
 from report.run_record import StageRecord
 from tests.report.test_runs import keep, push
@@ -65,7 +66,7 @@ def test_the_newest_run_is_told_stage_by_stage(tmp_path):
     found = overview.read_overview(tmp_path, "cifar10", NOBODY)
     lines = overview.as_lines(found)
     assert lines[0].startswith(f"{run.run_id}  failed ")
-    assert "1 min 15 s  1 of 2 cached" in lines[0]
+    assert "1 min 15 s  1 of 2 stages cached" in lines[0]
     assert lines[2:4] == [
         "  CifarExampleGen    cached",
         "  Transform          done          4.1 s",
@@ -110,3 +111,56 @@ def test_a_server_is_asked_what_it_serves(status, body, served, said, tmp_path):
         found = overview.read_overview(tmp_path, "cifar10", server)
     assert found.served == served
     assert overview.as_lines(found)[-1] == said.format(server)
+
+
+def listed(output, width=None):
+    return overview.run_lines([runs.summary(run) for run in runs.read_runs(output)], width)
+
+
+@pytest.fixture
+def three_runs(tmp_path):
+    """One whose version was retired, one not blessed, one whose version is served."""
+    config = {"output_dir": str(tmp_path), "preset": "reference", "train_steps": 100_000}
+    serving = tmp_path / "serving/cifar10"
+    stages = {"Trainer": StageRecord(1.0, False), "Pusher": StageRecord(1.0, True)}
+    for number, status, version, accuracy in (
+        (1, "pushed", "1795402435", 0.8018),
+        (2, "not_blessed", None, None),
+        (3, "pushed", "1795413998", 0.802),
+    ):
+        run = keep(
+            tmp_path,
+            number,
+            status,
+            stages=stages,
+            pushed_version=version,
+            pushed_path=version and str(serving / version),
+            accuracy=accuracy,
+            seconds=384.0,
+        )
+        record = dataclasses.replace(run, config=config)
+        runs.write(record, tmp_path / "runs" / run.run_id / "run.json")
+    push(tmp_path, "1795413998", "/model/6")
+    return tmp_path
+
+
+def test_runs_have_a_header_and_retired_versions_are_marked(three_runs):
+    assert listed(three_runs) == [
+        "run                  status       preset       steps  accuracy        time  cached"
+        "  version",
+        "2026-01-01T00-00-01  pushed       reference  100,000     80.2%  6 min 24 s  1 of 2"
+        "  (1795402435)",
+        "2026-01-01T00-00-02  not blessed  reference  100,000         –  6 min 24 s  1 of 2",
+        "2026-01-01T00-00-03  pushed       reference  100,000     80.2%  6 min 24 s  1 of 2"
+        "  1795413998",
+        "",
+        "(version): retired, no longer in the serving folder",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_list_of_runs_fits_the_terminal(three_runs, width):
+    header, *lines = listed(three_runs, width)
+    assert max(map(len, [header, *lines])) <= width
+    assert {"run", "status", "accuracy", "version"} <= set(header.split())
+    assert "(1795402435)" in lines[0]

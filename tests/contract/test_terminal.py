@@ -1,8 +1,8 @@
-"""Tables for people."""
+"""Text that fits a terminal."""
 
 import pytest
 
-from contract.table import Column, printable, table_lines
+from contract.terminal import Column, printable, table_lines, wrap
 
 COLUMNS = (
     Column("image", cut="start"),
@@ -49,3 +49,21 @@ def test_bytes_that_would_move_the_cursor_are_written_out():
     assert printable("a\x1b[2Jb\n\udcff.png") == r"a\x1b[2Jb\n\udcff.png"
     assert printable("naïve [final] 猫.png") == "naïve [final] 猫.png"
     assert "\x1b" not in "".join(table_lines(COLUMNS, [("\x1b[31m", "cat", "1%", "PNG")]))
+
+
+GATE = "Gate      blessed: accuracy is 80.2%, at least 70.0% is asked for"
+
+
+def test_a_line_folds_between_words_below_its_own_text():
+    assert wrap(GATE, 40) == (
+        "Gate      blessed: accuracy is 80.2%, at\n          least 70.0% is asked for"
+    )
+    assert wrap(GATE, None) == wrap(GATE, 200) == GATE
+
+
+@pytest.mark.parametrize("width", range(20, 80, 7))
+def test_folding_keeps_every_word_whole(width):
+    line = f"  Pusher   0.1 s   Pushed version 1795413998 to /{'a-long-folder/' * 6}cifar10"
+    lines = wrap(line, width).splitlines()
+    assert " ".join(lines).split() == line.split()
+    assert all(len(one) <= width for one in lines if "/" not in one)

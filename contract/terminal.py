@@ -1,7 +1,9 @@
-"""Tables for people: every column on a pipe, those that fit on a terminal."""
+"""Text that fits a terminal: nothing breaks inside a word. A pipe gets it as it is."""
 
 import dataclasses
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -36,12 +38,38 @@ def printable(text: str) -> str:
     )
 
 
-def terminal_width(stream: TextIO | None = None) -> int | None:
+def width(stream: TextIO | None = None) -> int | None:
     """Returns the columns of a terminal, by default standard output; None for a pipe."""
     stream = stream or sys.stdout
-    if not stream.isatty():
-        return None
-    return rich.console.Console(file=stream).width
+    return rich.console.Console(file=stream).width if stream.isatty() else None
+
+
+def wrap(line: str, width: int | None, indent: int | None = None) -> str:
+    """Returns a line folded between words, with what follows indented.
+
+    A word that is longer than the terminal, such as a path, stays whole.
+
+    Args:
+        line: Without a newline.
+        width: Of the terminal; None: the line stays as it is.
+        indent: Of what follows; None: to the first word after a label and two spaces.
+    """
+    if width is None or cell_len(line) <= width:
+        return line
+    if indent is None:
+        label = re.match(r" *\S+ {2,}(?=\S)", line)
+        indent = label.end() if label and label.end() < width // 2 else 4
+    start = len(line) - len(line.lstrip())
+    return "\n".join(
+        textwrap.wrap(
+            line.strip(),
+            width,
+            initial_indent=line[:start],
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def table_lines(

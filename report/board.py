@@ -1,0 +1,77 @@
+"""TensorBoard on the trainings of an output folder, each named after the run that began it."""
+
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from report import runs
+from report.run_record import RunRecord
+
+CHECKPOINTS = "checkpoints"
+SECONDS_BETWEEN_LOOKS = 5.0
+
+
+def names_of(output: Path, records: Sequence[RunRecord]) -> dict[str, Path]:
+    """Returns the folder of each training by its name, such as `2026-11-26T07-25-58 quick`.
+
+    A training that no record names keeps its fingerprint as its name.
+
+    Args:
+        output: The output folder.
+        records: Its runs, oldest first: the first of a training began it.
+    """
+    began = {run.training_fingerprint: run for run in reversed(records)}
+    names = {}
+    for folder in sorted((output / CHECKPOINTS).glob("*/")):
+        run = began.get(folder.name)
+        names[f"{run.run_id} {run.settings.preset}" if run else folder.name] = folder
+    return names
+
+
+@contextmanager
+def named_trainings(output: Path) -> Iterator[Path]:
+    """Yields a folder of links to the trainings by their names, kept up to date meanwhile."""
+    done = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="cifar-board-") as name:
+        folder = Path(name)
+
+        def look() -> None:
+            for training, target in names_of(output, runs.read_runs(output)).items():
+                if not (folder / training).is_symlink():
+                    (folder / training).symlink_to(target.resolve())
+
+        def watch() -> None:
+            while not done.wait(SECONDS_BETWEEN_LOOKS):
+                look()
+
+        look()
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield folder
+        finally:
+            done.set()
+            watcher.join()
+
+
+def launch(folder: Path, flags: Sequence[str]) -> str:
+    """Starts TensorBoard on a folder in a thread of its own, and returns its URL.
+
+    Args:
+        folder: Holds a folder for each training.
+        flags: Of TensorBoard.
+
+    Raises:
+        ValueError: A flag is wrong, or the port is taken.
+    """
+    from tensorboard import default, program
+    from tensorboard.plugins.base_plugin import FlagsError
+
+    board = program.TensorBoard(default.get_plugins())
+    try:
+        board.configure(["tensorboard", "--logdir", str(folder), *flags])
+        return board.launch()
+    except (FlagsError, program.TensorBoardServerException) as error:
+        raise ValueError(f"TensorBoard did not start: {error}") from error
