@@ -2,6 +2,8 @@
 
 import dataclasses
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +17,9 @@ from cli.command_help import (
 from pipeline_def.beam import runner
 from pipeline_def.config import apply_settings, find_preset
 
+if TYPE_CHECKING:
+    from pipeline_def.dry_run import PlannedStage
+
 NOT_BLESSED_EXIT_CODE = 3
 
 
@@ -24,6 +29,7 @@ NOT_BLESSED_EXIT_CODE = 3
         "cifar run --preset smoke --data sample",
         "cifar run --set train_steps=20_000 --set learning_rate=0.1",
         "cifar run --trainer-module my_team.flowers --list-settings",
+        "cifar run --preset best --dry-run",
         "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
 )
@@ -67,6 +73,7 @@ NOT_BLESSED_EXIT_CODE = 3
     metavar="N",
     help="How many processes share a Beam stage; 1 here and 2 on an engine unless given.",
 )
+@click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
 @click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
 def run(
     preset: str,
@@ -78,6 +85,7 @@ def run(
     runner_name: str,
     runner_url: str,
     parallelism: int | None,
+    dry_run: bool,
     verbose: bool,
 ) -> None:
     """Run the pipeline: batches in, a pushed model out.
@@ -99,9 +107,21 @@ def run(
     from contract import terminal
     from pipeline_def import local_runner, summary
 
+    if dry_run:
+        show_plan(local_runner.dry_run(config))
+        return
     record = local_runner.run(config, verbose, beam_runner)
     for line in summary.summary_lines(record):
         click.echo(terminal.wrap(line, terminal.width()))
     if record.data_source == "sample":
         click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
     sys.exit(0 if record.status == "pushed" else NOT_BLESSED_EXIT_CODE)
+
+
+def show_plan(stages: "Iterable[PlannedStage]") -> None:
+    """Prints a line for each stage: whether it would run, and why."""
+    from contract import terminal
+
+    for stage in stages:
+        line = f"  {stage.name:<18} {'cached' if stage.cached else 'runs':<8} {stage.why}"
+        click.echo(terminal.wrap(line, terminal.width(), indent=6))

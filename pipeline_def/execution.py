@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tfx.orchestration import pipeline as tfx_pipeline
+
 from components import baseline_model, pusher
 from contract import metadata, stopping
 from pipeline_def import failures, launch, pipeline, results
@@ -47,7 +49,7 @@ def run_stages(
     recorder.record = dataclasses.replace(
         recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
     )
-    definition = pipeline.create_pipeline(config, batches, choose_baseline(config, batches))
+    definition = define(config, batches)
     operators = executors.operators_for(beam_runner)
 
     @contextlib.contextmanager
@@ -68,6 +70,11 @@ def run_stages(
                 recorder.record = results.with_results(recorder.record, config, outputs)
     except Exception as error:
         take_note(error, config, recorder, console)
+
+
+def define(config: PipelineConfig, batches: Batches) -> tfx_pipeline.Pipeline:
+    """Returns the pipeline of a run that starts now."""
+    return pipeline.create_pipeline(config, batches, choose_baseline(config, batches))
 
 
 def take_note(

@@ -9,12 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
+import rich.console
 
 from contract import imports
 from contract.files import PAGE_FILE, RECORD_FILE
-from data_sources import dataset
+from contract.progress import Progress
+from data_sources import batch_files, dataset
 from pipeline_def.batches import Batches
 from pipeline_def.beam import runner
 from pipeline_def.config import PipelineConfig
@@ -22,6 +25,9 @@ from pipeline_def.console import RunConsole, quiet
 from pipeline_def.recorder import Recorder
 from report import run_record, run_report, runs
 from report.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from pipeline_def.dry_run import PlannedStage
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +49,7 @@ def run(
         KeyboardInterrupt: The run was told to stop; `run.json` then says `stopped`.
         Exception: Whatever a stage raises; `run.json` then says `failed`, where and why.
     """
-    config = dataclasses.replace(
-        config,
-        data_dir=str(Path(config.data_dir).resolve()),
-        output_dir=str(Path(config.output_dir).resolve()),
-        serving_dir=config.serving_dir and str(Path(config.serving_dir).resolve()),
-    )
+    config = with_absolute_paths(config)
     output = Path(config.output_dir)
     with sole_run(output), temporary_files_in(output / TEMPORARY_DIR):
         earlier = runs.record_killed(output)
@@ -77,6 +78,37 @@ def run(
         finally:
             finish(recorder, config)
     return recorder.record
+
+
+def dry_run(config: PipelineConfig) -> "Iterator[PlannedStage]":
+    """Yields what would become of each stage, and why; nothing is written or fetched.
+
+    Raises:
+        ValueError, FileNotFoundError: The data is not there or malformed.
+    """
+    config = with_absolute_paths(config)
+    data_dir = Path(config.data_dir)
+    official = batch_files.OFFICIAL.checksums
+    batches = None
+    if config.data != "auto" or not batch_files.verify(data_dir, official):
+        quiet_progress = Progress(rich.console.Console(quiet=True))
+        data = dataset.locate(config.data, data_dir, quiet_progress)
+        batches = Batches(str(data.directory), data.fingerprint)
+    imports.silence()
+    with imports.fast():
+        from pipeline_def import dry_run
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    yield from dry_run.plan(config, batches)
+
+
+def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
+    """Returns the config as it holds in every folder."""
+    return dataclasses.replace(
+        config,
+        data_dir=str(Path(config.data_dir).resolve()),
+        output_dir=str(Path(config.output_dir).resolve()),
+        serving_dir=config.serving_dir and str(Path(config.serving_dir).resolve()),
+    )
 
 
 def finish(recorder: Recorder, config: PipelineConfig) -> None:

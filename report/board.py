@@ -1,9 +1,10 @@
 """TensorBoard on the trainings of an output folder, each named after the run that began it."""
 
+import contextlib
+import io
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from report import runs
@@ -30,7 +31,7 @@ def names_of(output: Path, records: Sequence[RunRecord]) -> dict[str, Path]:
     return names
 
 
-@contextmanager
+@contextlib.contextmanager
 def named_trainings(output: Path) -> Iterator[Path]:
     """Yields a folder of links to the trainings by their names, kept up to date meanwhile."""
     done = threading.Event()
@@ -70,8 +71,14 @@ def launch(folder: Path, flags: Sequence[str]) -> str:
     from tensorboard.plugins.base_plugin import FlagsError
 
     board = program.TensorBoard(default.get_plugins())
+    said = io.StringIO()
     try:
-        board.configure(["tensorboard", "--logdir", str(folder), *flags])
-        return board.launch()
+        with contextlib.redirect_stderr(said):
+            board.configure(["tensorboard", "--logdir", str(folder), *flags])
+            return board.launch()
     except (FlagsError, program.TensorBoardServerException) as error:
         raise ValueError(f"TensorBoard did not start: {error}") from error
+    except SystemExit as error:
+        if not error.code:  # as after --help
+            raise
+        raise ValueError(f"TensorBoard did not start: {said.getvalue().strip()}") from error

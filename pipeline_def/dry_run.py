@@ -1,0 +1,241 @@
+"""What a run would do, stage by stage, and why: read from the metadata, which stay as they are.
+
+The same keys as TFX's launcher makes (tfx/orchestration/portable/launcher.py) are looked up,
+and the files of what the cache would offer are held against their record.
+"""
+
+import contextlib
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx import types
+from tfx.dsl.compiler import compiler
+from tfx.orchestration import data_types_utils, metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import cache_utils, inputs_utils, outputs_utils
+from tfx.orchestration.portable.mlmd import context_lib, execution_lib
+from tfx.proto.orchestration import pipeline_pb2
+
+from contract import metadata as contract_metadata
+from pipeline_def import cache_check, execution, pipeline
+from pipeline_def.batches import Batches
+from pipeline_def.config import PipelineConfig
+
+Artifacts = Mapping[str, Sequence[types.Artifact]]  # by the name of the output
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedStage:
+    """What would become of a stage, and why."""
+
+    name: str
+    cached: bool
+    why: str
+
+
+def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedStage]:
+    """Yields each stage in the order of a run.
+
+    Args:
+        config: The settings; its folders are absolute.
+        batches: What the run would read; None if they would have to be fetched first.
+    """
+    output = Path(config.output_dir)
+    if batches is None:
+        nothing = "the batches would be fetched first"
+        definition = pipeline.create_pipeline(config, Batches(config.data_dir, ""), "none")
+        connection = None
+    else:
+        nothing = "it has not run in this folder yet"
+        definition = execution.define(config, batches)
+        has_any = config.metadata_url or (output / contract_metadata.SQLITE_FILE).is_file()
+        connection = (
+            contract_metadata.connection_to(output, config.metadata_url, read_only=True)
+            if has_any
+            else None
+        )
+    compiled = compiler.Compiler().compile(definition)
+    deployment = runner_utils.extract_local_deployment_config(compiled)
+    outputs: dict[str, Artifacts] = {}  # of the stages that the cache has
+    for item in compiled.nodes:
+        node = item.pipeline_node
+        name = node.node_info.id
+        anew = [producer for producer in _producers(node) if producer not in outputs]
+        if connection is None:
+            yield PlannedStage(name, False, nothing)
+        elif not node.execution_options.caching_options.enable_cache:
+            yield PlannedStage(name, False, "enable_cache is false")
+        elif anew:
+            yield PlannedStage(name, False, f"{' and '.join(anew)} would make it new inputs")
+        else:
+            with metadata.Metadata(connection) as handle:
+                key = _Key(node, compiled.pipeline_info, deployment, outputs)
+                found, why = key.look_up(handle)
+            if found is not None:
+                outputs[name] = found
+            if name == "Trainer" and found is None and batches:
+                why += going_on(output, pipeline.training_fingerprint(config, batches))
+            yield PlannedStage(name, found is not None, why)
+
+
+def going_on(output: Path, fingerprint: str) -> str:
+    """Returns in words where a training would go on; empty if it would start from nothing."""
+    names = output / "checkpoints" / fingerprint / "checkpoint"  # as TensorFlow writes it
+    if not names.is_file():
+        return ""
+    newest = re.search(r'^model_checkpoint_path: ".*-(\d+)"', names.read_text(), re.MULTILINE)
+    return f"; goes on from step {int(newest[1]):,}" if newest else ""
+
+
+def _producers(node: pipeline_pb2.PipelineNode) -> list[str]:
+    """Returns the stages whose outputs a stage reads."""
+    return list(
+        dict.fromkeys(
+            channel.producer_node_query.id
+            for given in node.inputs.inputs.values()
+            for channel in given.channels
+        )
+    )
+
+
+class _Key:
+    """The cache key of a stage, and what there is in the metadata under it."""
+
+    def __init__(
+        self,
+        node: pipeline_pb2.PipelineNode,
+        info: pipeline_pb2.PipelineInfo,
+        deployment: Any,
+        outputs: Mapping[str, Artifacts],
+    ) -> None:
+        self._node, self._info = node, info
+        self._spec = runner_utils.extract_executor_spec(deployment, node.node_info.id)
+        self._inputs = {
+            name: [
+                artifact
+                for channel in given.channels
+                for artifact in outputs[channel.producer_node_query.id][channel.output_key]
+            ]
+            for name, given in node.inputs.inputs.items()
+        }
+        self._parameters = data_types_utils.build_parsed_value_dict(
+            inputs_utils.resolve_parameters_with_schema(node_parameters=node.parameters)
+        )
+
+    def look_up(self, handle: metadata.Metadata) -> tuple[Artifacts | None, str]:
+        """Returns what the cache would offer, or None, and why."""
+        context = handle.store.get_context_by_type_and_name(
+            context_lib.CONTEXT_TYPE_EXECUTION_CACHE, self._name(handle)
+        )
+        known = handle.store.get_executions_by_context(context.id) if context else []
+        why = ""
+        for one in _successful(known):
+            found = cache_utils._get_outputs_of_execution(handle, one.id)
+            if found is None:
+                continue
+            artifacts = [one.mlmd_artifact for output in found.values() for one in output]
+            why = next(filter(None, map(cache_check.find_difference, artifacts)), "")
+            if not why:
+                return found, "code, settings and inputs are those of an earlier run"
+        return None, why or self._what_changed(handle)
+
+    def _name(self, handle: metadata.Metadata) -> str:
+        skeleton = outputs_utils.generate_output_artifacts(0, self._node.outputs.outputs, "")
+        with _context_not_registered():
+            return str(
+                cache_utils.get_cache_context(
+                    handle,
+                    pipeline_node=self._node,
+                    pipeline_info=self._info,
+                    executor_spec=self._spec,
+                    input_artifacts=self._inputs,
+                    output_artifacts=skeleton,
+                    parameters=self._parameters,
+                )
+            )
+
+    def _what_changed(self, handle: metadata.Metadata) -> str:
+        """Returns how this differs from the last time the stage ran or was cached."""
+        ours = (e for e in handle.store.get_executions_by_type(self._node.node_info.type.name))
+        executions = _successful(ours)
+        if not executions:
+            return "it has not run in this folder yet"
+        before = executions[0]
+        values = {
+            name: value for name, value in _values(before).items() if not name.startswith("__")
+        }
+        changes = [
+            text
+            for name in self._parameters
+            if (text := _difference(name, values.get(name), self._parameters[name]))
+        ]
+        events = handle.store.get_events_by_execution_ids([before.id])
+        read = {e.artifact_id for e in events if e.type == metadata_store_pb2.Event.INPUT}
+        changes += [
+            f"it reads another {name}"
+            for name, artifacts in self._inputs.items()
+            if not {artifact.id for artifact in artifacts} <= read
+        ]
+        return "; ".join(changes) or "its definition changed"
+
+
+def _values(execution: metadata_store_pb2.Execution) -> dict[str, Any]:
+    """Returns the parameters that an execution had, by name."""
+    return {
+        name: getattr(value, value.WhichOneof("value"))
+        for name, value in execution.custom_properties.items()
+        if value.WhichOneof("value")
+    }
+
+
+def _successful(executions: Any) -> list[metadata_store_pb2.Execution]:
+    found = filter(execution_lib.is_execution_successful, executions)
+    return list(execution_lib.sort_executions_newest_to_oldest(found))
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Returns in words how a parameter changed; empty if it did not."""
+    if before == now or str(before) == str(now):
+        return ""
+    if name == "code_version":
+        return "its code changed"
+    old, new = _flat(before), _flat(now)
+    if old is not None and new is not None:
+        return ", ".join(
+            f"{key} is {new.get(key, 'gone')}, was {old.get(key, 'not there')}"
+            for key in dict.fromkeys([*old, *new])
+            if old.get(key) != new.get(key)
+        )
+    return f"{name} changed"
+
+
+def _flat(value: Any) -> dict[str, Any] | None:
+    """Returns the fields of a JSON object, those of objects in it included; None for others."""
+    try:
+        fields = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    flat: dict[str, Any] = {}
+    for key, one in fields.items():
+        flat |= one if isinstance(one, dict) else {key: one}
+    return flat
+
+
+@contextlib.contextmanager
+def _context_not_registered() -> Iterator[None]:
+    """Lets TFX make the name of a cache's context without writing it down."""
+    stock = context_lib.register_context_if_not_exists
+    context_lib.register_context_if_not_exists = (
+        lambda metadata_handle, context_type_name, context_name: context_name
+    )
+    try:
+        yield
+    finally:
+        context_lib.register_context_if_not_exists = stock

@@ -1,0 +1,99 @@
+"""What `cifar run --dry-run` says, on the folder of two real runs."""
+
+import dataclasses
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline_def import code_version, local_runner, pipeline
+from pipeline_def.config import PipelineConfig, apply_settings, presets
+from tests.finished_runs import cifar
+
+
+@pytest.fixture(scope="module")
+def config(output, pushed, refused) -> PipelineConfig:
+    """The settings of the first run."""
+    return dataclasses.replace(presets()["smoke"], data="sample", output_dir=str(output))
+
+
+def plan(config: PipelineConfig) -> dict[str, str]:
+    """Returns why each stage runs; what comes from the cache is left out."""
+    return {s.name: s.why for s in local_runner.dry_run(config) if not s.cached}
+
+
+def files(folder: Path) -> dict[Path, tuple[float, int]]:
+    return {
+        path: (path.stat().st_mtime, path.stat().st_size)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_equal_run_is_all_cache_and_looking_changes_nothing(config, output):
+    before = files(output)
+    assert plan(config) == {}
+    assert files(output) == before
+
+
+def test_a_changed_setting_is_named_where_it_matters_and_what_follows_runs(config):
+    changed = apply_settings(config, ["learning_rate=0.02"])
+    why = plan(changed)
+    assert why["Trainer"] == "learning_rate is 0.02, was 0.01"
+    assert why["Evaluator"] == "Trainer would make it new inputs"
+    assert why.keys().isdisjoint({"CifarExampleGen", "StatisticsGen", "Transform"})
+
+
+def test_a_training_that_is_known_goes_on_from_its_checkpoint(config):
+    changed = apply_settings(config, ["log_every_steps=10"])  # shapes no weight
+    assert plan(changed)["Trainer"] == "log_every_steps is 10, was 20; goes on from step 60"
+
+
+def test_edited_code_is_named(config, monkeypatch):
+    def edited(*modules: str, **rest) -> str:
+        is_edited = modules == ("components.example_validator",)
+        return "edited" if is_edited else code_version.code_version(*modules, **rest)
+
+    monkeypatch.setattr(pipeline, "code_version", edited)
+    why = plan(config)
+    assert why["ExampleValidator"] == "its code changed"
+    assert "Trainer" not in why
+
+
+def test_a_damaged_artifact_is_named(config, output, tmp_path):
+    (shard,) = output.glob("pipeline/CifarExampleGen/examples/*/Split-eval/*.gz")
+    copy = shutil.copy(shard, tmp_path)
+    shard.write_bytes(shard.read_bytes()[:-1])
+    try:
+        why = plan(config)
+    finally:
+        shutil.copy2(copy, shard)
+    assert why["CifarExampleGen"].startswith(f"{shard} has ")
+    assert why["Transform"] == "CifarExampleGen would make it new inputs"
+
+
+def test_a_run_without_a_cache_runs_everything(config):
+    assert set(plan(apply_settings(config, ["enable_cache=false"])).values()) == {
+        "enable_cache is false"
+    }
+
+
+def test_batches_that_are_not_there_are_not_fetched(config, tmp_path):
+    missing = dataclasses.replace(
+        config, data="auto", data_dir=str(tmp_path / "data"), output_dir=str(tmp_path)
+    )
+    assert set(plan(missing).values()) == {"the batches would be fetched first"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_a_line_for_each_stage_and_makes_no_folder(tmp_path):
+    output = tmp_path / "new"
+    command = cifar("run", "--data", "sample", "--dry-run", "--output", str(output))
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0] == "  CifarExampleGen    runs     it has not run in this folder yet"
+    assert len(lines) == len(plan(dataclasses.replace(PipelineConfig(), data="sample",
+        output_dir=str(output))))  # fmt: skip
+    assert not output.exists()
