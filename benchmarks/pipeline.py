@@ -176,10 +176,12 @@ def judge(report: Mapping[str, Any]) -> list[Target]:
     stock_seconds, our_seconds = data_seconds(report)
     ours, cached = report["ours"], report["cached"]
     cached_seconds = cached["seconds"] - statistics.median(report["import_tfx_seconds"])
+    ratio = stock_seconds / our_seconds
+    rest_seconds = ours["seconds"] - ours["step_seconds"]
     return [
-        Target("data stages against stock", stock_seconds / our_seconds, 8, "× faster", True),
-        Target("all but training steps", ours["seconds"] - ours["step_seconds"], 60, "s"),
-        Target("cached rerun beyond importing TFX", cached_seconds, 5, "s"),
+        Target("data stages, compared with stock", ratio, 8, "× faster", True),
+        Target("a run without its training steps", rest_seconds, 60, "s"),
+        Target("cached rerun, beyond importing TFX", cached_seconds, 5, "s"),
         Target("cifar --help", statistics.median(report["help_seconds"]), 0.5, "s"),
         Target("peak memory", max(ours["peak_bytes"], cached["peak_bytes"]) / GIB, 2, "GiB"),
     ]

@@ -285,16 +285,17 @@ def judge(report: dict[str, Any]) -> list[Target]:
     """Returns the targets of `cifar bench serving` and what was measured."""
     p50 = {name: found["p50_ms"] for name, found in report["latency"].items()}
     above = p50["grpc"] - p50["direct"]
-    targets = [Target("one image over gRPC, p50 above a direct call", above, 1, "ms")]
+    targets = [Target("one image over gRPC: median above a direct call", above, 1, "ms")]
     for row in report["throughput"]:
         if row["batching"] and row["clients"] == max(CLIENTS):
             images = row["images_of_a_request"]
             rate = report["direct_images_per_second"][str(images)]
             percent = 100 * row["images_per_second"] / rate
-            name = f"32 clients, batched, {images} images a request, of the direct rate"
-            targets.append(Target(name, percent, 80, "%", is_minimum=True))
+            name = f"32 clients, batched, {images} image{'s' * (images > 1)} a request"
+            share = f"{name}: share of the direct rate"
+            targets.append(Target(share, percent, 80, "%", is_minimum=True))
             if images == 1:
-                name, rate = "32 clients, batched, single images", row["images_per_second"]
+                rate = row["images_per_second"]
                 targets.append(Target(name, rate, 1500, "images/s", is_minimum=True))
     failures = sum(row["failures"] for row in [*report["throughput"], report["swaps"]])
     return [

@@ -1,8 +1,10 @@
 """What a benchmark wants, what it measured, and its verdict."""
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -44,8 +46,18 @@ def conclude(
     Returns:
         0 when every target is met, else 1.
     """
+    report |= {"date": datetime.date.today().isoformat(), "cpu": cpu_model()}
     report["targets"] = [
         dataclasses.asdict(target) | {"is_met": target.is_met} for target in targets
     ]
     print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
     return 0 if all(target.is_met for target in targets) else 1
+
+
+def cpu_model() -> str:
+    """Returns the name of this machine's processor, as Linux has it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return "an unknown processor"

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ from contract import metadata as contract_metadata
 from pipeline_def import cache_check, execution, pipeline
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
+
+COMPARED = 100  # earlier executions of a stage, the newest ones
+CODE_VERSION = "code_version"
+SAID_OTHERWISE = ("checkpoint_dir", "num_steps")  # by what they are made of
 
 Artifacts = Mapping[str, Sequence[types.Artifact]]  # by the name of the output
 
@@ -160,28 +164,36 @@ class _Key:
             )
 
     def _what_changed(self, handle: metadata.Metadata) -> str:
-        """Returns how this differs from the last time the stage ran or was cached."""
-        ours = (e for e in handle.store.get_executions_by_type(self._node.node_info.type.name))
-        executions = _successful(ours)
-        if not executions:
+        """Returns how this differs from the time the stage ran that was most like it."""
+        known = handle.store.get_executions_by_type(self._node.node_info.type.name)
+        before = _successful(known)[:COMPARED]
+        if not before:
             return "it has not run in this folder yet"
-        before = executions[0]
-        values = {
-            name: value for name, value in _values(before).items() if not name.startswith("__")
-        }
+        read: dict[int, set[int]] = {one.id: set() for one in before}
+        for event in handle.store.get_events_by_execution_ids(list(read)):
+            if event.type == metadata_store_pb2.Event.INPUT:
+                read[event.execution_id].add(event.artifact_id)
+        changes = min((self._changes(one, read[one.id]) for one in before), key=len)
+        return "; ".join(changes) or "its definition changed"
+
+    def _changes(
+        self, before: metadata_store_pb2.Execution, read: Collection[int]
+    ) -> list[str]:
+        """Returns each difference from an execution that read some artifacts, in words."""
+        old, new = _flat(_values(before)), _flat(self._parameters)
         changes = [
-            text
-            for name in self._parameters
-            if (text := _difference(name, values.get(name), self._parameters[name]))
+            "its code changed"
+            if name == CODE_VERSION
+            else f"{name} is {new[name]}, was {old.get(name, 'not there')}"
+            for name in new
+            if name not in SAID_OTHERWISE and str(new[name]) != str(old.get(name))
         ]
-        events = handle.store.get_events_by_execution_ids([before.id])
-        read = {e.artifact_id for e in events if e.type == metadata_store_pb2.Event.INPUT}
-        changes += [
+        others = [
             f"it reads another {name}"
             for name, artifacts in self._inputs.items()
-            if not {artifact.id for artifact in artifacts} <= read
+            if not {artifact.id for artifact in artifacts} <= set(read)
         ]
-        return "; ".join(changes) or "its definition changed"
+        return changes + others
 
 
 def _values(execution: metadata_store_pb2.Execution) -> dict[str, Any]:
@@ -198,33 +210,14 @@ def _successful(executions: Any) -> list[metadata_store_pb2.Execution]:
     return list(execution_lib.sort_executions_newest_to_oldest(found))
 
 
-def _difference(name: str, before: Any, now: Any) -> str:
-    """Returns in words how a parameter changed; empty if it did not."""
-    if before == now or str(before) == str(now):
-        return ""
-    if name == "code_version":
-        return "its code changed"
-    old, new = _flat(before), _flat(now)
-    if old is not None and new is not None:
-        return ", ".join(
-            f"{key} is {new.get(key, 'gone')}, was {old.get(key, 'not there')}"
-            for key in dict.fromkeys([*old, *new])
-            if old.get(key) != new.get(key)
-        )
-    return f"{name} changed"
-
-
-def _flat(value: Any) -> dict[str, Any] | None:
-    """Returns the fields of a JSON object, those of objects in it included; None for others."""
-    try:
-        fields = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    if not isinstance(fields, dict):
-        return None
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields with those of the JSON objects among them, by their own names."""
     flat: dict[str, Any] = {}
-    for key, one in fields.items():
-        flat |= one if isinstance(one, dict) else {key: one}
+    for name, value in fields.items():
+        if isinstance(value, str) and value.startswith("{"):
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
     return flat
 
 

@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import numpy as np
@@ -44,5 +45,7 @@ def test_json_has_the_report_and_each_verdict(capsys):
     assert conclude({"cores": 2}, [FAST, SLOW], lines, json_output=True) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["cores"] == 2
+    assert report["date"] == datetime.date.today().isoformat()
+    assert report["cpu"]
     assert [target["is_met"] for target in report["targets"]] == [True, False]
     assert report["targets"][1]["measured"] == 2.5
