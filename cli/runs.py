@@ -30,12 +30,15 @@ model_option = click.option(
 
 
 @click.command(
-    epilog=examples("cifar report", "cifar report --compare 2026-11-22T21-51-45 latest")
+    epilog=examples(
+        "cifar report",
+        "cifar report --all",
+        "cifar report --compare 2026-11-22T21-51-45 1795386836 latest",
+    )
 )
-@click.argument("run", default="latest", metavar="[RUN]")
-@click.option(
-    "--compare", nargs=2, metavar="RUN RUN", help="Put two runs beside each other instead."
-)
+@click.argument("names", nargs=-1, metavar="[RUN]…")
+@click.option("--all", "all_runs", is_flag=True, help="Write the page of all runs instead.")
+@click.option("--compare", is_flag=True, help="Put the runs beside each other instead.")
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -45,8 +48,9 @@ model_option = click.option(
 @output_option
 @metadata_url_option
 def report(
-    run: str,
-    compare: tuple[str, str] | None,
+    names: tuple[str, ...],
+    all_runs: bool,
+    compare: bool,
     to: Path | None,
     output: Path,
     metadata_url: str,
@@ -56,16 +60,24 @@ def report(
     RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
     in it. A run that failed is shown as far as it came.
     """
+    if all_runs and (names or compare or to):
+        raise click.UsageError("--all takes no RUN, no --compare and no --to.")
+    if compare and len(names) < 2:
+        raise click.UsageError("--compare takes two runs or more.")
+    if len(names) > 1 and not compare:
+        raise click.UsageError("Name one RUN, or add --compare.")
     imports.silence()  # a run that failed is read with TensorFlow
     from report import run_report, runs
 
-    if compare:
+    found = [runs.find_run(output, name) for name in names or [runs.LATEST]]
+    if all_runs:
+        page = run_report.write_history(output)
+    elif compare:
         page = to or output / "compare.html"
-        first, second = (runs.find_run(output, name) for name in compare)
-        run_report.write_comparison(first, second, page)
+        run_report.write_comparison(found, page)
     else:
         page = to or output / PAGE_FILE
-        run_report.write_report(runs.find_run(output, run), page, metadata_url=metadata_url)
+        run_report.write_report(found[0], page, metadata_url=metadata_url)
     click.echo(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 

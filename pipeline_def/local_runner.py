@@ -187,11 +187,12 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 def write_page(config: PipelineConfig, record: RunRecord, *paths: Path) -> None:
-    """Writes the report of a run that ended, well or not.
+    """Writes the report of a run that ended, well or not, and the page of all runs.
 
     A page that cannot be drawn is said on standard error, and changes nothing else.
     """
     try:
+        run_report.write_history(Path(config.output_dir))
         run_report.write_report(record, *paths, metadata_url=config.metadata_url)
     except Exception as error:
         log.exception("The report could not be written")

@@ -29,12 +29,12 @@ def result_lines(record: RunRecord) -> list[str]:
     lines = []
     if record.accuracy is not None:
         lines += [
-            f"Accuracy {record.accuracy:.2%} on {record.eval_examples:,} eval images "
-            f"(top 3: {record.top_3_accuracy:.2%}, cross-entropy {record.cross_entropy:.3f})",
+            f"Accuracy {record.accuracy:.1%} on {record.eval_examples:,} eval images "
+            f"(top 3: {record.top_3_accuracy:.1%}, cross-entropy {record.cross_entropy:.3f})",
             "",
         ]
         for name, accuracy in record.class_accuracy.items():
-            lines.append(f"  {name:<12} {accuracy:7.2%}  {'▇' * round(accuracy * 30)}")
+            lines.append(f"  {name:<12} {accuracy:6.1%}  {'▇' * round(accuracy * 30)}")
         lines.append("")
     if record.gate:
         lines.append(f"Gate      {record.gate.verdict}")

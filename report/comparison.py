@@ -1,7 +1,7 @@
-"""Two runs beside each other: what differs in their settings, and what came of it."""
+"""Runs beside each other: what differs in their settings, and in their results."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import markupsafe
@@ -11,7 +11,7 @@ from report.facts import Facts
 from report.run_record import RunRecord
 
 # What a comparison of settings leaves out: places and names, not choices.
-_PLACES = ("output_dir", "data_dir", "serving_dir", "metadata_url")
+PLACES = ("output_dir", "data_dir", "serving_dir", "metadata_url")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,31 +24,31 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A number of a run, and how it and a difference are written."""
+    """A number of a run, and how it and a change of it are written."""
 
     name: str
     value: Callable[[RunRecord], float | None]
     form: str
-    difference: str
+    change: str
 
 
-_METRICS = (
-    Metric("accuracy on eval", lambda run: run.accuracy, "{:.2%}", "{:+.2%}"),
-    Metric(
-        "right class among the first 3", lambda run: run.top_3_accuracy, "{:.2%}", "{:+.2%}"
-    ),
-    Metric("cross-entropy on eval", lambda run: run.cross_entropy, "{:.3f}", "{:+.3f}"),
+PERCENT, POINTS = "{:.1%}", "{:+.1f} points"
+METRICS = (
+    Metric("accuracy", lambda run: run.accuracy, PERCENT, POINTS),
+    Metric("top-3 accuracy", lambda run: run.top_3_accuracy, PERCENT, POINTS),
+    Metric("cross-entropy", lambda run: run.cross_entropy, "{:.3f}", "{:+.3f}"),
     Metric("training steps", lambda run: run.train_steps, "{:,}", "{:+,}"),
     Metric("images/s in training", lambda run: run.examples_per_second, "{:,.0f}", "{:+,.0f}"),
     Metric("seconds of the run", lambda run: run.seconds, "{:,.1f}", "{:+,.1f}"),
 )
 
 
-def render(first: Run, second: Run) -> str:
-    """Returns a page that compares the second run with the first."""
-    runs = (first, second)
-    records = (first.record, second.record)
-    trained = [(run.record.run_id, run.facts.training) for run in runs if run.facts.training]
+def render(compared: Sequence[Run]) -> str:
+    """Returns a page that puts runs beside each other; differences are from the first."""
+    records = [run.record for run in compared]
+    trained = [
+        (run.record.run_id, run.facts.training) for run in compared if run.facts.training
+    ]
     drawings = plots.draw_runs(trained) if trained else {}
     return (
         page.environment()
@@ -65,40 +65,38 @@ def render(first: Run, second: Run) -> str:
     )
 
 
-def compare_metrics(first: RunRecord, second: RunRecord) -> list[tuple[str, str, str, str]]:
-    """Returns (what, first, second, difference) of each metric, as text."""
+def compare_metrics(*records: RunRecord) -> list[tuple[str, ...]]:
+    """Returns (what, a cell for each run) of each metric, as text."""
     return [
-        (
-            metric.name,
-            *_row(metric.value(first), metric.value(second), metric.form, metric.difference),
-        )
-        for metric in _METRICS
+        (metric.name, *_row([metric.value(one) for one in records], metric.form, metric.change))
+        for metric in METRICS
     ]
 
 
-def compare_classes(first: RunRecord, second: RunRecord) -> list[tuple[str, str, str, str]]:
-    """Returns (class, first, second, difference) of the accuracies, as text."""
-    ours, theirs = first.class_accuracy, second.class_accuracy
+def compare_classes(*records: RunRecord) -> list[tuple[str, ...]]:
+    """Returns (class, a cell for each run) of the accuracies, as text."""
+    names = dict.fromkeys(name for one in records for name in one.class_accuracy)
     return [
-        (name, *_row(ours.get(name), theirs.get(name), "{:.2%}", "{:+.2%}"))
-        for name in dict.fromkeys([*ours, *theirs])
+        (name, *_row([one.class_accuracy.get(name) for one in records], PERCENT, POINTS))
+        for name in names
     ]
 
 
-def compare_settings(first: RunRecord, second: RunRecord) -> list[tuple[str, Any, Any]]:
-    """Returns (field, first, second) of each setting that differs."""
-    ours, theirs = first.config, second.config
-    return [
-        (name, ours.get(name, "–"), theirs.get(name, "–"))
-        for name in dict.fromkeys([*ours, *theirs])
-        if name not in _PLACES and ours.get(name) != theirs.get(name)
+def compare_settings(*records: RunRecord) -> list[tuple[Any, ...]]:
+    """Returns (field, the value in each run) of each setting that differs."""
+    names = dict.fromkeys(name for one in records for name in one.config)
+    rows = [
+        (name, *(one.config.get(name, "–") for one in records))
+        for name in names
+        if name not in PLACES
     ]
+    return [row for row in rows if any(value != row[1] for value in row[2:])]
 
 
-def compare_stages(first: RunRecord, second: RunRecord) -> list[tuple[str, str, str]]:
-    """Returns (stage, first, second): the seconds of each stage, or that it was cached."""
-    names = dict.fromkeys([*first.stages, *second.stages])
-    return [(name, _duration(first, name), _duration(second, name)) for name in names]
+def compare_stages(*records: RunRecord) -> list[tuple[str, ...]]:
+    """Returns (stage, a cell for each run): seconds, or that the stage was cached."""
+    names = dict.fromkeys(name for one in records for name in one.stages)
+    return [(name, *(_duration(one, name) for one in records)) for name in names]
 
 
 def _duration(run: RunRecord, stage: str) -> str:
@@ -109,11 +107,12 @@ def _duration(run: RunRecord, stage: str) -> str:
     return "cached" if record.cached else f"{record.seconds:.1f} s"
 
 
-def _row(
-    first: float | None, second: float | None, form: str, difference: str
-) -> tuple[str, str, str]:
-    """Returns both values and their difference as text; – for what is not there."""
-    texts = ["–" if value is None else form.format(value) for value in (first, second)]
-    if first is None or second is None:
-        return texts[0], texts[1], "–"
-    return texts[0], texts[1], difference.format(second - first)
+def _row(values: Sequence[float | None], form: str, change: str) -> list[str]:
+    """Returns values as text, from the second on with the change from the first."""
+    first = values[0]
+    texts = ["–" if value is None else form.format(value) for value in values]
+    for number, value in enumerate(values[1:], 1):
+        if value is not None and first is not None:
+            scale = 100 if change == POINTS else 1
+            texts[number] += f" ({change.format(scale * (value - first))})"
+    return texts

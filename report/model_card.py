@@ -67,13 +67,13 @@ def _metrics_sentences(facts: Facts) -> list[str]:
         return []
     worst, accuracy = min(metrics.class_accuracy.items(), key=lambda item: item[1])
     sentences = [
-        f"Accuracy {metrics.accuracy:.2%} on {metrics.eval_examples:,} images; the right "
-        f"class is among the first three for {metrics.top_3_accuracy:.2%}.",
-        f"Worst on {worst}: {accuracy:.2%}.",
+        f"Accuracy {metrics.accuracy:.1%} on {metrics.eval_examples:,} images; the right "
+        f"class is among the first three for {metrics.top_3_accuracy:.1%}.",
+        f"Worst on {worst}: {accuracy:.1%}.",
     ]
     if facts.predictions:
         error = facts.predictions.calibration.expected_error
         sentences.append(
-            f"Its confidence is off by {error:.2%} on average (expected calibration error)."
+            f"Its confidence is off by {error:.1%} on average (expected calibration error)."
         )
     return sentences

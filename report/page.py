@@ -40,6 +40,7 @@ def render(
     plots: Mapping[str, str],
     run: RunRecord | None = None,
     traced: lineage.Lineage | None = None,
+    index: str = "",
 ) -> str:
     """Returns the report of a run as one self-contained HTML page.
 
@@ -49,6 +50,7 @@ def render(
         run: The run's record, as in `run.json`; None inside the pipeline, where stages still
             run and nobody knows their seconds.
         traced: Where the pushed version comes from, if it was pushed.
+        index: A link to the page of all runs, if there is one.
     """
     data, metrics = facts.data, facts.evaluation
     return (
@@ -65,6 +67,7 @@ def render(
             requests=example_requests(facts, facts.request) if facts.request else [],
             is_whole_data=data and sum(data.counts["train"]) >= OFFICIAL_TRAIN_IMAGES,
             lineage=traced,
+            index=index,
             class_names=features.CLASS_NAMES,
         )
     )
@@ -119,7 +122,8 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda fraction: f"{fraction:.2%}"
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters["percent"] = lambda fraction: f"{fraction:.1%}"
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration
     return environment

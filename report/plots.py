@@ -2,9 +2,10 @@
 
 import html
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from cycler import cycler
@@ -22,6 +23,8 @@ from report.facts import (
     Point,
     TrainingFacts,
 )
+from report.plot_points import UNITS_PER_INCH, points_of
+from report.run_record import NOT_BLESSED, PUSHED
 
 # Matplotlib draws in colours of its own kind; each stands for one of page.css.
 INK = "#010101"
@@ -67,7 +70,7 @@ _FOR_A_PAGE = {
 CHANNEL_NAMES = ("red", "green", "blue")
 Run = tuple[str, TrainingFacts]  # named; empty for the only one
 Curve = tuple[str, Sequence[Point]]  # named; empty for the only one
-WIDTH, HEIGHT = 5.0, 3.0  # inches, 72 units of the SVG each
+WIDTH, HEIGHT = 5.0, 3.0  # inches
 
 
 def draw_all(facts: Facts) -> dict[str, str]:
@@ -119,6 +122,45 @@ def draw_pixels(pixels: PixelStatistics) -> str:
         f"{name} {mean:.1f}" for name, mean in zip(CHANNEL_NAMES, pixels.mean, strict=True)
     )
     return _svg(figure, f"Pixel values of the train images. Mean: {means}")
+
+
+class MeasuredRun(NamedTuple):
+    """A run, how good its model is, and the 95% interval of that."""
+
+    run_id: str
+    status: str
+    accuracy: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Returns it in words."""
+        interval = f"95% interval {self.low:.1%} to {self.high:.1%}"
+        return f"{self.run_id}: {self.accuracy:.1%}, {interval}"
+
+
+def draw_history(runs: Sequence[MeasuredRun]) -> str:
+    """Returns the accuracy of each run with its confidence interval, in the order of runs."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(width=2 * WIDTH)
+        for status, colour, marker in ((PUSHED, SERIES[0], "o"), (NOT_BLESSED, SERIES[3], "X")):
+            shown = [(n, run) for n, run in enumerate(runs) if run.status == status]
+            for number, run in shown:
+                axes.vlines(number, 100 * run.low, 100 * run.high, color=colour)
+            axes.plot(
+                [number for number, _ in shown],
+                [100 * run.accuracy for _, run in shown],
+                marker,
+                color=colour,
+                label=status.replace("_", " "),
+            )
+        step = -(-len(runs) // 6)
+        axes.set_xticks(range(0, len(runs), step))
+        axes.set_xticklabels([run.run_id[:10] for run in runs[::step]])
+        axes.set_ylabel("accuracy on eval, %")
+        _legend_above(axes)
+        words = [str(run) for run in runs]
+        return _svg(figure, f"Accuracy of {len(runs)} runs. The last, {words[-1]}", words)
 
 
 def draw_runs(runs: Sequence[Run]) -> dict[str, str]:
@@ -180,7 +222,7 @@ def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
     _start_at_zero(axes)
     _legend_above(axes)
     ends = [(name, training.curves.eval_accuracy) for name, training in runs]
-    return _svg(figure, _ends_at("Accuracy on eval", ends, "{:.2%}"))
+    return _svg(figure, _ends_at("Accuracy on eval", ends, "{:.1%}"))
 
 
 def _draw_curve(curves: Sequence[Curve], label: str, form: str) -> str:
@@ -233,7 +275,7 @@ def draw_gate(accuracy: float, gate: Gate) -> str:
     figure, axes = _figure(height=1 + 0.4 * len(bars))
     for name, value, colour in bars:
         bar = axes.barh(name, value * 100, 0.55, color=colour)
-        axes.bar_label(bar, [f"{value:.2%}"], label_type="center", color=PAPER)
+        axes.bar_label(bar, [f"{value:.1%}"], label_type="center", color=PAPER)
     for (limit, name), style in zip(limits, ("--", ":"), strict=False):
         axes.axvline(max(limit, 0) * 100, color=SERIES[3], linestyle=style, label=name)
     axes.invert_yaxis()
@@ -288,12 +330,12 @@ def draw_calibration(calibration: Calibration) -> str:
     return _svg(
         figure,
         "Calibration: accuracy over confidence. Expected calibration error "
-        f"{calibration.expected_error:.2%}",
+        f"{calibration.expected_error:.1%}",
     )
 
 
-def _figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=UNITS_PER_INCH)
     return figure, figure.subplots()
 
 
@@ -326,8 +368,14 @@ def _legend_above(axes: Axes) -> None:
     )
 
 
-def _svg(figure: Figure, summary: str) -> str:
-    """Returns the figure as an SVG element that says `summary` to a screen reader."""
+def _svg(figure: Figure, summary: str, x_names: Sequence[str] = ()) -> str:
+    """Returns the figure as an SVG element that says `summary` to a screen reader.
+
+    Args:
+        figure: With one pair of axes.
+        summary: What it shows.
+        x_names: What stands for a point of each whole number, by the page's script.
+    """
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata=_NO_METADATA)
     svg = content.getvalue()
@@ -337,4 +385,6 @@ def _svg(figure: Figure, summary: str) -> str:
     for drawn, shown in _PAGE_COLOURS.items():
         svg = svg.replace(drawn, shown)
     label = html.escape(summary)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    points = html.escape(json.dumps(points_of(figure, x_names), separators=(",", ":")))
+    attributes = f'role="img" aria-label="{label}" data-points="{points}"'
+    return svg.replace("<svg", f"<svg {attributes}", 1)

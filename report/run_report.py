@@ -1,13 +1,14 @@
 """The report of one run: its facts, from the ReportGen node or from as far as it came."""
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from contract import metadata, records
-from contract.files import FACTS_FILE
+from contract.files import FACTS_FILE, INDEX_FILE
 from contract.writing import write_whole
-from report import lineage, page
+from report import lineage, page, runs
 from report.facts import Facts, Report
 from report.run_record import RunRecord
 from serving import model_registry
@@ -24,17 +25,29 @@ def write_report(record: RunRecord, *paths: Path, metadata_url: str = "") -> Non
         metadata_url: Where the run's metadata are, with the password a record leaves out.
     """
     found = report_of(record)
-    html = page.render(found.facts, found.plots, record, lineage_of(record, metadata_url))
+    traced = lineage_of(record, metadata_url)
+    index = Path(record.settings.output_dir) / INDEX_FILE
     for path in paths:
+        to_index = os.path.relpath(index, path.parent) if index.is_file() else ""
+        html = page.render(found.facts, found.plots, record, traced, to_index)
         write_whole(path, html)
 
 
-def write_comparison(first: RunRecord, second: RunRecord, path: Path) -> None:
-    """Writes a page of two runs beside each other."""
+def write_history(output: Path) -> Path:
+    """Writes the page of all runs of an output folder, and returns its path."""
+    from report import history  # and Matplotlib with it
+
+    path = output / INDEX_FILE
+    write_whole(path, history.render(runs.read_runs(output), output))
+    return path
+
+
+def write_comparison(records: Iterable[RunRecord], path: Path) -> None:
+    """Writes a page of runs beside each other."""
     from report import comparison
 
-    pair = [comparison.Run(record, report_of(record).facts) for record in (first, second)]
-    write_whole(path, comparison.render(*pair))
+    compared = [comparison.Run(record, report_of(record).facts) for record in records]
+    write_whole(path, comparison.render(compared))
 
 
 def lineage_of(record: RunRecord, metadata_url: str = "") -> lineage.Lineage | None:

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 import requests
+from click.testing import CliRunner
 
+from cli.main import main
 from tests.finished_runs import cifar
 from tests.report.browser import chromium, needs_chromium, opened
 
@@ -95,17 +97,23 @@ def test_a_failed_run_has_a_report_of_what_there_is(pushed, tmp_path):
 
 
 @needs_chromium
-def test_two_runs_stand_beside_each_other(output, pushed, refused, tmp_path):
-    ids = [pushed.record["run_id"], refused.record["run_id"]]
+def test_runs_stand_beside_each_other(output, pushed, refused, tmp_path):
+    names = [pushed.record["run_id"], refused.record["run_id"], "latest"]
     page_file = tmp_path / "compare.html"
-    printed("report", "--compare", *ids, "--output", str(output), "--to", str(page_file))
+    printed("report", "--compare", *names, "--output", str(output), "--to", str(page_file))
     with chromium() as browser, opened(browser, page_file) as page:
-        first, second = (finished.record for finished in (pushed, refused))
-        row = page.inner_text("#numbers tr:has-text('accuracy on eval')")
-        assert row.split("\t")[1:3] == [f"{run['accuracy']:.2%}" for run in (first, second)]
+        first, second = (finished.record["accuracy"] for finished in (pushed, refused))
+        row = page.inner_text("#numbers tr:has(th:text-is('accuracy'))").split("\t")
+        change = f"({100 * (second - first):+.1f} points)"
+        assert row == ["accuracy", f"{first:.1%}", *2 * [f"{second:.1%} {change}"]]
         settings = page.inner_text("#settings")
         assert "train_steps" in settings
         assert "learning_rate" not in settings
+
+
+def test_options_of_the_report_that_do_not_go_together_are_refused():
+    for arguments in (["--all", "latest"], ["--compare", "latest"], ["1", "2"]):
+        assert CliRunner().invoke(main, ["report", *arguments]).exit_code == 2
 
 
 def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(output, pushed):

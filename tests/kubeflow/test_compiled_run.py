@@ -106,7 +106,7 @@ def test_the_ui_gets_the_report_as_one_page(backend, first_run):
     uri = first_run["ReportGen"].outputs["report"].uri
     page = backend.store.get(uri.split("/", 3)[3]).decode()
     assert uri.endswith("/report.html")
-    assert f"{metadata_of(first_run['Evaluator'], 'metrics')['accuracy']:.2%}" in page
+    assert f"{metadata_of(first_run['Evaluator'], 'metrics')['accuracy']:.1%}" in page
 
 
 def test_the_model_is_as_accurate_as_the_local_run(first_run, local_record):

@@ -41,7 +41,7 @@ def test_a_changed_setting_is_named_where_it_matters_and_what_follows_runs(confi
     changed = apply_settings(config, ["learning_rate=0.02"])
     why = plan(changed)
     assert why["Trainer"] == "learning_rate is 0.02, was 0.01"
-    assert why["Evaluator"] == "Trainer would make it new inputs"
+    assert why["Evaluator"] == "BaselineModel and Trainer would make it new inputs"
     assert why.keys().isdisjoint({"CifarExampleGen", "StatisticsGen", "Transform"})
 
 
@@ -62,7 +62,7 @@ def test_edited_code_is_named(config, monkeypatch):
 
 
 def test_a_damaged_artifact_is_named(config, output, tmp_path):
-    shard, *_ = output.glob("pipeline/CifarExampleGen/examples/*/Split-eval/*.gz")
+    shard, *_ = output.glob("pipeline/CifarExampleGen/examples/*/Split-eval/*")
     copy = shutil.copy(shard, tmp_path)
     shard.write_bytes(shard.read_bytes()[:-1])
     try:

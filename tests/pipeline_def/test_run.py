@@ -110,10 +110,10 @@ def test_a_run_ends_with_a_pushed_model_and_its_record(project, first_record):
 
 
 def test_the_summary_says_what_the_record_says(first_run, first_record):
-    assert f"Accuracy {first_record['accuracy']:.2%} on 200 eval images" in first_run.stdout
+    assert f"Accuracy {first_record['accuracy']:.1%} on 200 eval images" in first_run.stdout
     for name, accuracy in first_record["class_accuracy"].items():
         assert any(
-            line.split()[:2] == [name, f"{accuracy:.2%}"]
+            line.split()[:2] == [name, f"{accuracy:.1%}"]
             for line in first_run.stdout.splitlines()
         )
     assert first_record["pushed_path"] in first_run.stdout

@@ -33,10 +33,10 @@ def test_a_pushed_run_ends_with_its_numbers_and_the_commands_to_go_on(here):
     record = RunRecord("r", "pushed", config, pushed_path="my output/serving/7", **MEASURED)
     assert summary_lines(record) == [
         "",
-        "Accuracy 80.00% on 10,000 eval images (top 3: 95.00%, cross-entropy 0.600)",
+        "Accuracy 80.0% on 10,000 eval images (top 3: 95.0%, cross-entropy 0.600)",
         "",
-        "  cat           50.00%  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
-        "  ship         100.00%  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
+        "  cat           50.0%  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
+        "  ship         100.0%  ▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇▇",
         "",
         "Gate      blessed: 80.00% is at least 70.00%",
         "Serving   blessed: 200 examples",

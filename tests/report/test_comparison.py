@@ -12,14 +12,17 @@ def test_only_settings_that_differ_are_listed():
     assert comparison.compare_settings(first, second) == [("train_steps", 60, 90)]
 
 
-def test_the_difference_is_that_of_the_second_run():
-    rows = comparison.compare_metrics(run(accuracy=0.5), run(accuracy=0.625))
-    assert rows[0] == ("accuracy on eval", "50.00%", "62.50%", "+12.50%")
+def test_every_run_is_compared_with_the_first():
+    rows = comparison.compare_metrics(
+        run(accuracy=0.5), run(accuracy=0.625), run(accuracy=0.498)
+    )
+    assert rows[0] == ("accuracy", "50.0%", "62.5% (+12.5 points)", "49.8% (-0.2 points)")
 
 
 def test_a_number_that_a_failed_run_lacks_is_a_dash():
-    rows = comparison.compare_metrics(run(accuracy=0.5), run())
-    assert rows[0] == ("accuracy on eval", "50.00%", "–", "–")
+    rows = comparison.compare_metrics(run(accuracy=0.5), run(), run(accuracy=0.5))
+    assert rows[0] == ("accuracy", "50.0%", "–", "50.0% (+0.0 points)")
+    assert comparison.compare_metrics(run(), run(accuracy=0.5))[0][1:] == ("–", "50.0%")
 
 
 def test_a_stage_was_timed_or_cached_or_did_not_run():

@@ -43,7 +43,7 @@ def test_the_worst_class_and_the_confidence_are_named():
         "Metrics"
     ]
     assert sentences == [
-        "Accuracy 80.00% on 200 images; the right class is among the first three for 95.00%.",
-        "Worst on cat: 62.50%.",
-        "Its confidence is off by 3.00% on average (expected calibration error).",
+        "Accuracy 80.0% on 200 images; the right class is among the first three for 95.0%.",
+        "Worst on cat: 62.5%.",
+        "Its confidence is off by 3.0% on average (expected calibration error).",
     ]

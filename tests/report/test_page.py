@@ -1,5 +1,6 @@
 """The page of a real run in a real browser."""
 
+import json
 import re
 
 import pytest
@@ -32,7 +33,22 @@ def test_the_page_is_one_file_that_asks_for_nothing(finished):
     assert len(html.encode()) < MAX_BYTES
     loaded = re.findall(r'(?:src|href)="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html)
     assert loaded
-    assert all(link.startswith(("data:", "#")) for link in loaded)
+    links = {link for link in loaded if not link.startswith(("data:", "#"))}
+    assert links == {"../../index.html"}  # where all runs are
+    assert (finished.page.parent / "../../index.html").is_file()
+
+
+def test_a_plot_shows_the_values_below_the_pointer(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        plot = page.locator("#training svg").nth(1)
+        plot.scroll_into_view_if_needed()
+        (x, y, words), *_ = json.loads(plot.get_attribute("data-points"))
+        box, scale = plot.bounding_box(), plot.evaluate("s => s.viewBox.baseVal.width")
+        unit = box["width"] / scale
+        page.mouse.move(box["x"] + x * unit, box["y"] + y * unit)
+        tip = page.locator("#training .tip:visible")
+        assert tip.inner_text() == words
+        assert f"{100 * pushed.record['accuracy']:.4g}" in words
 
 
 def test_every_image_is_there_with_the_network_off(browser, finished):
@@ -45,7 +61,7 @@ def test_every_image_is_there_with_the_network_off(browser, finished):
 def test_the_key_numbers_are_those_of_the_record(browser, finished):
     record = finished.record
     with opened(browser, finished.page) as page:
-        assert page.inner_text("#accuracy") == f"{record['accuracy']:.2%}"
+        assert page.inner_text("#accuracy") == f"{record['accuracy']:.1%}"
         header = page.inner_text("header")
         assert record["run_id"] in header
         assert f"{record['train_steps']:,}" in header
@@ -58,7 +74,7 @@ def test_the_key_numbers_are_those_of_the_record(browser, finished):
             assert duration(stage["seconds"]) in card
         for name, accuracy in record["class_accuracy"].items():
             row = page.inner_text(f"#classes tr:has(th:text-is('{name}')) >> nth=0")
-            assert f"{accuracy:.2%}" in row
+            assert f"{accuracy:.1%}" in row
 
 
 def test_the_confusion_matrix_adds_up_to_the_accuracy(browser, pushed):

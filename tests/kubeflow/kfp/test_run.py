@@ -142,7 +142,7 @@ def test_the_ui_gets_the_confusion_matrix_and_the_report(cluster, first_run):
     root = executor_input(first_run, "ReportGen").outputs.artifacts["report"].artifacts[0].uri
     page = cluster.store.get(f"{emulator.key_of(root)}/report.html").decode()
     accuracy = metadata_of(cluster, first_run, "Evaluator", "metrics")["accuracy"]
-    assert f"{accuracy:.2%}" in page
+    assert f"{accuracy:.1%}" in page
 
 
 def test_the_emulator_tells_steps_the_same(cluster, first_run, documents, steps):
