@@ -19,7 +19,7 @@ def test_a_run_of_one_step_has_its_plots():
     drawn = plots.draw_runs([("", ONE_STEP)])
     assert list(drawn) == ["loss", "eval_accuracy", "learning_rate", "speed"]
     assert (
-        'aria-label="Accuracy on eval over the steps. Ends at: 9.50%"' in drawn["eval_accuracy"]
+        'aria-label="Accuracy on eval over the steps. Ends at: 9.5%"' in drawn["eval_accuracy"]
     )
     assert "Ends at: not known" in drawn["speed"]
 
