@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from contract import estimator, metadata_url
-from pipeline_def.config import PipelineConfig, fields_of, find_preset, presets
+from pipeline_def.config import presets
 
 
 def examples(*lines: str) -> str:
@@ -78,36 +78,19 @@ def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     )
 
 
-def list_settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --list-settings to a command that has --preset and --trainer-module."""
-
-    def show(context: click.Context, parameter: click.Parameter, is_asked: bool) -> None:
-        if not is_asked or context.resilient_parsing:
-            return
-        try:
-            preset, trainer_module = (context.params[n] for n in ("preset", "trainer_module"))
-            config = find_preset(preset, trainer_module)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        click.echo("\n".join(_settings_lines(config)))
-        context.exit()
-
+def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --set to a command, which gets the texts as `settings`."""
     return click.option(
-        "--list-settings",
-        is_flag=True,
-        expose_value=False,
-        callback=show,
-        help="List what --set takes, with the values of the preset, and exit.",
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Change one field of the preset; may be given again. `cifar config` lists them.",
     )(command)
 
 
-def _settings_lines(config: PipelineConfig) -> Iterator[str]:
-    """Yields what --set takes: field, value, what it can be, help."""
-    where = f"preset {config.preset} of {config.trainer_module}"
-    yield f"What --set takes, and its value in {where}:"
-    hyper_parameters = vars(config.hyper_parameters)
-    for setting in fields_of(config).values():
-        is_own = setting.name not in hyper_parameters
-        value = getattr(config, setting.name) if is_own else hyper_parameters[setting.name]
-        yield f"  {setting.name} = {value}"
-        yield f"      {setting.in_words}{'; ' if setting.help else ''}{setting.help}"
+def preset_lines() -> str:
+    """Returns what is known of each preset of our Estimator, for the epilog of a command."""
+    about = estimator.load().about
+    lines = "\n".join(f"  {name:<10} {about.get(name, '')}".rstrip() for name in presets())
+    return f"\b\nPresets:\n{lines}"

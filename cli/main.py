@@ -8,6 +8,7 @@ import click
 
 from cli.beam import beam
 from cli.bench import bench
+from cli.config import config
 from cli.data import data
 from cli.kubeflow import kubeflow
 from cli.run import run
@@ -72,6 +73,7 @@ def main(debug: bool) -> None:
 
 for command in (
     run,
+    config,
     data,
     status,
     list_runs,

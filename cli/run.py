@@ -9,9 +9,10 @@ import click
 
 from cli.command_help import (
     examples,
-    list_settings_option,
     metadata_url_option,
+    preset_lines,
     preset_option,
+    settings_option,
     trainer_module_option,
 )
 from pipeline_def.beam import runner
@@ -24,11 +25,13 @@ NOT_BLESSED_EXIT_CODE = 3
 
 
 @click.command(
-    epilog=examples(
+    epilog=preset_lines()
+    + "\n\n"
+    + examples(
         "cifar run",
         "cifar run --preset smoke --data sample",
         "cifar run --set train_steps=20_000 --set learning_rate=0.1",
-        "cifar run --trainer-module my_team.flowers --list-settings",
+        "cifar run --trainer-module my_team.flowers",
         "cifar run --preset best --dry-run",
         "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
@@ -44,14 +47,7 @@ NOT_BLESSED_EXIT_CODE = 3
     help="auto fetches CIFAR-10 unless it is there; sample is the bundled 1,200 images.",
 )
 @click.option("--output", default="output", show_default=True, metavar="DIR")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    help="Change one field of the preset; may be given again.",
-)
-@list_settings_option
+@settings_option
 @metadata_url_option
 @click.option(
     "--runner",

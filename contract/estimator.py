@@ -10,6 +10,7 @@ the Trainer has exported. A trainer module is a module, or a package, that holds
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,
 * `GATES`, if it likes: by the preset's name, what a model must reach in place of the pipeline's
   own `min_accuracy` and `max_accuracy_drop`,
+* `ABOUT`, if it likes: by the preset's name, a line for the help,
 * `WEIGHT_MODULES`, if it likes: dotted paths of what, when edited, trains anew. Without it any
   edit of what `run_fn` is made of does.
 
@@ -62,6 +63,7 @@ class TrainerModule:
     settings_module: str
     presets: Mapping[str, Any]  # the hyper-parameters by the preset's name
     gates: Mapping[str, Mapping[str, float]]  # settings of the pipeline by the preset's name
+    about: Mapping[str, str]  # what the help says of a preset
     weight_modules: tuple[str, ...]  # dotted paths: what shapes the weights, with its imports
 
 
@@ -88,6 +90,7 @@ def load(name: str = DEFAULT) -> TrainerModule:
         settings_module=homes["hyper_parameters"] if is_apart else "",
         presets=presets,
         gates=getattr(settings_module, "GATES", {}),
+        about=getattr(settings_module, "ABOUT", {}),
         weight_modules=tuple(getattr(package, "WEIGHT_MODULES", (homes["run"],))),
     )
 

@@ -6,17 +6,25 @@ A range stands beside the type, `Annotated[float, ">= 0", "< 1"]`, and a choice 
 
 import ast
 import dataclasses
+import functools
 import inspect
 import io
+import math
 import operator
 import textwrap
 import tokenize
 import typing
-from collections.abc import Collection
-from typing import Any
+from typing import Annotated, Any
 
 _NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 KINDS = tuple(_NOUNS)
+
+# Types of fields: whole numbers and numbers by their range.
+PositiveInt = Annotated[int, "> 0"]
+PositiveFloat = Annotated[float, "> 0"]
+NotNegative = Annotated[float, ">= 0"]
+Fraction = Annotated[float, ">= 0", "< 1"]
+
 _COMPARISONS = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -70,12 +78,15 @@ class Setting:
             return False
         if isinstance(value, bool) != (self.kind is bool):
             return False
+        if is_number and math.isinf(value):
+            return False
         if self.choices and value not in self.choices:
             return False
         return all(_holds(value, bound) for bound in self.bounds)
 
 
-def of(dataclass: type, leave_out: Collection[str] = ()) -> dict[str, Setting]:
+@functools.cache
+def of(dataclass: type, leave_out: tuple[str, ...] = ()) -> dict[str, Setting]:
     """Returns the settings of a dataclass by name, but for the fields to leave out.
 
     Raises:
@@ -90,18 +101,19 @@ def of(dataclass: type, leave_out: Collection[str] = ()) -> dict[str, Setting]:
     }
 
 
-def faults(settings: Any) -> list[str]:
+def faults(settings: Any, leave_out: tuple[str, ...] = ()) -> list[str]:
     """Returns what is wrong with the values of a dataclass, a line for each."""
+    kind: Any = type(settings)
     return [
         f"{setting.name} is {setting.in_words}, got {getattr(settings, setting.name)!r}."
-        for setting in of(type(settings)).values()
+        for setting in of(kind, leave_out).values()
         if not setting.allows(getattr(settings, setting.name))
     ]
 
 
-def check(settings: Any) -> None:
+def check(settings: Any, leave_out: tuple[str, ...] = ()) -> None:
     """Raises ValueError that names every value outside its range."""
-    if found := faults(settings):
+    if found := faults(settings, leave_out):
         raise ValueError("\n".join(found))
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from contract import checks, estimator, metadata_url, settings
+from contract import estimator, metadata_url, settings
+from contract.did_you_mean import did_you_mean
+from contract.settings import Fraction, PositiveFloat, PositiveInt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +19,12 @@ class PipelineConfig:
         ValueError: A value is outside its range; the message names the field.
     """
 
-    preset: str = "reference"
+    preset: str = "reference"  # the settings it started from
 
     # batches → examples
     data: str = "auto"  # auto, sample, a folder of batch files, or an archive
     data_dir: str = "data/cifar10"  # where fetched batches are kept
-    output_dir: str = "output"
+    output_dir: str = "output"  # what runs leave: versions, reports, checkpoints, artifacts
 
     # train
     trainer_module: str = estimator.DEFAULT  # the dotted path of the Estimator
@@ -30,34 +32,32 @@ class PipelineConfig:
         default_factory=lambda: estimator.load().presets["reference"]
     )
 
-    # baseline: a pushed version, none, or latest to look when the node runs
-    baseline_version: str = "latest"
+    # baseline
+    baseline_version: str = "latest"  # a pushed version, none, or latest: the newest other one
 
     # evaluate: what the Evaluator asks for before it blesses
-    min_accuracy: float = 0.80
-    max_accuracy_drop: float = 0.01  # against the last pushed model
+    min_accuracy: Fraction = 0.80  # on eval
+    max_accuracy_drop: Fraction = 0.01  # compared with the baseline
 
     # serving check: what the candidate's server must keep
-    max_serving_difference: float = 1e-5  # of a probability, from what the Trainer predicted
-    max_latency_milliseconds: float = 200.0  # median of one image over gRPC
+    max_serving_difference: PositiveFloat = (
+        1e-5  # of a probability, from what the Trainer predicted
+    )
+    max_latency_milliseconds: PositiveFloat = 200.0  # median of one image over gRPC
 
     # push
     serving_dir: str = ""  # the serving root; an empty string is <output_dir>/serving
-    model_name: str = "cifar10"
-    keep_versions: int = 3
+    model_name: str = "cifar10"  # the folder below the serving root, and what servers call it
+    keep_versions: PositiveInt = 3  # pushed versions; older ones are deleted
 
-    # metadata: an empty string is SQLite in the output folder; else mysql://USER:PASSWORD@HOST/DB.
+    # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB.
     # With a password it comes from CIFAR_METADATA_URL or --metadata-url-file alone.
     metadata_url: str = dataclasses.field(default="", repr=False)
-    enable_cache: bool = True
+    enable_cache: bool = True  # false: every stage runs again
 
     def __post_init__(self) -> None:
         """Checks every value before anything expensive begins."""
-        checks.check_finite(self)
-        checks.check_positive(
-            self, ("max_serving_difference", "max_latency_milliseconds", "keep_versions")
-        )
-        checks.check_fractions(self, ("min_accuracy", "max_accuracy_drop"))
+        settings.check(self, leave_out=("hyper_parameters",))
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.model_name):
             raise ValueError(
                 "model_name is one folder's name of letters, digits, '_', '.' and '-', got "
@@ -105,6 +105,7 @@ def find_preset(name: str = "", trainer_module: str = estimator.DEFAULT) -> Pipe
     if name not in found:
         raise ValueError(
             f"preset is one of {', '.join(found)} of {trainer_module}, got {name!r}."
+            f"{did_you_mean(name, found)}"
         )
     return found[name]
 
@@ -112,7 +113,20 @@ def find_preset(name: str = "", trainer_module: str = estimator.DEFAULT) -> Pipe
 def fields_of(config: PipelineConfig) -> dict[str, settings.Setting]:
     """Returns what `--set` takes, by name: the hyper-parameters, then the config's own."""
     own = {name: one for name, one in _own_settings().items() if name not in _CHOSEN_OTHERWISE}
-    return settings.of(type(config.hyper_parameters)) | own
+    kind: Any = type(config.hyper_parameters)
+    return settings.of(kind) | own
+
+
+def value_of(config: PipelineConfig, name: str) -> Any:
+    """Returns the value of a field of the config or of its hyper-parameters."""
+    return getattr(config if name in OWN_FIELDS else config.hyper_parameters, name)
+
+
+def default_of(config: PipelineConfig, name: str) -> Any:
+    """Returns the default of a field; None if it has none."""
+    kind = PipelineConfig if name in OWN_FIELDS else type(config.hyper_parameters)
+    (default,) = (field.default for field in dataclasses.fields(kind) if field.name == name)
+    return None if default is dataclasses.MISSING else default
 
 
 def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConfig:
@@ -132,7 +146,8 @@ def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConf
             raise ValueError(f"--set {setting!r} has no '='; write field=value.")
         if name not in fields:
             raise ValueError(
-                f"--set {name}: there is no such field. Fields: {', '.join(sorted(fields))}."
+                f"--set {name}: there is no such field.{did_you_mean(name, fields)} `cifar "
+                "config` lists them."
             )
         if name == "metadata_url":
             metadata_url.check_has_no_password(text)

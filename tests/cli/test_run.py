@@ -1,6 +1,6 @@
 """`cifar run` before it starts: which Estimator, which preset, which settings."""
 
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
-from tests.finished_runs import cifar
+from trainer_module.hyper_parameters import ABOUT
 
 MODULE = """
 import dataclasses
@@ -36,21 +36,10 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def test_what_can_be_set_of_another_estimator_is_listed_with_type_range_and_help(folder):
-    command = cifar("run", "--trainer-module", "my_team.flowers", "--preset", "autumn")
-    done = subprocess.run(
-        [*command, "--list-settings"], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(
-        "What --set takes, and its value in preset autumn of my_team.flowers:\n"
-        "  train_steps = 3\n"
-        "      a whole number; batches in all\n"
-        "  petals = 8\n"
-        "      a whole number >= 3; of each flower\n"
-        "  data = auto\n"
-    )
-    assert done.stderr == ""  # not a word of TensorFlow's
+def test_the_help_lists_the_presets():
+    text = CliRunner().invoke(main, ["run", "--help"]).output
+    for name, about in ABOUT.items():
+        assert re.search(rf"^ +{name} +{re.escape(about)}$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +52,8 @@ def test_what_can_be_set_of_another_estimator_is_listed_with_type_range_and_help
         (["--set", "petals=many"], "petals is a whole number, got 'many'"),
         (["--set", "petals=2"], "petals is a whole number >= 3, got 2"),
         (["--set", "learning_rate=1"], "--set learning_rate: there is no such field"),
+        (["--set", "petal=4"], "no such field. Did you mean petals?"),
+        (["--preset", "srping"], "got 'srping'. Did you mean spring?"),
         (["--trainer-module", "my_team.trees"], "there is no module my_team.trees"),
     ],
 )

@@ -21,7 +21,7 @@ def test_settings_take_the_type_of_their_field():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train_step=3", "no such field.*min_accuracy.*train_steps"),
+        ("train_step=3", "no such field. Did you mean train_steps?.*cifar config"),
         ("preset=best", "no such field"),
         ("hyper_parameters=x", "no such field"),
         ("train_steps=many", "train_steps is a whole number, got 'many'"),
@@ -29,10 +29,10 @@ def test_settings_take_the_type_of_their_field():
         ("learning_rate=fast", "learning_rate is a number"),
         ("decay_staircase=1", "decay_staircase is true or false"),
         ("train_steps", "write field=value"),
-        ("train_steps=0", "train_steps is above 0"),
-        ("min_accuracy=1", "min_accuracy is a fraction"),
-        ("learning_rate=inf", "learning_rate is a finite number"),
-        ("keep_versions=0", "keep_versions is above 0"),
+        ("train_steps=0", "train_steps is a whole number > 0"),
+        ("min_accuracy=1", "min_accuracy is a number >= 0 and < 1"),
+        ("learning_rate=inf", "learning_rate is a number > 0, got inf"),
+        ("keep_versions=0", "keep_versions is a whole number > 0"),
         ("model_name=../up", "model_name"),
     ],
 )

@@ -11,7 +11,7 @@ from contract import features, training_record
 from data_sources import dataset
 from pipeline_def.config import PipelineConfig
 from trainer_module import run
-from trainer_module.hyper_parameters import COMPUTE_DTYPES, QUICK, HyperParameters
+from trainer_module.hyper_parameters import QUICK, HyperParameters
 
 STEPS = 1_000
 
@@ -61,7 +61,7 @@ def test_every_dtype_reaches_the_same_accuracy(examples_dir, tmp_path):
         dtype: accuracy_of(
             dataclasses.replace(float32, compute_dtype=dtype), examples_dir, tmp_path / dtype
         )
-        for dtype in COMPUTE_DTYPES
+        for dtype in ("float32", "bfloat16", "float16")
     }
     assert other_seed > 0.6
     for accuracy in accuracies.values():
