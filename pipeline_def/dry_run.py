@@ -66,10 +66,13 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
     compiled = compiler.Compiler().compile(definition)
     deployment = runner_utils.extract_local_deployment_config(compiled)
     outputs: dict[str, Artifacts] = {}  # of the stages that the cache has
+    planned: list[str] = []
     for item in compiled.nodes:
         node = item.pipeline_node
         name = node.node_info.id
-        anew = [producer for producer in _producers(node) if producer not in outputs]
+        producers = _producers(node)
+        anew = [one for one in planned if one in producers and one not in outputs]
+        planned.append(name)
         if connection is None:
             yield PlannedStage(name, False, nothing)
         elif not node.execution_options.caching_options.enable_cache:
@@ -96,15 +99,13 @@ def going_on(output: Path, fingerprint: str) -> str:
     return f"; goes on from step {int(newest[1]):,}" if newest else ""
 
 
-def _producers(node: pipeline_pb2.PipelineNode) -> list[str]:
+def _producers(node: pipeline_pb2.PipelineNode) -> set[str]:
     """Returns the stages whose outputs a stage reads."""
-    return list(
-        dict.fromkeys(
-            channel.producer_node_query.id
-            for given in node.inputs.inputs.values()
-            for channel in given.channels
-        )
-    )
+    return {
+        channel.producer_node_query.id
+        for given in node.inputs.inputs.values()
+        for channel in given.channels
+    }
 
 
 class _Key:

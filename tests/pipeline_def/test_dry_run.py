@@ -41,7 +41,7 @@ def test_a_changed_setting_is_named_where_it_matters_and_what_follows_runs(confi
     changed = apply_settings(config, ["learning_rate=0.02"])
     why = plan(changed)
     assert why["Trainer"] == "learning_rate is 0.02, was 0.01"
-    assert why["Evaluator"] == "BaselineModel and Trainer would make it new inputs"
+    assert why["Evaluator"] == "Trainer and BaselineModel would make it new inputs"
     assert why.keys().isdisjoint({"CifarExampleGen", "StatisticsGen", "Transform"})
 
 

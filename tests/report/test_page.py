@@ -115,6 +115,8 @@ def test_the_keyboard_reaches_content_and_navigation(browser, pushed):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
         page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "All runs"
+        page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.hash") == "#pipeline"
 
 
