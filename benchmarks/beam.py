@@ -1,6 +1,6 @@
-"""The Beam stages in one process and in two: seconds at several sizes of the data, and memory.
+"""The Beam stages in one process and in two: seconds for several amounts of data, and memory.
 
-A size of 0 stands for the bundled sample, whose time is all but the fixed cost of a job.
+Size 0 is the bundled sample, whose time is almost entirely the fixed cost of a job.
 """
 
 import json
@@ -23,7 +23,7 @@ STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
 RUNNERS = {"1 process": (), "2 processes": ("--parallelism", "2")}
 FEW_STEPS = ("--set", "train_steps=20", "--set", "eval_every_steps=20")
 MAX_FIXED_SECONDS = 15
-MAX_GROWTH = 10.5 / 10  # of the time beyond the fixed cost, for each time more data
+MAX_GROWTH = 10.5 / 10  # of the time beyond the fixed cost, relative to that of the data
 MAX_MEMORY_GROWTH = 1.2  # of the largest worker
 
 
@@ -31,9 +31,9 @@ def main(json_output: bool, data: str = "auto", scale: Sequence[int] = (1, 10)) 
     """Measures, prints a table or one JSON object, and returns the exit code.
 
     Args:
-        json_output: Whether standard output gets JSON.
-        data: What `cifar run --data` takes.
-        scale: How many times that data.
+        json_output: Whether to print JSON.
+        data: As for `cifar run --data`.
+        scale: How many copies of that data to measure with.
 
     Returns:
         0 when every target is met, else 1.
@@ -60,7 +60,7 @@ def main(json_output: bool, data: str = "auto", scale: Sequence[int] = (1, 10)) 
 
 
 def repeat(source: Path, target: Path, times: int) -> str:
-    """Writes batches with every record so many times, and returns their folder."""
+    """Writes batches with every record `times` times, and returns their folder."""
     target.mkdir()
     for name in BATCH_FILES:
         (target / name).write_bytes((source / name).read_bytes() * times)
@@ -82,10 +82,10 @@ def run(data: str, output: Path, options: Sequence[str]) -> dict[str, Any]:
 
 
 class WorkerSampler(TreeSampler):
-    """Watches the largest of Beam's worker processes below a process; 0 without one."""
+    """Samples the memory of the largest Beam worker below a process; 0 without workers."""
 
     def sample(self) -> int:
-        """Returns the largest worker's memory now."""
+        """Returns the largest worker's current memory."""
         sizes = [0]
         for process in psutil.Process(self._pid).children(recursive=True):
             try:
@@ -107,7 +107,7 @@ def seconds_of(report: Mapping[str, Any], runner: str, scale: int) -> Mapping[st
 
 
 def judge(report: Mapping[str, Any]) -> list[Target]:
-    """Returns each target with what the report says of it."""
+    """Returns each target with the measured value."""
     _, least, *_ = sizes = report["scale"]
     most = sizes[-1]
     targets = []
@@ -134,7 +134,7 @@ def judge(report: Mapping[str, Any]) -> list[Target]:
 
 
 def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
-    """Returns what a person reads."""
+    """Returns the lines for a terminal."""
     lines = [
         f"{report['images']:,} images ({report['data_source']}), {report['cores']} cores, "
         f"Python {report['python']}",

@@ -1,11 +1,11 @@
-"""The classic way to train the same network: what ours is compared with.
+"""The classic way to train the same network, as a baseline for our training speed.
 
-Queue runners and sixteen threads fill a shuffle buffer of 40 % of the data, every image is
-distorted by operations of its own, `tf.nn.lrn` normalizes, MonitoredTrainingSession trains.
-Nothing of it is shared with `trainer_module`, so neither is a speed.
+Queue runners and sixteen threads fill a shuffle buffer of 40% of the data, separate operations
+distort each image, `tf.nn.lrn` normalizes, and MonitoredTrainingSession trains. It shares no
+code with `trainer_module`, so the two speeds are independent.
 
-`python -m benchmarks.classic DATA_DIR OUTPUT_DIR RESULT_FILE STEPS` trains so many steps and
-writes what it measured as JSON.
+`python -m benchmarks.classic DATA_DIR OUTPUT_DIR RESULT_FILE STEPS` trains for STEPS steps and
+writes the measurements as JSON.
 """
 
 import json
@@ -67,18 +67,18 @@ class Clock(v1.train.SessionRunHook):
 
     @property
     def examples_per_second(self) -> float:
-        """Returns the mean speed, with summaries and checkpoints in it."""
+        """Returns the mean speed, including summaries and checkpoints."""
         ends = self._ends[WARMUP_STEPS:]
         return BATCH_SIZE * (len(ends) - 1) / (ends[-1] - ends[0])
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        """Asks for the loss."""
+        """Requests the loss."""
         return v1.train.SessionRunArgs(self._loss_tensor)
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
-        """Notes the time, and logs every ten steps."""
+        """Records the time, and logs every ten steps."""
         self._ends.append(time.perf_counter())
         self.loss = float(run_values.results)
         if len(self._ends) % LOG_EVERY_STEPS == 0:

@@ -1,10 +1,10 @@
-"""The compiled pipeline, step by step, beside the same nodes in one local process.
+"""The compiled pipeline, step by step, compared with the same nodes in one local process.
 
-Each step of the compiled pipeline is a process with a file system of its own and its
-artifacts in an S3 server, as on a cluster (benchmarks/emulator); images are not pulled
-and pods are not scheduled here. Steps that do not wait for each other run side by side, as on
-a cluster, but share this machine's cores. Both runs train preset smoke on the bundled sample,
-in turn, a few times over; the seconds of a step are medians.
+As on a cluster, each step of the compiled pipeline is a process with its own file system and
+its artifacts in an S3 server (benchmarks/emulator), but no images are pulled and no pods are
+scheduled. Independent steps run in parallel, as on a cluster, but share this machine's cores.
+Both runs train preset smoke on the bundled sample, alternately and several times; the seconds
+of a step are medians.
 """
 
 import json
@@ -48,7 +48,7 @@ def main(json_output: bool) -> int:
 
 
 def run_locally(output: Path) -> dict[str, Any]:
-    """Returns the seconds of a local run, those of the whole command, and of its steps."""
+    """Returns the seconds of a local run: of the whole command and of each step."""
     run = measure(
         [CIFAR, "run", "--preset", "smoke", "--data", "sample", "--output", str(output)]
     )
@@ -60,7 +60,7 @@ def run_locally(output: Path) -> dict[str, Any]:
 
 
 def run_compiled(folder: Path) -> dict[str, Any]:
-    """Returns the seconds of a run of the compiled pipeline, and its steps' and memory."""
+    """Returns the seconds of a run of the compiled pipeline, and each step's and its memory."""
     import yaml
 
     from benchmarks.emulator import object_store
@@ -86,7 +86,7 @@ def run_compiled(folder: Path) -> dict[str, Any]:
 
 
 def judge(report: dict[str, Any]) -> list[Target]:
-    """Returns the targets of `cifar bench kubeflow` and what was measured."""
+    """Returns the targets of `cifar bench kubeflow` with the measured values."""
     start_up = max(step["seconds"] - step["local_seconds"] for step in report["steps"].values())
     ratios = [
         there / here

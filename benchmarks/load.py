@@ -1,10 +1,9 @@
-"""Clients that do little more than wait: the load of `cifar bench serving`.
+"""The clients of `cifar bench serving`, which use as little CPU time as possible.
 
-h2load (Debian: nghttp2-client) sends it where it is installed: a C program takes a fifth of
-the processor time that Python does, and leaves it to the server. Else this module does, as
-`python -m benchmarks.load TARGET METHOD REQUEST_FILE CLIENTS SECONDS`: it sends the same bytes
-again and again from so many clients, each with a connection of its own, and prints one line of
-JSON.
+If h2load (Debian: nghttp2-client) is installed, it sends the requests: a C program needs a
+fifth of Python's CPU time and leaves the rest to the server. Otherwise this module does, as
+`python -m benchmarks.load TARGET METHOD REQUEST_FILE CLIENTS SECONDS`: each of CLIENTS clients
+sends the same bytes repeatedly over its own connection; it prints one line of JSON.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from typing import Any
 import grpc
 
 WARMUP_SECONDS = 0.5
-H2LOAD_WARMUP_SECONDS = 1  # it takes whole ones
+H2LOAD_WARMUP_SECONDS = 1  # whole seconds only
 _RATE = re.compile(r"finished in [^,]+, ([0-9.]+) req/s")
 _OUTCOME = re.compile(r"(\d+) done, \d+ succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
 
@@ -30,15 +29,15 @@ _OUTCOME = re.compile(r"(\d+) done, \d+ succeeded, (\d+) failed, (\d+) errored, 
 def measure(
     target: str, method: str, request: bytes, folder: Path, clients: int, seconds: float
 ) -> dict[str, Any]:
-    """Returns what clients in a process of their own have measured, and what they cost.
+    """Returns what clients in a separate process measured, and their share of the cores.
 
     Args:
         target: Host and port.
         method: The RPC's path.
         request: A serialized message.
-        folder: For what the clients read.
-        clients: How many, each with one request at a time.
-        seconds: For how long, after a warm-up.
+        folder: For the files that the clients read.
+        clients: Number of clients, each with one request at a time.
+        seconds: Duration after a warm-up.
     """
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run = h2load if shutil.which("h2load") else python_clients
@@ -52,7 +51,7 @@ def measure(
 def h2load(
     target: str, method: str, request: bytes, folder: Path, clients: int, seconds: float
 ) -> dict[str, Any]:
-    """Returns what h2load measured; what gRPC itself refused, it cannot tell."""
+    """Returns what h2load measured; it does not see errors that gRPC reports."""
     file = folder / "frame"
     file.write_bytes(b"\0" + len(request).to_bytes(4, "big") + request)
     command = ["h2load", f"--duration={seconds:.0f}", f"--warm-up-time={H2LOAD_WARMUP_SECONDS}"]
@@ -76,7 +75,7 @@ def h2load(
 def python_clients(
     target: str, method: str, request: bytes, folder: Path, clients: int, seconds: float
 ) -> dict[str, Any]:
-    """Returns what this module, as a program, measured."""
+    """Returns what this module measured as a separate program."""
     file = folder / "request"
     file.write_bytes(request)
     command = [sys.executable, "-m", "benchmarks.load", target, method]
@@ -86,7 +85,7 @@ def python_clients(
 
 
 async def client(target: str, method: str, body: bytes, end: float, counts: dict) -> None:
-    """Sends requests one after the other until the end; counts what comes back."""
+    """Sends requests one after another until `end`; counts responses and failures."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(target, options=options) as channel:
         send = channel.unary_unary(method)
@@ -101,7 +100,7 @@ async def client(target: str, method: str, body: bytes, end: float, counts: dict
 
 
 async def run(target: str, method: str, body: bytes, clients: int, seconds: float) -> dict:
-    """Returns how many requests were answered, how many each second, and the failures."""
+    """Returns the number of requests, their rate per second, and the failures."""
     counts: dict = {"requests": 0, "failures": []}
     end = time.perf_counter() + WARMUP_SECONDS + seconds
     await asyncio.gather(*(client(target, method, body, end, counts) for _ in range(clients)))

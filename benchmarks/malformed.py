@@ -1,4 +1,4 @@
-"""Wrong requests by the thousand, generated from right ones."""
+"""Thousands of malformed requests, generated from valid ones."""
 
 import random
 
@@ -22,17 +22,17 @@ METHODS = ("predict", "classify", "regress")
 DEADLINES = (10, 15, 33.3, 100)  # seconds
 NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 MODELS = ("half_plus_two", "echo", "colours", "none")
-# What a client may name as it likes.
+# Names that a client can choose.
 NAMED = (b"two_outputs", b"regress", b"classify", b"text", b"image", b"x")
 
 
 def fresh_name(noise: random.Random) -> str:
-    """Returns a name nobody has sent before, now and then one of a thousand letters."""
+    """Returns a new name, sometimes with a thousand letters."""
     return f"{noise.getrandbits(64):x}" * noise.choice((1, 1, 1, 60))
 
 
 def path_of(noise: random.Random) -> str:
-    """Returns a URL's path, half of the time with a model, version or label never seen."""
+    """Returns a URL's path, half of the time with a new model, version or label."""
     model, suffix = noise.choice(MODELS), ""
     kind = noise.randrange(6)
     if kind == 0:
@@ -65,7 +65,7 @@ def mutated(noise: random.Random) -> bytes:
 
 
 def send_by_rest(rest_url: str, count: int) -> None:
-    """Sends generated bodies; each must get an answer that says what is wrong."""
+    """Sends generated bodies; each must get a response or a described error."""
     noise = random.Random(count)
     with requests.Session() as session:
         for _ in range(count):
@@ -77,7 +77,7 @@ def send_by_rest(rest_url: str, count: int) -> None:
 
 
 def send_by_grpc(grpc_target: str, count: int) -> None:
-    """Sends bytes that are almost a request, past any stub; each must get an answer."""
+    """Sends bytes that are almost a request, without a stub; each must get a response."""
     noise = random.Random(count)
     method = "/tensorflow.serving.PredictionService/{}"
     with grpc.insecure_channel(grpc_target) as channel:
@@ -97,7 +97,7 @@ def send_by_grpc(grpc_target: str, count: int) -> None:
 
 
 def request_of(noise: random.Random) -> bytes:
-    """Returns a Predict request of x = 1, half of the time with names never seen."""
+    """Returns a Predict request with x = 1, half of the time with new names."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = noise.choice((MODELS[0], fresh_name(noise)))
     request.inputs["x"].dtype = 1  # DT_FLOAT

@@ -1,6 +1,6 @@
-"""The pipeline beside a stock one: seconds, memory, and the targets set for them.
+"""The pipeline compared with a stock one: seconds, memory, and their targets.
 
-Every command is measured in a process of its own, one after the other on the same machine.
+Every command runs in its own process, one after another, on the same machine.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from data_sources.cifar_format import BATCH_FILES, CIFAR10
 from pipeline_def.config import PipelineConfig, presets
 
 CIFAR = str(Path(sys.executable).with_name("cifar"))
-# The parts a run imports; `from tfx import v1` takes twice as long.
+# The parts that a run imports; `from tfx import v1` takes twice as long.
 IMPORT_TFX = (
     "from tfx.components import StatisticsGen, Trainer, Transform; "
     "from tfx.orchestration import pipeline; from tfx.orchestration.portable import launcher"
@@ -31,8 +31,8 @@ IMPORT_COUNT = 3
 HELP_COUNT = 5
 
 PRESET = "quick"
-# The run is the preset with everything that counts steps divided by this: as many logs,
-# summaries, checkpoints and evaluations, and all that differs is the number of steps.
+# Divides every setting of the preset that counts steps. The run has as many logs, summaries,
+# checkpoints and evaluations, and differs only in the number of steps.
 SHORTENED = 25
 STEP_FIELDS = (
     "train_steps",
@@ -42,7 +42,7 @@ STEP_FIELDS = (
     "eval_every_steps",
 )
 
-DATA_STAGES = {  # what it does → node of the stock pipeline, node of ours
+DATA_STAGES = {  # task → node of the stock pipeline, node of ours
     "examples": ("ImportExampleGen", "CifarExampleGen"),
     "statistics": ("StatisticsGen", "StatisticsGen"),
     "schema": ("SchemaGen", "ImportSchemaGen"),
@@ -57,14 +57,14 @@ def main(json_output: bool, data: str = "auto") -> int:
     """Measures, prints a table or one JSON object, and returns the exit code.
 
     Args:
-        json_output: Whether standard output gets JSON.
-        data: What `cifar run --data` takes.
+        json_output: Whether to print JSON.
+        data: As for `cifar run --data`.
 
     Returns:
         0 when every target is met, else 1.
 
     Raises:
-        RuntimeError: A command failed, or the rerun was not cached.
+        RuntimeError: A command failed, or the rerun was not fully cached.
     """
     progress = Progress()
     found = dataset.locate(data, Path(PipelineConfig().data_dir), progress)
@@ -76,7 +76,7 @@ def main(json_output: bool, data: str = "auto") -> int:
 
 
 def describe(data: dataset.Dataset) -> dict[str, Any]:
-    """Returns what is measured on: the images and the machine."""
+    """Returns facts about the data and the machine."""
     content_bytes = sum((data.directory / name).stat().st_size for name in BATCH_FILES)
     return {
         "data_source": data.source,
@@ -88,12 +88,12 @@ def describe(data: dataset.Dataset) -> dict[str, Any]:
 
 
 def measure_all(data: str, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Returns every number, by command.
+    """Returns all measurements, by command.
 
     Args:
-        data: What `cifar run --data` takes.
-        folder: Gets the outputs of both pipelines.
-        progress: Is told what is being measured.
+        data: As for `cifar run --data`.
+        folder: For the outputs of both pipelines.
+        progress: Shows what is being measured.
     """
     progress.say(f"cifar --help, {HELP_COUNT} times …")
     help_seconds = [measure([CIFAR, "--help"]).seconds for _ in range(HELP_COUNT)]
@@ -126,7 +126,7 @@ def measure_all(data: str, folder: Path, progress: Progress) -> dict[str, Any]:
 
 
 def measure_ours(data: str, output_dir: Path) -> tuple[Measurement, dict[str, Any]]:
-    """Returns what `cifar run` took, and its record."""
+    """Returns the measurement of `cifar run`, and its record."""
     preset = presets()[PRESET].hyper_parameters
     settings = [f"{name}={getattr(preset, name) // SHORTENED}" for name in STEP_FIELDS]
     settings += ["min_accuracy=0"]  # so few steps would not be pushed
@@ -140,9 +140,9 @@ def measure_ours(data: str, output_dir: Path) -> tuple[Measurement, dict[str, An
 def measure_stock(
     our_output_dir: Path, pushed_path: str, folder: Path
 ) -> tuple[Measurement, dict[str, float]]:
-    """Returns what the stock pipeline took, and the seconds of its stages.
+    """Returns the measurement of the stock pipeline, and the seconds of its stages.
 
-    It reads the TFRecords our ExampleGen wrote and evaluates the model we pushed.
+    It reads the TFRecords that our ExampleGen wrote and evaluates the model that we pushed.
     """
     (examples_dir,) = our_output_dir.glob("pipeline/CifarExampleGen/examples/*")
     model_dir = folder / "model"
@@ -156,9 +156,9 @@ def measure_stock(
 
 
 def step_seconds(record: Mapping[str, Any]) -> float:
-    """Returns the seconds training steps took: their number times the median step.
+    """Returns the seconds of the training steps: their number times the median step.
 
-    Building the graph, slow first steps, checkpoints and evaluations are thus no steps.
+    So it excludes building the graph, slow first steps, checkpoints and evaluations.
     """
     examples = record["train_steps"] * record["config"]["batch_size"]
     return float(examples / record["examples_per_second"])
@@ -172,7 +172,7 @@ def data_seconds(report: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def judge(report: Mapping[str, Any]) -> list[Target]:
-    """Returns each target with what the report says of it."""
+    """Returns each target with the measured value."""
     stock_seconds, our_seconds = data_seconds(report)
     ours, cached = report["ours"], report["cached"]
     cached_seconds = cached["seconds"] - statistics.median(report["import_tfx_seconds"])
@@ -188,7 +188,7 @@ def judge(report: Mapping[str, Any]) -> list[Target]:
 
 
 def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
-    """Returns what a person reads."""
+    """Returns the lines for a terminal."""
     stock, ours = report["stock"], report["ours"]
     stock_seconds, our_seconds = data_seconds(report)
     rows = [
@@ -208,13 +208,13 @@ def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
         f"The run took {ours['seconds']:.1f} s, {ours['step_seconds']:.1f} s of them in "
         f"{ours['train_steps']:,} training steps; cached {report['cached']['seconds']:.1f} s.",
         "",
-        f"{'target':<36}{'measured':>15}  {'wanted':<20}",
+        f"{'target':<36}{'measured':>15}  {'goal':<20}",
         *(target_line(target) for target in targets),
     ]
     if not report["is_complete"]:
         lines += [
             "",
-            f"Note: these are {report['images']:,} images, not CIFAR-10's 60,000; how many "
-            "times faster than stock says little here.",
+            f"Note: this data has {report['images']:,} images, not CIFAR-10's 60,000, so the "
+            "comparison with the stock pipeline means little.",
         ]
     return lines

@@ -1,4 +1,4 @@
-"""How long a command takes, and how much memory."""
+"""Measures the time and the memory of a command."""
 
 import contextlib
 import dataclasses
@@ -19,18 +19,18 @@ class Measurement:
     """One command, from the start of its process to its exit."""
 
     seconds: float
-    peak_bytes: int  # of the process and all below it at one moment; shared pages count once
+    peak_bytes: int  # of the process and its descendants; shared pages count once
 
 
 def measure(command: Sequence[str]) -> Measurement:
-    """Returns what a command took; its output is kept for the error alone.
+    """Returns the measurement of a command, whose output is used only for errors.
 
-    The kernel knows the peak of each process exactly, but not that of several together, so
-    those are sampled too; the higher number counts. A child's peak starts at the memory of
-    whoever measures it, who therefore imports nothing heavy.
+    The kernel knows the exact peak of each process, but not of several together, so their sum
+    is sampled too; the higher number counts. A child's peak starts at the memory of its
+    parent, so the measuring process must import nothing heavy.
 
     Raises:
-        RuntimeError: The command ended with another exit code than 0.
+        RuntimeError: The command's exit code is not 0.
     """
     with tempfile.TemporaryFile() as output:
         started = time.monotonic()
@@ -52,7 +52,7 @@ def measure(command: Sequence[str]) -> Measurement:
 
 
 class TreeSampler(threading.Thread):
-    """Watches the memory of a process and all below it.
+    """Samples the memory of a process and its descendants.
 
     Attributes:
         peak_bytes: The highest sum seen.
@@ -70,20 +70,20 @@ class TreeSampler(threading.Thread):
             self.peak_bytes = max(self.peak_bytes, self.sample())
 
     def sample(self) -> int:
-        """Returns the memory now."""
+        """Returns the current memory."""
         return tree_bytes(self._pid)
 
     def stop(self) -> None:
-        """Ends the sampling."""
+        """Stops sampling."""
         self._stopped.set()
         self.join()
 
 
 def tree_bytes(pid: int) -> int:
-    """Returns the memory of a process and all below it; what has ended counts 0.
+    """Returns the memory of a process and its descendants; ended processes count 0.
 
-    Libraries that several of them map are in memory once, so where there are several each
-    counts its share of such pages (PSS). That of one alone is what it has resident.
+    Several processes share the pages of libraries, so each counts its share of them (PSS). A
+    single process counts its resident memory (RSS).
     """
     try:
         root = psutil.Process(pid)

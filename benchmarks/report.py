@@ -1,4 +1,4 @@
-"""The report of a full-size run: seconds and size, and the targets set for them."""
+"""The report of a full-size run: seconds and size, and their targets."""
 
 import json
 import tempfile
@@ -22,8 +22,8 @@ def main(json_output: bool, data: str = "auto") -> int:
     """Measures, prints lines or one JSON object, and returns the exit code.
 
     Args:
-        json_output: Whether standard output gets JSON.
-        data: What `cifar run --data` takes.
+        json_output: Whether to print JSON.
+        data: As for `cifar run --data`.
 
     Returns:
         0 when every target is met, else 1.
@@ -41,16 +41,16 @@ def measure_report(data: str, output: Path, progress: Progress) -> dict[str, Any
     """Returns the seconds of the report within a run and of its command, and its size.
 
     Args:
-        data: What `cifar run --data` takes.
-        output: The run's output folder, to be made.
-        progress: Is told what is being measured.
+        data: As for `cifar run --data`.
+        output: The run's output folder, which does not exist yet.
+        progress: Shows what is being measured.
     """
-    progress.say("A run, for something to report on …")
+    progress.say("A run to report on …")
     _, record = measure_ours(data, output)
     progress.say("cifar report, on the finished run …")
     again = measure([CIFAR, "report", "--output", str(output)])
     page_bytes = (output / PAGE_FILE).stat().st_size
-    progress.say("cifar report, as if ReportGen had not run …")
+    progress.say("cifar report, without ReportGen's facts …")
     node = record["stages"].pop("ReportGen")
     (output / "run.json").write_text(json.dumps(record))
     from_artifacts = measure([CIFAR, "report", str(output), "--output", str(output)])
@@ -64,7 +64,7 @@ def measure_report(data: str, output: Path, progress: Progress) -> dict[str, Any
 
 
 def judge(report: Mapping[str, Any]) -> list[Target]:
-    """Returns each target with what the report says of it."""
+    """Returns each target with the measured value."""
     return [
         Target("ReportGen within a run", report["node_seconds"], MAX_SECONDS, "s"),
         Target("cifar report on a finished run", report["command_seconds"], MAX_SECONDS, "s"),
@@ -73,14 +73,14 @@ def judge(report: Mapping[str, Any]) -> list[Target]:
 
 
 def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
-    """Returns what a person reads."""
+    """Returns the lines for a terminal."""
     return [
         f"{report['images']:,} images ({report['data_source']}), {report['cores']} cores, "
         f"Python {report['python']}",
         "",
-        f"{'target':<36}{'measured':>15}  {'wanted':<20}",
+        f"{'target':<36}{'measured':>15}  {'goal':<20}",
         *(target_line(target) for target in targets),
         "",
-        "From artifacts alone, as after a run that failed, with importing TensorFlow and TFX: "
+        "From artifacts only, as after a failed run, including TensorFlow and TFX imports: "
         f"{report['from_artifacts_seconds']:.1f} s.",
     ]

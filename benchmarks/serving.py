@@ -1,4 +1,4 @@
-"""The model server beside a direct call of the model: latency, throughput, endurance."""
+"""The model server compared with direct calls of the model: latency, throughput, endurance."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ SWAP_CLIENTS = 4
 MALFORMED_COUNT = 10_000
 MIB = 2**20
 
-# Batches wait for nobody: while one runs, the next gathers.
+# No batch timeout: the next batch gathers while one runs.
 BATCHING = "max_batch_size { value: 64 } max_enqueued_batches { value: 100 }"
 
 
@@ -50,10 +50,10 @@ def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECO
     """Measures, prints a table or one JSON object, and returns the exit code.
 
     Args:
-        json_output: Whether standard output gets JSON.
-        model_dir: A version folder; "" takes the latest pushed model or, where nothing was
-            pushed, the network with random weights, which costs the same.
-        swap_seconds: For how long versions are swapped under load, one a second.
+        json_output: Whether to print JSON.
+        model_dir: A version folder; "" takes the latest pushed model or, if there is none,
+            the network with random weights, which costs the same.
+        swap_seconds: How long to swap versions under load, one per second.
 
     Returns:
         0 when every target is met, else 1.
@@ -78,7 +78,7 @@ def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECO
 
 
 def find_model(model_dir: str, folder: Path) -> tuple[Path, str]:
-    """Returns the version folder to measure, and what it is in a word."""
+    """Returns the version folder to measure, and its description."""
     if model_dir:
         return Path(model_dir), model_dir
     config = PipelineConfig()
@@ -115,7 +115,7 @@ def images_of(count: int) -> np.ndarray:
 
 
 def request_of(count: int) -> predict_pb2.PredictRequest:
-    """Returns a request about so many images."""
+    """Returns a request with `count` images."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = MODEL
     request.inputs["images"].CopyFrom(tf.make_tensor_proto(images_of(count)))
@@ -123,10 +123,10 @@ def request_of(count: int) -> predict_pb2.PredictRequest:
 
 
 def timed(calls: dict[str, Callable[[], object]]) -> dict[str, dict[str, float]]:
-    """Returns the milliseconds that half, and 99 in 100, of each one's calls stay below.
+    """Returns the p50 and p99 latency of each call, in milliseconds.
 
-    The calls take turns, a block of each at a time: a slow minute of the machine is as slow
-    for all of them.
+    The calls take turns, a block of each at a time, so that a slow minute of the machine
+    affects all of them equally.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(LATENCY_TURNS + 1):
@@ -144,7 +144,7 @@ def timed(calls: dict[str, Callable[[], object]]) -> dict[str, dict[str, float]]
 
 
 def direct_call(servable: Servable) -> Callable[[np.ndarray], object]:
-    """Returns what runs the default signature on images, in this process."""
+    """Returns a function that runs the default signature on images, in this process."""
     signature = servable.signatures[DEFAULT_SIGNATURE]
     fed = signature.inputs["images"].name
     fetches = tuple(sorted(info.name for info in signature.outputs.values()))
@@ -152,7 +152,7 @@ def direct_call(servable: Servable) -> Callable[[np.ndarray], object]:
 
 
 def measure_direct(path: Path) -> dict[str, float]:
-    """Returns the images a second of direct calls, by batch size."""
+    """Returns the images per second of direct calls, by batch size."""
     servable = Servable(path, MODEL, 1)
     call = direct_call(servable)
     rates = {}
@@ -171,7 +171,7 @@ def measure_direct(path: Path) -> dict[str, float]:
 
 @contextlib.contextmanager
 def served(base: Path, *flags: str) -> Iterator[ServerProcess]:
-    """Runs a server of the model."""
+    """Runs a server for the model."""
     name = f"--model_name={MODEL}"
     poll = "--file_system_poll_wait_seconds=0.1"
     monitoring = base.parent / "monitoring.config"
@@ -182,7 +182,7 @@ def served(base: Path, *flags: str) -> Iterator[ServerProcess]:
 
 
 def measure_latency(base: Path) -> dict[str, Any]:
-    """Returns the latency of one image: a direct call, and over each protocol."""
+    """Returns the latency of one image: by a direct call and over each protocol."""
     import grpc
 
     servable = Servable(base / "1", MODEL, 1)
@@ -205,7 +205,7 @@ def measure_latency(base: Path) -> dict[str, Any]:
 
 
 def measure_throughput(base: Path, folder: Path) -> list[dict[str, Any]]:
-    """Returns the images a second for each number of clients, with and without batching."""
+    """Returns the images per second by number of clients, with and without batching."""
     batching = folder / "batching.config"
     batching.write_text(BATCHING)
     rows = []
@@ -226,14 +226,14 @@ def measure_throughput(base: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def refused(server: ServerProcess) -> int:
-    """Returns how many requests the server itself counts as failed."""
+    """Returns how many requests the server counts as failed."""
     page = requests.get(f"{server.rest_url}{DEFAULT_METRICS_PATH}", timeout=10).text
     counts = re.findall(r'request_count\{model_name="[^"]*",status="(\w+)"\} (\d+)', page)
     return sum(int(count) for status, count in counts if status != "OK")
 
 
 def measure_swaps(base: Path, folder: Path, seconds: float) -> dict[str, Any]:
-    """Returns what happens to requests while a new version is pushed every second."""
+    """Returns how requests fare while a new version is pushed every second."""
     with served(base) as server:
         is_over = threading.Event()
         swaps = 1
@@ -261,7 +261,7 @@ def measure_swaps(base: Path, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def measure_malformed(base: Path) -> dict[str, Any]:
-    """Returns what wrong requests do to a server."""
+    """Returns how malformed requests affect a server."""
     with served(base) as server:
         process = psutil.Process(server.pid)
         malformed.send_by_rest(server.rest_url, MALFORMED_COUNT // 20)
@@ -282,7 +282,7 @@ def measure_malformed(base: Path) -> dict[str, Any]:
 
 
 def judge(report: dict[str, Any]) -> list[Target]:
-    """Returns the targets of `cifar bench serving` and what was measured."""
+    """Returns the targets of `cifar bench serving` with the measured values."""
     p50 = {name: found["p50_ms"] for name, found in report["latency"].items()}
     above = p50["grpc"] - p50["direct"]
     targets = [Target("one image over gRPC: median above a direct call", above, 1, "ms")]
@@ -334,5 +334,5 @@ def table(report: dict[str, Any], targets: list[Target]) -> Iterator[str]:
         met = "met" if target.is_met else "MISSED"
         yield (
             f"{met}: {target.name}: {target.measured:.1f} {target.unit} "
-            f"(wanted {sign} {target.wanted:g})"
+            f"(goal {sign} {target.wanted:g})"
         )

@@ -1,8 +1,8 @@
-"""What the same stages take in a pipeline of unmodified TFX components.
+"""Measures the same stages in a pipeline of unmodified TFX components.
 
-Every option is at its default, as in TFX's own examples: Transform writes what it makes
-of each image, and statistics of it. The command runs the pipeline with TFX's own runner:
-`python -m benchmarks.stock_pipeline EXAMPLES_DIR OUTPUT_DIR [MODEL_DIR]`.
+Every option has its default, as in TFX's examples: Transform writes the transformed images and
+their statistics. `python -m benchmarks.stock_pipeline EXAMPLES_DIR OUTPUT_DIR [MODEL_DIR]` runs
+the pipeline with TFX's runner.
 """
 
 import json
@@ -28,12 +28,12 @@ STAGES_FILE = "stages.json"  # seconds by stage
 def create_pipeline(
     examples_dir: Path, output_dir: Path, model_dir: Path | None
 ) -> pipeline.Pipeline:
-    """Returns the pipeline: the data stages, and the Evaluator where there is a model.
+    """Returns the pipeline: the data stages, and the Evaluator if there is a model.
 
     Args:
-        examples_dir: Holds `Split-train` and `Split-eval`, TFRecords of tf.Examples.
+        examples_dir: Contains `Split-train` and `Split-eval`, TFRecords of tf.Examples.
         output_dir: For the artifacts and the metadata.
-        model_dir: A model artifact's folder: `Format-Serving` in it is a SavedModel.
+        model_dir: A model artifact's folder, with a SavedModel in `Format-Serving`.
     """
     splits = [
         example_gen_pb2.Input.Split(name=name, pattern=f"Split-{name}/*")
@@ -70,7 +70,7 @@ def create_pipeline(
 
 
 def read_stage_seconds(definition: pipeline.Pipeline) -> dict[str, float]:
-    """Returns the seconds of each stage that ran, in order, as metadata has them."""
+    """Returns the seconds of each stage that ran, in order, from the metadata."""
     store = metadata_store.MetadataStore(definition.metadata_connection_config)
     names = {kind.id: kind.name.rpartition(".")[2] for kind in store.get_execution_types()}
     return {

@@ -1,4 +1,4 @@
-"""What a benchmark wants, what it measured, and its verdict."""
+"""The targets of a benchmark, the measured values, and the verdict."""
 
 import dataclasses
 import datetime
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """One number that is wanted, and what it came to."""
+    """One measured number and its goal."""
 
     name: str
     measured: float
@@ -20,9 +20,9 @@ class Target:
 
     @property
     def is_met(self) -> bool:
-        """Returns whether the measured number is on the wanted side."""
+        """Returns whether the measured number reaches the goal."""
         if self.is_minimum:
-            return bool(self.measured >= self.wanted)  # NumPy's is no JSON
+            return bool(self.measured >= self.wanted)  # JSON cannot write NumPy's bool
         return bool(self.measured <= self.wanted)
 
 
@@ -41,7 +41,7 @@ def conclude(
     table: Callable[[dict[str, Any], list[Target]], Iterable[str]],
     json_output: bool,
 ) -> int:
-    """Prints a report with its targets, as JSON or by `table`, and returns the exit code.
+    """Prints a report with its targets, as JSON or with `table`, and returns the exit code.
 
     Returns:
         0 when every target is met, else 1.

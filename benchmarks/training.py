@@ -1,6 +1,6 @@
-"""Our training beside the classic way and the machine's limit, in one run.
+"""Our training compared with the classic way and with the machine's limit.
 
-Everything is measured in a process of its own, in turns and several times; medians count.
+Each part runs in its own process; parts take turns, several times, and medians count.
 """
 
 import json
@@ -29,8 +29,8 @@ def main(json_output: bool, data: str = "auto") -> int:
     """Measures, prints a table or one JSON object, and returns the exit code.
 
     Args:
-        json_output: Whether standard output gets JSON.
-        data: What `cifar run --data` takes.
+        json_output: Whether to print JSON.
+        data: As for `cifar run --data`.
 
     Returns:
         0 when every target is met, else 1.
@@ -55,7 +55,7 @@ def main(json_output: bool, data: str = "auto") -> int:
 
 
 def measure_all(data_dir: str, folder: Path, progress: Progress) -> list[dict[str, Any]]:
-    """Returns what each round measured, by part."""
+    """Returns the measurements of each round, by part."""
     examples = str(folder / "examples")
     progress.say("Writing the examples and the transform graph …")
     run_part("prepare", folder, data_dir, examples)
@@ -82,7 +82,7 @@ def measure_all(data_dir: str, folder: Path, progress: Progress) -> list[dict[st
 
 
 def run_part(part: str, folder: Path, *arguments: str) -> dict[str, Any]:
-    """Returns what a part measured, and the peak of its memory."""
+    """Returns the measurements of a part, and its peak memory."""
     result_file = folder / f"{part}.json"
     command = [sys.executable, "-m", "benchmarks.training_parts", part]
     command += [str(result_file), *arguments]
@@ -91,7 +91,7 @@ def run_part(part: str, folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def measure_classic(data_dir: str, outputs: Path) -> dict[str, Any]:
-    """Returns what the classic way measured, and the peak of its memory."""
+    """Returns the measurements of the classic way, and its peak memory."""
     result_file = outputs / "classic.json"
     command = [sys.executable, "-m", "benchmarks.classic", data_dir, str(outputs / "classic")]
     peak_bytes = measure([*command, str(result_file), str(CLASSIC_STEPS)]).peak_bytes
@@ -99,7 +99,7 @@ def measure_classic(data_dir: str, outputs: Path) -> dict[str, Any]:
 
 
 def medians_of(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns each speed in images a second, and the highest memory of ours."""
+    """Returns each speed in images per second, and the peak memory of our training."""
 
     def median(part: str, *path: str) -> float:
         values = []
@@ -123,7 +123,7 @@ def medians_of(rounds: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def judge(medians: Mapping[str, float]) -> list[Target]:
-    """Returns each target with what was measured of it."""
+    """Returns each target with the measured value."""
     ours = medians["ours_bfloat16"]
     classic = ours / medians["classic"]
     limit_percent = 100 * ours / medians["limit_bfloat16"]
@@ -137,7 +137,7 @@ def judge(medians: Mapping[str, float]) -> list[Target]:
 
 
 def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
-    """Returns what a person reads."""
+    """Returns the lines for a terminal."""
     medians = report["medians"]
     rows = {
         "classic way, float32": "classic",
@@ -153,6 +153,6 @@ def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
         "",
         *(f"{name:<24}{medians[key]:>10,.0f} images/s" for name, key in rows.items()),
         "",
-        f"{'target':<36}{'measured':>15}  {'wanted':<20}",
+        f"{'target':<36}{'measured':>15}  {'goal':<20}",
         *(target_line(target) for target in targets),
     ]

@@ -1,7 +1,7 @@
-"""The parts of `cifar bench training`, each in a process of its own.
+"""The parts of `cifar bench training`, each run as a separate process.
 
-`python -m benchmarks.training_parts PART RESULT_FILE ARGUMENT…` does one and writes what it
-measured as JSON.
+`python -m benchmarks.training_parts PART RESULT_FILE ARGUMENT…` runs one part and writes its
+measurements as JSON.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ INPUT_BATCHES = 1_000
 PRODUCT_ROUNDS = 12
 GEMM_SIZE = 2_048
 
-# Each product of a training step: input, kernel, output, and how often it is computed — for
-# the output, the weights' gradient and the input's, which the first layer does without.
+# Each product of a training step: input shape, kernel shape, and how often it is computed: for
+# the output, the gradient of the weights and, except in the first layer, that of the input.
 CONVOLUTIONS = {
     "conv1": ((BATCH_SIZE, 24, 24, 3), (5, 5, 3, 64), 2),
     "conv2": ((BATCH_SIZE, 12, 12, 64), (5, 5, 64, 64), 3),
@@ -69,8 +69,8 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
 def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
     """Trains through run_fn; returns the mean speed after the warm-up.
 
-    That is 1,000 steps with their lines, summaries and checkpoint, as often as preset `quick`
-    has them.
+    The mean covers 1,000 steps with log lines, summaries and checkpoints, as often as in
+    preset `quick`.
     """
     from tfx.components.trainer.fn_args_utils import FnArgs
 
@@ -110,7 +110,7 @@ def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
 
 
 def input_alone(folder: str) -> dict[str, Any]:
-    """Returns how fast the input pipeline is when nothing waits for it."""
+    """Returns the speed of the input pipeline alone."""
     files = example_files.find([f"{folder}/{features.TRAIN_SPLIT}/*"])
     count = example_files.count(files)
 
@@ -127,12 +127,12 @@ def input_alone(folder: str) -> dict[str, Any]:
 
 
 def limit() -> dict[str, Any]:
-    """Returns what this machine could train if a step were nothing but its products."""
+    """Returns the training speed if a step consisted of its products only."""
     return {dtype: limit_of(tf.as_dtype(dtype)) for dtype in ("float32", "bfloat16")}
 
 
 def limit_of(dtype: tf.DType) -> dict[str, float]:
-    """Returns the products' rates, in operations a second, and the limit they set."""
+    """Returns the products' rates in GFLOP/s, and the limit in examples per second."""
     convolution_seconds = convolution_operations = 0.0
     for images, kernel, count in CONVOLUTIONS.values():
         outputs = (*images[:3], kernel[3])
@@ -154,7 +154,7 @@ def limit_of(dtype: tf.DType) -> dict[str, float]:
 
 
 def forward(images: tf.Tensor, kernel: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Returns a layer's products."""
+    """Returns a layer's output."""
     return tf.nn.conv2d(images, kernel, 1, "SAME")
 
 
@@ -183,14 +183,14 @@ def input_gradient(images: tf.Tensor, kernel: tf.Tensor, outputs: tf.Tensor) -> 
 def seconds_of(
     product: Callable[..., tf.Tensor], shapes: Sequence[Sequence[int]], dtype: tf.DType
 ) -> float:
-    """Returns the median seconds of one product of random values, alone in a session."""
+    """Returns the median seconds of one product of random values in its own session."""
     with tf.Graph().as_default(), v1.Session() as session:
         operands = []
         for number, shape in enumerate(shapes):
             values = tf.cast(tf.random.normal(shape, seed=number), dtype)
             variable = v1.get_variable(f"operand{number}", initializer=values)
             operands.append(tf.identity(variable))
-        result = tf.reshape(product(*operands), [-1])[:1]  # one value, or fetching would cost
+        result = tf.reshape(product(*operands), [-1])[:1]  # one value, to keep fetching cheap
         session.run(v1.global_variables_initializer())
         seconds = []
         for _ in range(3 + PRODUCT_ROUNDS):

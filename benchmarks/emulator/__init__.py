@@ -1,1 +1,1 @@
-"""A stand-in for a cluster with Kubeflow Pipelines: what its driver and launcher do, here."""
+"""Emulates a Kubeflow Pipelines cluster: its driver and launcher, on this machine."""

@@ -1,10 +1,10 @@
-"""Kubeflow Pipelines' driver and launcher, for the steps of a compiled pipeline.
+"""Emulates the driver and launcher of Kubeflow Pipelines for a compiled pipeline's steps.
 
-What is here follows the backend's source: backend/src/v2/driver/{driver,resolve,container}.go
-builds the input of a step, backend/src/v2/component/launcher_v2.go copies artifacts, runs
-the command and publishes, backend/src/v2/metadata/{client,converter}.go is what survives a
-trip through ML Metadata. The object store, ML Metadata and the containers' file systems
-(a mount namespace of its own for each step) are real; Argo, images and the UI are not here.
+It follows the backend's source: backend/src/v2/driver/{driver,resolve,container}.go builds the
+input of a step, backend/src/v2/component/launcher_v2.go copies artifacts, runs the command and
+publishes, and backend/src/v2/metadata/{client,converter}.go decides what survives a round trip
+through ML Metadata. The object store, ML Metadata and the containers' file systems (a separate
+mount namespace for each step) are real; Argo, images and the UI are missing.
 """
 
 import concurrent.futures
@@ -36,13 +36,13 @@ LOCAL_ROOTS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """In what the generations of the backend differ, as far as a step can see it."""
+    """Differences between generations of the backend that a step can see."""
 
     scheme: str  # of the pipeline root
-    salts_outputs: bool  # a folder of its own for each attempt
+    salts_outputs: bool  # a separate folder for each attempt
     publishes_logs: bool  # adds the output `executor-logs` to every step
     output_file_is_with_outputs: bool  # else in /tmp/kfp_outputs
-    copies_by_prefix: bool  # an input `model` brings `model_run` along
+    copies_by_prefix: bool  # the input `model` also copies `model_run`
 
 
 OLD = Launcher("minio", False, False, False, True)  # 2.0
@@ -51,7 +51,7 @@ NEW = Launcher("s3", True, True, True, False)  # 2.17
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What became of one task."""
+    """The outcome of one task."""
 
     state: str  # SUCCEEDED, CACHED or FAILED
     attempts: int
@@ -59,19 +59,19 @@ class Step:
     peak_memory_mib: float
     log: str
     outputs: Mapping[str, Any]  # output name → ML Metadata artifact
-    empty_outputs: tuple[str, ...] = ()  # there was nothing to upload
+    empty_outputs: tuple[str, ...] = ()  # nothing to upload
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """One task of a run, with what the test does to it."""
+    """One task of a run, with the faults that a test injects."""
 
     name: str
     task: Any
     component: Any
     container: Any
     platform: Mapping[str, Any]  # what Kubernetes adds to the pod
-    kill: Callable[[], bool] | None  # when the first attempt is killed
+    kill: Callable[[], bool] | None  # when to kill the first attempt
     is_read_only: bool
     may_be_cached: bool
 
@@ -85,7 +85,7 @@ class StepFailedError(Exception):
 
 
 class Backend:
-    """One cluster: its object store, metadata, cache and the volume of the pipeline."""
+    """A cluster: its object store, metadata, cache and the pipeline's volume."""
 
     def __init__(self, store: ObjectStore, directory: Path, parallel_steps: int = 2) -> None:
         self.store = store
@@ -109,19 +109,19 @@ class Backend:
         cache: bool = True,
         **parameters: Any,
     ) -> dict[str, Step]:
-        """Runs a compiled pipeline and returns what each task did.
+        """Runs a compiled pipeline and returns the outcome of each task.
 
         Args:
-            text: The YAML as it would be uploaded.
+            text: The YAML to upload.
             launcher: The generation of the backend.
-            kill_once: Task → when its first attempt is killed.
-            read_only_outputs: The task whose output folders cannot be written.
-            only: Run this task alone; it has no inputs.
-            cache: Take steps from the cache.
-            **parameters: Of the run.
+            kill_once: Task → when to kill its first attempt.
+            read_only_outputs: A task whose output folders are read-only.
+            only: Runs only this task, which has no inputs.
+            cache: Whether steps may come from the cache.
+            **parameters: The run parameters.
 
         Raises:
-            StepFailedError: A task failed for good; the rest was not run.
+            StepFailedError: A task failed in every attempt; the rest did not run.
         """
         spec, deployment, platform = parse(text)
         values = run_parameters(spec, parameters)
@@ -149,7 +149,7 @@ class Backend:
                         inputs = self._resolve_inputs(task, component, values, steps)
                         running[pool.submit(self._step, work, inputs, root, launcher)] = name
                         del tasks[name]
-                assert running, "the tasks wait for each other in a circle"
+                assert running, "the tasks form a cycle"
                 done, _ = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
                 for future in done:
                     name = running.pop(future)
@@ -159,11 +159,11 @@ class Backend:
         return steps
 
     def _step(self, work: Work, inputs: Any, root: str, launcher: Launcher) -> Step:
-        """Takes a step from the cache, or launches it as often as its policy allows."""
+        """Takes a step from the cache, or launches it until it succeeds or retries run out."""
         fingerprint = cache_key(inputs, work)
         if work.may_be_cached and fingerprint in self._cache:
             return Step("CACHED", 0, 0.0, 0.0, "", self._cache[fingerprint])
-        # The driver runs once: every attempt is told the same.
+        # The driver runs once, so every attempt gets the same input.
         outputs = provision_outputs(root, work.name, work.component, launcher)
         policy = work.task.retry_policy
         retry_until = time.monotonic() + policy.backoff_max_duration.ToSeconds()
@@ -179,7 +179,7 @@ class Backend:
     def _resolve_inputs(
         self, task: Any, component: Any, values: Mapping[str, Any], steps: Mapping[str, Step]
     ) -> Any:
-        """Returns the inputs of a step as the driver finds them: types are lost."""
+        """Returns the inputs of a step as the driver resolves them, without types."""
         inputs = pipeline_spec_pb2.ExecutorInput.Inputs()
         for name, source in task.inputs.parameters.items():
             if source.WhichOneof("kind") == "component_input_parameter":
@@ -200,7 +200,7 @@ class Backend:
         return inputs
 
     def _launch(self, work: Work, execution: Any, launcher: Launcher, attempt: int) -> Step:
-        """Copies the inputs, runs the command, copies the outputs and wipes all."""
+        """Copies the inputs, runs the command, copies the outputs and cleans up."""
         stage = self.directory / f"stage-{uuid.uuid4().hex[:8]}"
         for folder in LOCAL_ROOTS.values():
             (stage / folder).mkdir(parents=True)
@@ -229,7 +229,7 @@ class Backend:
                 logs = execution.outputs.artifacts["executor-logs"].artifacts[0].uri
                 local_path(logs, stage).write_text(log)
             if absent := absent_outputs(execution, stage):
-                log += f"the launcher finds no output {', '.join(absent)}"
+                log += f"the launcher does not find the output {', '.join(absent)}"
                 return Step("FAILED", attempt, seconds, memory, log, {})
             outputs, empty = self._upload(execution, output, stage)
             return Step("SUCCEEDED", attempt, seconds, memory, log, outputs, empty)
@@ -237,7 +237,7 @@ class Backend:
             shutil.rmtree(stage)
 
     def _download(self, uri: str, stage: Path, launcher: Launcher) -> None:
-        """Copies an artifact, or nothing where nothing was uploaded."""
+        """Copies an artifact, or nothing if nothing was uploaded."""
         key = key_of(uri)
         for each in self.store.keys(key):
             if launcher.copies_by_prefix or each == key or each.startswith(f"{key}/"):
@@ -248,7 +248,7 @@ class Backend:
     def _upload(
         self, execution: Any, output: Any, stage: Path
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Copies what is at the outputs' folders, then publishes metadata."""
+        """Uploads the files in the output folders, then publishes metadata."""
         published, empty = {}, []
         for name, one in execution.outputs.artifacts.items():
             artifact = one.artifacts[0]
@@ -297,7 +297,7 @@ class Backend:
     def _run_container(
         self, work: Work, command: list[str], stage: Path, kill: Callable[[], bool] | None
     ) -> tuple[int, float, str]:
-        """Runs a command in a file system of its own; returns code, peak MiB and log."""
+        """Runs a command in its own file system; returns exit code, peak MiB and log."""
         script = stage / "container.sh"
         folders = [f"/{folder}" for folder in LOCAL_ROOTS.values()]
         mounts = {folder: stage / folder.lstrip("/") for folder in folders}
@@ -328,7 +328,7 @@ class Backend:
 
 
 def parse(text: str) -> tuple[Any, Any, dict[str, Any]]:
-    """Returns what the backend reads of a YAML, every unknown field refused."""
+    """Returns what the backend reads from a YAML; rejects unknown fields."""
     spec_document, platform_document = yaml.safe_load_all(text)
     spec = json_format.ParseDict(spec_document, pipeline_spec_pb2.PipelineSpec())
     deployment = json_format.ParseDict(
@@ -339,7 +339,7 @@ def parse(text: str) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def run_parameters(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the value of each parameter of a run, types checked as by the API server."""
+    """Returns the value of each run parameter, type-checked as in the API server."""
     definitions = spec.root.input_definitions.parameters
     if unknown := set(given) - set(definitions):
         raise ValueError(f"the pipeline has no parameter {', '.join(unknown)}")
@@ -349,12 +349,12 @@ def run_parameters(spec: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         values[name] = given.get(name, default)
         kind = pipeline_spec_pb2.ParameterType.ParameterTypeEnum.Name(definition.parameter_type)
         expected = {"STRING": (str,), "NUMBER_INTEGER": (int, float)}[kind]
-        assert isinstance(values[name], expected), f"{name} is no {kind}"
+        assert isinstance(values[name], expected), f"{name} is not of type {kind}"
     return values
 
 
 def provision_outputs(root: str, task: str, component: Any, launcher: Launcher) -> Any:
-    """Returns where a step is told to put its outputs."""
+    """Returns where a step has to put its outputs."""
     task_root = f"{root}/{task}" + (f"/{uuid.uuid4()}" if launcher.salts_outputs else "")
     outputs = pipeline_spec_pb2.ExecutorInput.Outputs()
     for name, definition in component.output_definitions.artifacts.items():
@@ -376,7 +376,7 @@ def provision_outputs(root: str, task: str, component: Any, launcher: Launcher) 
 
 
 def as_runtime_artifact(artifact: Any) -> Any:
-    """Returns a stored artifact as an input: a number for a name, no schema, doubles."""
+    """Returns a stored artifact as an input: named by its id, no schema, numbers as doubles."""
     metadata = {}
     for key, value in artifact.custom_properties.items():
         kind = value.WhichOneof("value")
@@ -408,7 +408,7 @@ def cache_key(inputs: Any, work: Work) -> str:
 
 
 def absent_outputs(execution: Any, stage: Path) -> list[str]:
-    """Returns the outputs that were not made: launchers after 2.17 fail the step then."""
+    """Returns the outputs that do not exist: launchers after 2.17 then fail the step."""
     return [
         name
         for name, one in execution.outputs.artifacts.items()
@@ -422,6 +422,6 @@ def key_of(uri: str) -> str:
 
 
 def local_path(uri: str, root: Path) -> Path:
-    """Returns where the launcher keeps an address, below `root`."""
+    """Returns the launcher's local path of an address, below `root`."""
     scheme, _, rest = uri.partition("://")
     return root / LOCAL_ROOTS[scheme] / rest

@@ -1,4 +1,4 @@
-"""A container on this machine: a root folder and processes of its own in namespaces."""
+"""A container on this machine: its own root folder and processes, in namespaces."""
 
 import os
 import shlex
@@ -10,22 +10,22 @@ from pipeline_def.code_version import ROOT
 
 
 def contained(script: Path) -> list[str]:
-    """Returns the command that runs a script in namespaces; all ends when it is killed."""
+    """Returns the command that runs a script in namespaces; killing it kills everything."""
     as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     own = ["--mount", "--pid", "--fork", "--kill-child"]
     return ["unshare", *own, *as_root, "sh", str(script)]
 
 
 def script(root: Path, mounts: Mapping[str, Path], read_only: Iterable[str] = ()) -> str:
-    """Returns the script that makes a container's file system and runs "$@" in it.
+    """Returns the script that builds a container's file system and runs "$@" in it.
 
-    The machine's folders are there as they are, but /tmp is empty, and of a folder at the
-    root in which something is mounted nothing else is there.
+    It contains the machine's folders, except that /tmp is empty, and that a top-level folder
+    with a mount in it contains nothing else.
 
     Args:
-        root: Where the file system is made; does not exist.
-        mounts: Folder in the container → the machine's folder, made where it is not there.
-        read_only: Those that cannot be written.
+        root: Where to build the file system; must not exist.
+        mounts: Folder in the container → the machine's folder, created if needed.
+        read_only: Folders in the container to mount read-only.
     """
     fresh = {"/tmp", *("/" + Path(target).parts[1] for target in mounts)}
     lines = [
@@ -40,11 +40,11 @@ def script(root: Path, mounts: Mapping[str, Path], read_only: Iterable[str] = ()
         "done",
     ]
     lines += [f"mount -t proc none {root}/proc"]
-    # A project or an environment below /tmp went with it.
+    # Restores a project or an environment below /tmp.
     own = {path: Path(path) for path in (str(ROOT), sys.prefix) if path.startswith("/tmp/")}
     for target, source in {**mounts, **own}.items():
         paths = f"{shlex.quote(str(source))} {shlex.quote(f'{root}{target}')}"
         lines += [f"mkdir -p {paths}", f"mount --rbind {paths}"]
     lines += [f"mount -o remount,ro,bind {root}{target}" for target in read_only]
-    # The project's root is the image's working folder.
+    # The project's root is the image's working directory.
     return "\n".join([*lines, f'exec chroot {root} env --chdir={ROOT} "$@"']) + "\n"

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine: SeaweedFS, the store Kubeflow Pipelines ships with."""
+"""A real S3 server on this machine: SeaweedFS, which Kubeflow Pipelines ships with."""
 
 import contextlib
 import socket
@@ -16,7 +16,7 @@ NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 class ObjectStore:
-    """A bucket behind an S3 address."""
+    """A bucket at an S3 address."""
 
     def __init__(self, address: str, bucket: str) -> None:
         self.address = address
@@ -53,7 +53,7 @@ class ObjectStore:
 
 @contextlib.contextmanager
 def serve(directory: Path, bucket: str) -> Iterator[ObjectStore]:
-    """Runs the server with its data in `directory`; yields one new bucket."""
+    """Runs the server with its data in `directory`; yields a new bucket."""
     ports = dict(zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True))
     with (directory / "weed.log").open("wb") as log:
         process = subprocess.Popen(
@@ -78,7 +78,7 @@ def serve(directory: Path, bucket: str) -> Iterator[ObjectStore]:
 
 
 def wait_until_up(address: str, process: subprocess.Popen) -> None:
-    """Returns when the server answers; an assertion fails if it has ended or takes a minute."""
+    """Returns when the server answers; fails an assertion if it ended or takes a minute."""
     deadline = time.monotonic() + 60
     while True:
         with contextlib.suppress(requests.ConnectionError):
@@ -90,7 +90,7 @@ def wait_until_up(address: str, process: subprocess.Popen) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports nobody listens on; their gRPC twins, 10,000 above, must exist too."""
+    """Returns free ports; low enough, because gRPC uses the port 10,000 above each."""
     with contextlib.ExitStack() as stack:
         ports: list[int] = []
         while len(ports) < count:
