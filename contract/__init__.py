@@ -1,1 +1,1 @@
-"""What every stage agrees on: names, files, formats, and where metadata are."""
+"""What all stages share: names, files, formats, and the location of the metadata."""

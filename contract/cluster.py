@@ -1,4 +1,4 @@
-"""Which part this process has in a training by several: TF_CONFIG says it."""
+"""The role of this process in distributed training, from TF_CONFIG."""
 
 import json
 import os
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def is_cluster() -> bool:
-    """Returns whether TF_CONFIG names this process a part of a cluster."""
+    """Returns whether TF_CONFIG makes this process part of a cluster."""
     return "cluster" in _tf_config()
 
 
 def is_chief() -> bool:
-    """Returns whether this process hands over the model: alone it does, in a cluster one."""
+    """Returns whether this process exports the model; in a cluster, only one does."""
     if not is_cluster():
         return True
     task = _tf_config()["task"]
@@ -20,7 +20,7 @@ def is_chief() -> bool:
 
 
 def is_evaluator() -> bool:
-    """Returns whether this process of a cluster evaluates what the others train."""
+    """Returns whether this process is the cluster's evaluator."""
     return is_cluster() and bool(_tf_config()["task"]["type"] == "evaluator")
 
 

@@ -1,4 +1,4 @@
-"""How event files are read: the scalars that training writes for TensorBoard."""
+"""Reads event files: the scalars that training writes for TensorBoard."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 def read_scalars(events_dir: str) -> dict[str, list[tuple[int, float]]]:
     """Returns every scalar in a folder's event files: by tag, (step, value) in step order.
 
-    A run that was killed and went on wrote some steps twice; the later one counts.
+    A run that was killed and resumed wrote some steps twice; the later value counts.
     """
     by_tag: dict[str, dict[int, float]] = {}
     for path in sorted(tf.io.gfile.glob(f"{events_dir}/events.out.tfevents.*")):
@@ -24,9 +24,9 @@ def read_scalars(events_dir: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def read_events(path: str) -> Iterator[event_pb2.Event]:
-    """Yields the events of a file, up to where it is torn: its writer may have been killed."""
+    """Yields the events of a file, up to a truncated one: its writer may have been killed."""
     try:
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             yield event_pb2.Event.FromString(record)
     except tf.errors.DataLossError as error:
-        log.warning(f"{path} is read up to where it is torn: {error.message}.")
+        log.warning(f"{path} is truncated; the events before that are used: {error.message}.")

@@ -1,7 +1,7 @@
-"""How far a stage is, as a value that the work sends and a display shows.
+"""A stage's progress, as events that the work sends and a display shows.
 
-What does the work knows no display, and a display knows no stage. Events stay in the process:
-a stage on a cluster, or in Beam's workers of other processes, is shown without them.
+The work does not know the display, nor the display the stage. Events stay in the process: a
+stage on a cluster, or in Beam workers of other processes, is shown without them.
 """
 
 import contextlib
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 
 @dataclasses.dataclass(frozen=True)
 class WorkDone:
-    """So much of a stage's work is done.
+    """How much of a stage's work is done.
 
     Attributes:
-        done: Of `total`, in the unit.
-        unit: `step`, `images`, …
-        detail: What else there is to say: a loss, a rate.
+        done: The part of `total` that is done.
+        unit: The unit of both: `step`, `images`, …
+        detail: More to show, such as a loss or a rate.
     """
 
     done: int
@@ -32,7 +32,7 @@ _listeners: list[Listener] = []
 
 @contextlib.contextmanager
 def sent_to(listener: Listener) -> Iterator[None]:
-    """Has every event of this process sent to a listener, from whichever thread it comes."""
+    """Sends every event of this process, from any thread, to a listener."""
     _listeners.append(listener)
     try:
         yield
@@ -41,13 +41,13 @@ def sent_to(listener: Listener) -> Iterator[None]:
 
 
 def send(event: WorkDone) -> None:
-    """Sends an event to whoever listens."""
+    """Sends an event to all listeners."""
     for listener in tuple(_listeners):
         listener(event)
 
 
 class _Count:
-    """The work under way. Beam copies its functions, so that none of them can keep count."""
+    """The current work. Beam copies its functions, so they cannot keep count themselves."""
 
     lock = threading.Lock()
     total = done = 0
@@ -55,13 +55,13 @@ class _Count:
 
 
 def begin(total: int, unit: str) -> None:
-    """Says how much there is to do; `advance` counts from here."""
+    """Announces the amount of work; `advance` counts from here."""
     with _Count.lock:
         _Count.total, _Count.done, _Count.unit = total, 0, unit
 
 
 def advance(amount: int) -> None:
-    """Says that so much more of it is done; from whichever thread did it."""
+    """Reports that `amount` more is done, from any thread."""
     with _Count.lock:
         _Count.done += amount
         event = WorkDone(_Count.done, _Count.total, _Count.unit)

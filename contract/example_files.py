@@ -1,4 +1,4 @@
-"""How examples are read: TFRecord files of serialized tf.Examples."""
+"""Reads examples: TFRecord files of serialized tf.Examples."""
 
 from collections.abc import Sequence
 
@@ -31,9 +31,9 @@ def read(files: Sequence[str]) -> tf.data.Dataset:
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns the dataset without the thread that tunes it: there is nothing to tune.
+    """Returns the dataset without the autotune thread, which has nothing to tune here.
 
-    That thread sleeps ever longer, and closing a session waited for it: up to 18 s.
+    That thread sleeps for ever longer times, and closing a session waited for it, up to 18 s.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -41,7 +41,7 @@ def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def count(files: Sequence[str]) -> int:
-    """Returns how many examples the files hold. Reads eagerly."""
+    """Returns the number of examples in the files. Reads eagerly."""
     batches = read(files).batch(_READ_BATCH_SIZE)
     return sum(int(batch.shape[0]) for batch in batches)
 
@@ -52,6 +52,6 @@ def read_first(files: Sequence[str], count: int) -> list[bytes]:
 
 
 def keys_of(examples: Sequence[bytes]) -> list[bytes]:
-    """Returns the key of each serialized tf.Example: where it came from."""
+    """Returns the key of each serialized tf.Example, which tells where it came from."""
     parsed = (tf.train.Example.FromString(serialized) for serialized in examples)
     return [example.features.feature[features.KEY].bytes_list.value[0] for example in parsed]

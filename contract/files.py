@@ -5,7 +5,7 @@ TRAINING_FILE = "training.json"  # how the training went
 PREDICTIONS_FILE = "eval_predictions.npz"  # keys and probabilities of a few eval examples
 
 SERVING_CHECK_FILE = "serving_check.json"  # in ServingCheck's blessing: verdict and numbers
-FACTS_FILE = "report.json"  # what ReportGen writes beside its page
+FACTS_FILE = "report.json"  # ReportGen writes it beside its page
 PAGE_FILE = "report.html"
 INDEX_FILE = "index.html"  # of all runs, in the output folder
 RECORD_FILE = "run.json"  # of a run, in its folder and in the output folder

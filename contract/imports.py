@@ -1,4 +1,4 @@
-"""Imports of TensorFlow and TFX, faster and without remarks."""
+"""Imports TensorFlow and TFX faster and without their warnings."""
 
 import contextlib
 import gc
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LOG_LEVEL_VARIABLE = "TF_CPP_MIN_LOG_LEVEL"  # read once, when TensorFlow is first imported
-LOG_WARNINGS = "1"  # where a log file or a cluster keeps what is said
+LOG_WARNINGS = "1"  # for log files and clusters
 LOG_NOTHING = "3"  # on a terminal: even missing GPU libraries count as errors
 
 
@@ -20,9 +20,9 @@ LOG_NOTHING = "3"  # on a terminal: even missing GPU libraries count as errors
 def fast() -> Iterator[None]:
     """Makes the imports of TensorFlow and TFX in its body take a quarter less time.
 
-    They make a million objects that stay, and scanning them again and again takes a fifth of
-    the time: the garbage collector pauses, and leaves them out of later scans, too. And TFX's
-    components are imported one by one.
+    They create a million objects that stay, and scanning them repeatedly takes a fifth of the
+    time. So the garbage collector pauses, and later scans skip these objects. TFX's components
+    are imported one by one.
     """
     import_one_by_one("tfx.components")
     gc.disable()
@@ -34,11 +34,11 @@ def fast() -> Iterator[None]:
 
 
 def import_one_by_one(package: str) -> None:
-    """Lets the modules of a package be imported without all the others.
+    """Lets modules of a package be imported without all the others.
 
-    The `__init__` of tfx.components imports every component there is, and with them clients of
-    Kubernetes and Docker: a thousand modules that no run uses. So it waits until something is
-    asked of the package itself.
+    The `__init__` of tfx.components imports every component, and with them the clients of
+    Kubernetes and Docker: a thousand modules that no run uses. So it only runs when an
+    attribute of the package itself is used.
     """
     if package in sys.modules:
         return
@@ -48,7 +48,7 @@ def import_one_by_one(package: str) -> None:
 
     def run_init(name: str) -> Any:
         if name.startswith("__") or importlib.util.find_spec(f"{package}.{name}"):
-            raise AttributeError(name)  # a module is imported then
+            raise AttributeError(name)  # Python then imports the module
         del module.__dict__["__getattr__"]
         loader.exec_module(module)
         return getattr(module, name)
@@ -62,7 +62,7 @@ def import_one_by_one(package: str) -> None:
 
 @contextlib.contextmanager
 def remarks_left_out() -> Iterator[None]:
-    """Leaves out what imports write to standard error, from C++ too; errors are raised."""
+    """Discards what imports write to standard error, even from C++; exceptions still rise."""
     terminal = os.dup(2)
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 2)
@@ -75,14 +75,14 @@ def remarks_left_out() -> Iterator[None]:
 
 
 def log_warnings() -> None:
-    """Lets TensorFlow's C++ side log warnings and errors; call it before importing it."""
+    """Lets TensorFlow's C++ code log warnings and errors; call it before importing it."""
     os.environ.setdefault(LOG_LEVEL_VARIABLE, LOG_WARNINGS)
 
 
 def silence() -> None:
-    """Keeps third parties' remarks off the terminal; call it before importing TensorFlow.
+    """Keeps third-party warnings off the terminal; call it before importing TensorFlow.
 
-    Missing GPU libraries and deprecations in the versions we pin are no news to a user.
+    Missing GPU libraries and deprecations in pinned versions do not concern users.
     """
     os.environ.setdefault(LOG_LEVEL_VARIABLE, LOG_NOTHING)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

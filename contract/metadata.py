@@ -1,4 +1,4 @@
-"""Where metadata are kept. Without TFX, so that a look at them takes no seconds."""
+"""The location of the metadata. Does not import TFX, which would take seconds."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ def connection_to(
     Args:
         output_dir: The output folder of the run.
         metadata_url: The server, mysql://…; empty for SQLite.
-        read_only: Whether SQLite is only looked at, and may lie in a folder nobody can write.
+        read_only: Whether SQLite is only read; its folder may then be read-only.
     """
     if not metadata_url:
         path = Path(output_dir) / SQLITE_FILE
@@ -45,11 +45,11 @@ def connection_to(
 
 
 def check(output_dir: str | Path, metadata_url: str = "") -> None:
-    """Checks that SQLite metadata are whole, or that the server of others answers.
+    """Checks that the SQLite file is intact, or that the metadata server answers.
 
     Raises:
         ConnectionError: Nothing answers at the server's address.
-        ValueError: The file is empty or damaged, or it is gone while its artifacts are there.
+        ValueError: The file is empty, damaged, or missing although there are artifacts.
     """
     if metadata_url:
         _check_answers(metadata_url)
@@ -58,17 +58,17 @@ def check(output_dir: str | Path, metadata_url: str = "") -> None:
     fault = _find_fault(output)
     if fault:
         raise ValueError(
-            f"{output / SQLITE_FILE} {fault}. It says which stage made what below "
+            f"{output / SQLITE_FILE} {fault}. It records which stage made which artifact in "
             f"{output / 'pipeline'}. Restore both from a backup, or move both away: the next "
-            "run starts new ones, and goes on from the checkpoints. Pushed versions are not "
-            "touched."
+            "run then creates new ones and continues from the checkpoints. Pushed versions are "
+            "not affected."
         )
 
 
 def _check_answers(url: str) -> None:
     server = parse(url)
     if server.host == "localhost":
-        return  # a socket on the disk for MySQL's client, whose place only it knows
+        return  # MySQL's client then uses a Unix socket, whose path only it knows
     try:
         socket.create_connection((server.host, server.port), CONNECT_SECONDS).close()
     except OSError as error:
@@ -82,12 +82,12 @@ def _find_fault(output: Path) -> str:
     """Returns what is wrong with the metadata file of an output folder; empty if nothing."""
     path = output / SQLITE_FILE
     if not path.exists() or path.stat().st_size == 0:
-        # Without artifacts it is a first run's, which was killed here or had no space.
+        # Without artifacts, this is a first run that was killed early or ran out of space.
         has_artifacts = any((output / "pipeline").glob("*/*"))
         state = "empty" if path.exists() else "missing"
         return f"is {state}, though there are artifacts" if has_artifacts else ""
     try:
-        # Not read-only: what a killed run was writing is rolled back first.
+        # Not read-only, so that an unfinished write of a killed run is rolled back first.
         with contextlib.closing(sqlite3.connect(path)) as database:
             (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:

@@ -1,7 +1,7 @@
-"""Where metadata are kept when not in the output folder, and how its password stays secret.
+"""The URL of a metadata server, and how its password stays secret.
 
-The URL comes from a file or from the environment: a command line is seen by every user of
-the machine (`ps`) and stays in the shell's history.
+The URL comes from a file or from the environment, because every user of the machine can see a
+command line (`ps`), and it stays in the shell's history.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "CIFAR_METADATA_URL"
 FORM = "mysql://USER:PASSWORD@HOST:PORT/DATABASE"
-# The password ends at the last @, so that one with `:`, `@` or `/` in it is read as it is.
+# The password ends at the last @, so it may contain `:`, `@` and `/`.
 PATTERN = re.compile(
     r"(?P<scheme>[a-z0-9+.-]+)://"
     r"((?P<user>[^:]*?)(:(?P<password>.*))?@)?"
@@ -23,7 +23,7 @@ PATTERN = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A database server, and who asks."""
+    """A database server, with the credentials."""
 
     host: str
     port: int
@@ -33,23 +33,23 @@ class Server:
 
 
 def parse(url: str) -> Server:
-    """Returns the server a `metadata_url` names.
+    """Returns the server that a `metadata_url` names.
 
     Raises:
-        ValueError: It is no mysql://… with a host and a database. The message holds no
-            part of the URL but its scheme.
+        ValueError: It is not mysql://… with a host and a database. The message contains no
+            part of the URL except its scheme.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme == "postgresql":
         raise ValueError(
-            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for a "
-            "text with a backslash, and the Evaluator's parameters hold some. Use "
+            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for "
+            "strings with backslashes, which the Evaluator's parameters contain. Use "
             f"{FORM} (MySQL or MariaDB)."
         )
     found = PATTERN.fullmatch(url)
     if not found or scheme != "mysql":
         raise ValueError(
-            f"metadata_url is {FORM}, got "
+            f"metadata_url must be {FORM}, got "
             f"{f'{scheme}://…' if scheme.isalnum() else 'another text'}"
             f"{'' if found else ' without a host, a whole-number port or a database'}."
         )
@@ -63,7 +63,7 @@ def parse(url: str) -> Server:
 
 
 def redacted(url: str) -> str:
-    """Returns a URL to be shown: without a password, whatever it holds."""
+    """Returns a URL without its password, to be shown."""
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     credentials, at, place = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
@@ -71,12 +71,12 @@ def redacted(url: str) -> str:
 
 
 def check_has_no_password(url: str) -> None:
-    """Raises ValueError for a URL that must not be where it was found: on a command line."""
+    """Raises ValueError for a URL with a password, which must not be on a command line."""
     if redacted(url) != url:
         raise ValueError(
-            "metadata_url holds a password, and a command line is seen by every user of this "
-            f"machine. Put the URL into the environment variable {ENVIRONMENT_VARIABLE}, or "
-            "into a file named by --metadata-url-file."
+            "metadata_url contains a password, and every user of this machine can see a "
+            f"command line. Put the URL into the environment variable {ENVIRONMENT_VARIABLE}, "
+            "or into a file and name it with --metadata-url-file."
         )
 
 
@@ -84,14 +84,14 @@ def read(file: Path | None) -> str:
     """Returns the URL in a file, else in the environment, else an empty string.
 
     Raises:
-        ValueError: The file cannot be read, or holds none.
+        ValueError: The file cannot be read, or is empty.
     """
     if file is None:
         return os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
     try:
         url = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read ({error}); it should hold {FORM}.") from error
+        raise ValueError(f"{file} cannot be read ({error}); expected {FORM}.") from error
     if not url:
-        raise ValueError(f"{file} is empty; it should hold {FORM}.")
+        raise ValueError(f"{file} is empty; expected {FORM}.")
     return url

@@ -1,4 +1,4 @@
-"""How far something is: lines, and a bar on a terminal."""
+"""Shows progress: lines, and a bar on a terminal."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ ROOM_FOR_NUMBERS, BAR_WIDTH, SHORTEST_TITLE = 36, 16, 24
 class Progress:
     """Lines and bars on standard error, or on the console given.
 
-    Rich leaves out colours where NO_COLOR is set, and bars on a dumb terminal.
+    Rich omits colours if NO_COLOR is set, and bars on a dumb terminal.
     """
 
     def __init__(self, console: rich.console.Console | None = None) -> None:
@@ -33,10 +33,10 @@ class Progress:
 
     @contextlib.contextmanager
     def bar(self, title: str, total_bytes: int | None) -> Iterator[Callable[[int], None]]:
-        """Yields the function to call with the bytes done; then says how long it took.
+        """Yields a function to call with the bytes done; prints the duration at the end.
 
-        A terminal shows a bar (a pulse where `total_bytes` is None), anything else a line
-        at the start and every ten seconds.
+        A terminal shows a bar (a pulse if `total_bytes` is None), anything else a line at the
+        start and every ten seconds.
         """
         started = time.monotonic()
         shown = self._live_bar if self._console.is_terminal else self._lines
@@ -82,7 +82,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as a person says them: `4.1 s`, `5 min 12 s`."""
+    """Returns seconds in a readable form: `4.1 s`, `5 min 12 s`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

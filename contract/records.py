@@ -1,4 +1,4 @@
-"""Records: frozen dataclasses that are kept as JSON, and read back whatever their age."""
+"""Records: frozen dataclasses kept as JSON, which older and newer code can read."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ import pydantic
 
 T = TypeVar("T")
 
-# What reads a kind of record, made once: that takes milliseconds.
+# The reader of each kind of record; cached, because making one takes milliseconds.
 _adapter: Callable[[Any], pydantic.TypeAdapter[Any]] = functools.cache(pydantic.TypeAdapter)
 
 
@@ -20,13 +20,13 @@ def to_json(record: Any) -> str:
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
-    """Returns a dataclass as its JSON tells it.
+    """Returns a dataclass from JSON.
 
-    A field that is missing has its default, one that nobody knows is left out: the file may
-    be older or newer than the code.
+    Missing fields have their defaults and unknown fields are ignored, because the file may be
+    older or newer than the code.
 
     Raises:
-        ValueError: The text is no JSON, lacks a field without a default, or holds a value of
+        ValueError: The text is not JSON, lacks a field without a default, or has a value of
             another type.
     """
     try:
@@ -37,7 +37,7 @@ def from_json(kind: type[T], text: str | bytes) -> T:
 
 
 def from_fields(kind: type[T], fields: Mapping[str, Any]) -> T:
-    """Returns a dataclass of fields by name, read as `from_json` reads them."""
+    """Returns a dataclass from fields by name, under the rules of `from_json`."""
     try:
         record: T = _adapter(kind).validate_python(dict(fields))
     except pydantic.ValidationError as error:

@@ -1,4 +1,4 @@
-"""What ServingCheck found: it writes it beside its blessing, whoever reports on it reads it."""
+"""The findings of ServingCheck, which it writes beside its blessing, for reports."""
 
 import dataclasses
 import posixpath
@@ -11,13 +11,13 @@ BLESSED = "blessed"  # how the verdict on a good candidate begins
 
 @dataclasses.dataclass(frozen=True)
 class ServingReport:
-    """The verdict in words, and what was measured unless the candidate was refused.
+    """The verdict in words, and the measurements unless the candidate was rejected.
 
     Attributes:
         examples: How many were replayed over each protocol.
         difference: The largest between a served probability and the Trainer's.
-        latency_milliseconds: The median of one image over gRPC.
-        slowest_milliseconds: The slowest of them.
+        latency_milliseconds: The median for one image over gRPC.
+        slowest_milliseconds: The slowest of these requests.
     """
 
     verdict: str
@@ -38,7 +38,7 @@ def read(directory: str) -> ServingReport:
     Raises:
         ValueError: The file is damaged.
     """
-    import tensorflow as tf  # seconds, which whoever only reads of a run does without
+    import tensorflow as tf  # takes seconds, so only when needed
 
     with tf.io.gfile.GFile(posixpath.join(directory, SERVING_CHECK_FILE)) as file:
         return records.from_json(ServingReport, file.read())

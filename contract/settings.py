@@ -1,7 +1,7 @@
 """Settings: the fields of a frozen dataclass that `--set` reaches, with type, range and help.
 
-A range stands beside the type, `Annotated[float, ">= 0", "< 1"]`, and a choice is a
-`Literal["sgd", "adam"]`. The comment beside a field, or right above it, is its help.
+A range is written with the type, `Annotated[float, ">= 0", "< 1"]`, and a choice is a
+`Literal["sgd", "adam"]`. The comment beside a field, or directly above it, is its help.
 """
 
 import ast
@@ -16,10 +16,10 @@ import tokenize
 import typing
 from typing import Annotated, Any
 
-_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_NOUNS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 KINDS = tuple(_NOUNS)
 
-# Types of fields: whole numbers and numbers by their range.
+# Types of fields, with their range.
 PositiveInt = Annotated[int, "> 0"]
 PositiveFloat = Annotated[float, "> 0"]
 NotNegative = Annotated[float, ">= 0"]
@@ -39,8 +39,8 @@ class Setting:
 
     Attributes:
         kind: bool, int, float or str.
-        bounds: Each as `> 0`.
-        choices: The only values there are; empty if any will do.
+        bounds: Limits such as `> 0`.
+        choices: The allowed values; empty if all are.
     """
 
     name: str
@@ -51,25 +51,27 @@ class Setting:
 
     @property
     def in_words(self) -> str:
-        """Returns what its values are: `a number >= 0 and < 1`."""
+        """Returns a description of its values: `a number >= 0 and < 1`."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         return f"{_NOUNS[self.kind]} {' and '.join(self.bounds)}".strip()
 
     def parse(self, text: str) -> Any:
-        """Returns what a text means; a whole number may be written `20_000`.
+        """Returns the value of a text; a whole number may be written `20_000`.
 
         Raises:
-            ValueError: It is no value of this kind.
+            ValueError: It is not a value of this kind.
         """
         if self.kind is bool:
             if text.lower() not in ("true", "false"):
-                raise ValueError(f"{self.name} is true or false, got {text!r}.")
+                raise ValueError(f"{self.name} must be true or false, got {text!r}.")
             return text.lower() == "true"
         try:
             return self.kind(text)
         except ValueError:
-            raise ValueError(f"{self.name} is {_NOUNS[self.kind]}, got {text!r}.") from None
+            raise ValueError(
+                f"{self.name} must be {_NOUNS[self.kind]}, got {text!r}."
+            ) from None
 
     def allows(self, value: Any) -> bool:
         """Returns whether a value is of this kind, in its range and among its choices."""
@@ -87,10 +89,10 @@ class Setting:
 
 @functools.cache
 def of(dataclass: type, leave_out: tuple[str, ...] = ()) -> dict[str, Setting]:
-    """Returns the settings of a dataclass by name, but for the fields to leave out.
+    """Returns the settings of a dataclass by name, except for the fields to leave out.
 
     Raises:
-        TypeError: A field has a type, or a range, that nobody can read.
+        TypeError: A field has an unsupported type or range.
     """
     hints = typing.get_type_hints(dataclass, include_extras=True)
     comments = _comments(dataclass)
@@ -102,10 +104,10 @@ def of(dataclass: type, leave_out: tuple[str, ...] = ()) -> dict[str, Setting]:
 
 
 def faults(settings: Any, leave_out: tuple[str, ...] = ()) -> list[str]:
-    """Returns what is wrong with the values of a dataclass, a line for each."""
+    """Returns one line for each value of a dataclass that is not allowed."""
     kind: Any = type(settings)
     return [
-        f"{setting.name} is {setting.in_words}, got {getattr(settings, setting.name)!r}."
+        f"{setting.name} must be {setting.in_words}, got {getattr(settings, setting.name)!r}."
         for setting in of(kind, leave_out).values()
         if not setting.allows(getattr(settings, setting.name))
     ]
@@ -126,13 +128,11 @@ def _setting(name: str, hint: Any, comment: str) -> Setting:
     kind = str if choices else kind
     if kind not in KINDS or not all(isinstance(choice, str) for choice in choices):
         raise TypeError(
-            f"{name} is of type {getattr(hint, '__name__', hint)}; a setting is a bool, an "
-            "int, a float, a str or a Literal of texts"
+            f"{name} is of type {getattr(hint, '__name__', hint)}; a setting must be a bool, "
+            "an int, a float, a str or a Literal of strings"
         )
     if wrong := [bound for bound in bounds if not _is_bound(bound)]:
-        raise TypeError(
-            f"{name} has the range {wrong[0]!r}; a range is written as '> 0' or '<= 1'"
-        )
+        raise TypeError(f"{name} has the range {wrong[0]!r}; write a range as '> 0' or '<= 1'")
     return Setting(name, kind, bounds, choices, comment)
 
 
@@ -145,13 +145,13 @@ def _is_bound(text: str) -> bool:
 
 
 def _holds(value: Any, bound: str) -> bool:
-    """Returns whether a number is within a bound, such as `> 0`; NaN is within none."""
+    """Returns whether a number is within a bound, such as `> 0`; NaN never is."""
     comparison, _, limit = bound.partition(" ")
     return bool(_COMPARISONS[comparison](value, float(limit)))
 
 
 def _comments(dataclass: type) -> dict[str, str]:
-    """Returns the comment on each field, of inherited ones too."""
+    """Returns the comment on each field, including inherited ones."""
     comments: dict[str, str] = {}
     for base in reversed(dataclass.__mro__):
         if dataclasses.is_dataclass(base):
@@ -182,7 +182,7 @@ def _own_comments(dataclass: type) -> dict[str, str]:
 
 
 def _above(number: int, lines: list[str], comments: dict[int, str]) -> list[str]:
-    """Returns the comment lines right above a line."""
+    """Returns the comment lines directly above a line."""
     first = number
     while lines[first - 2].lstrip().startswith("#"):
         first -= 1

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP stop a command as Ctrl-C does: by an exception where it is."""
+"""SIGTERM and SIGHUP stop a command as Ctrl-C does: by an exception in the main thread."""
 
 import contextlib
 import os
@@ -15,17 +15,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StoppedError(KeyboardInterrupt):
     """A signal that asked this process to stop.
 
-    A KeyboardInterrupt, so that third parties let it pass as they do Ctrl-C.
+    A KeyboardInterrupt, so that third-party code lets it pass like Ctrl-C.
     """
 
     def __init__(self, number: int) -> None:
         """Takes the number of the signal."""
         super().__init__(f"Stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number  # as a shell says it: Ctrl-C 130, SIGTERM 143
+        self.exit_code = 128 + number  # as in a shell: Ctrl-C 130, SIGTERM 143
 
 
 class _Request:
-    """The first signal that came, kept for where its exception is swallowed."""
+    """The first signal received, kept in case its exception is swallowed."""
 
     error: StoppedError | None = None
 
@@ -56,13 +56,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def check() -> None:
-    """Raises the StoppedError of a signal that came, should anyone have swallowed it."""
+    """Raises the StoppedError of an earlier signal again, in case it was swallowed."""
     if _Request.error:
         raise _Request.error
 
 
 def end_process(stopped: StoppedError) -> NoReturn:
-    """Ends the process with the exit code of a signal, without waiting for any thread."""
+    """Ends the process with the exit code of a signal, without waiting for threads."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(stopped.exit_code)

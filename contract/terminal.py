@@ -1,4 +1,4 @@
-"""Text that fits a terminal: nothing breaks inside a word. A pipe gets it as it is."""
+"""Fits text to a terminal without breaking words. Text for a pipe stays unchanged."""
 
 import dataclasses
 import re
@@ -20,9 +20,9 @@ class Column:
 
     Attributes:
         name: Its header.
-        is_number: Whether its cells stand on the right.
-        cut: `start` or `end`: where a cell may lose characters; empty: it never does.
-        rank: Columns with the highest rank go first where not all fit; 0: it always stays.
+        is_number: Whether its cells are right-aligned.
+        cut: `start` or `end`: where a cell may be shortened; empty: never.
+        rank: The highest ranks are dropped first if not all columns fit; 0: never dropped.
     """
 
     name: str
@@ -45,14 +45,15 @@ def width(stream: TextIO | None = None) -> int | None:
 
 
 def wrap(line: str, width: int | None, indent: int | None = None) -> str:
-    """Returns a line folded between words, with what follows indented.
+    """Returns a line folded between words, with the following lines indented.
 
     A word that is longer than the terminal, such as a path, stays whole.
 
     Args:
         line: Without a newline.
-        width: Of the terminal; None: the line stays as it is.
-        indent: Of what follows; None: to the first word after a label and two spaces.
+        width: Of the terminal; None: the line stays unchanged.
+        indent: Of the following lines; None: up to the first word after a label and two
+            spaces.
     """
     if width is None or cell_len(line) <= width:
         return line
@@ -78,9 +79,9 @@ def table_lines(
     """Returns the header and a line for each row; no line is wider than `width`.
 
     Args:
-        columns: What the cells are.
+        columns: The columns of the table.
         rows: A cell for each column. Control characters are made visible.
-        width: Of the terminal; None: there is no limit.
+        width: Of the terminal; None: no limit.
     """
     cells = [[printable(cell) for cell in row] for row in [[c.name for c in columns], *rows]]
     kept = list(range(len(columns)))

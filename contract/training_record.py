@@ -1,4 +1,4 @@
-"""The record of a training: the Trainer writes it, whoever reports on the training reads it."""
+"""The record of a training, which the Trainer writes for reports."""
 
 import dataclasses
 import logging
@@ -12,7 +12,7 @@ log = logging.getLogger("cifar.train")
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the averaged weights reached on the eval split at a step."""
+    """The result of the averaged weights on the eval split at a step."""
 
     step: int
     accuracy: float
@@ -21,10 +21,10 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRecord:
-    """How a training went; None stands for what nobody measured or what was lost."""
+    """How a training went; None stands for values that were not measured or were lost."""
 
-    steps: int = 0  # trained so far, in all
-    start_step: int = 0  # where the last process to train went on; 0 if it was the only one
+    steps: int = 0  # trained so far, in total
+    start_step: int = 0  # where the last process resumed; 0 if it was the only one
     train_examples: int = 0
     loss: float | None = None  # of the last step
     examples_per_second: float | None = None
@@ -36,8 +36,8 @@ class TrainingRecord:
 
 
 def read(directory: str) -> TrainingRecord:
-    """Returns the record kept in a folder; without one, or with a damaged one, an empty one."""
-    import tensorflow as tf  # seconds, which whoever only reads of a run does without
+    """Returns the record in a folder; an empty one if it is missing or damaged."""
+    import tensorflow as tf  # takes seconds, so only when needed
 
     path = posixpath.join(directory, TRAINING_FILE)
     if not tf.io.gfile.exists(path):
@@ -47,14 +47,14 @@ def read(directory: str) -> TrainingRecord:
             return records.from_json(TrainingRecord, file.read())
     except ValueError as error:
         log.warning(
-            f"{path} is no record of a training ({error}) and is not used: how the steps "
-            "before this run went is not known any more."
+            f"{path} is not a valid training record ({error}) and is ignored, so the history "
+            "of the steps before this run is lost."
         )
         return TrainingRecord()
 
 
 def write(directory: str, record: TrainingRecord) -> None:
-    """Writes the record into a folder, at once or not at all."""
+    """Writes the record into a folder, atomically."""
     import tensorflow as tf
 
     path = posixpath.join(directory, TRAINING_FILE)

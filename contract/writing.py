@@ -1,14 +1,14 @@
-"""Files that are there whole or not at all."""
+"""Writes files atomically."""
 
 import os
 from pathlib import Path
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file by one rename, on disk before and after it: no power cut leaves half.
+    """Writes a file by one rename, flushed before and after: a power cut leaves no half file.
 
     Raises:
-        OSError: The folder cannot be written; a file that was there is as it was.
+        OSError: The folder cannot be written; an existing file is unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:

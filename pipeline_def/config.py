@@ -104,7 +104,7 @@ def find_preset(name: str = "", trainer_module: str = estimator.DEFAULT) -> Pipe
     name = name or next(iter({estimator.DEFAULT_PRESET} & found.keys() or found))
     if name not in found:
         raise ValueError(
-            f"preset is one of {', '.join(found)} of {trainer_module}, got {name!r}."
+            f"preset must be one of {', '.join(found)} of {trainer_module}, got {name!r}."
             f"{did_you_mean(name, found)}"
         )
     return found[name]

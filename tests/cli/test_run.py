@@ -47,10 +47,10 @@ def test_the_help_lists_the_presets():
     [
         (
             ["--preset", "quick"],
-            "preset is one of spring, autumn of my_team.flowers, got 'quick'",
+            "preset must be one of spring, autumn of my_team.flowers, got 'quick'",
         ),
-        (["--set", "petals=many"], "petals is a whole number, got 'many'"),
-        (["--set", "petals=2"], "petals is a whole number >= 3, got 2"),
+        (["--set", "petals=many"], "petals must be a whole number, got 'many'"),
+        (["--set", "petals=2"], "petals must be a whole number >= 3, got 2"),
         (["--set", "learning_rate=1"], "--set learning_rate: there is no such field"),
         (["--set", "petal=4"], "no such field. Did you mean petals?"),
         (["--preset", "srping"], "got 'srping'. Did you mean spring?"),

@@ -128,7 +128,7 @@ def test_each_violation_says_the_line_to_mend(make):
         "__init__.py:3: HyperParameters lacks a field `train_steps: int`, the batches to train",
         "__init__.py:3: HyperParameters.output_dir is a setting of the pipeline, too; rename "
         "it",
-        "__init__.py: the preset bad: rate is a number > 0, got 0.0.",
+        "__init__.py: the preset bad: rate must be a number > 0, got 0.0.",
         "__init__.py: the preset odd is 3, not of class HyperParameters",
         "__init__.py: WEIGHT_MODULES names forest_absent.model, which is no module",
     ]

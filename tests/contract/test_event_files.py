@@ -28,4 +28,4 @@ def test_a_torn_file_is_read_up_to_the_tear_and_the_next_one_goes_on(tmp_path, c
     later.rename(tmp_path / "events.out.tfevents.9999999999.later")
     points = event_files.read_scalars(str(tmp_path))["total_loss/raw"]
     assert points == [(0, 4.5), (20, 2.5), (40, 1.5)]
-    assert f"{torn} is read up to where it is torn" in caplog.text
+    assert f"{torn} is truncated; the events before that are used" in caplog.text

@@ -73,7 +73,7 @@ def test_damaged_metadata_are_refused_with_what_to_do(output, damage, fault):
     damage(output / "metadata.sqlite")
     with pytest.raises(ValueError, match=f"metadata.sqlite {fault}") as raised:
         metadata.check(output)
-    assert f"below {output / 'pipeline'}. Restore both" in str(raised.value)
+    assert f"in {output / 'pipeline'}. Restore both" in str(raised.value)
 
 
 def test_what_a_killed_run_was_writing_is_rolled_back(output):

@@ -53,7 +53,9 @@ def test_a_url_without_a_password_is_shown_as_it_is(url, server):
     ],
 )
 def test_another_url_is_refused_without_a_word_of_it(url):
-    with pytest.raises(ValueError, match="metadata_url is mysql://USER:PASSWORD@HOST") as it:
+    with pytest.raises(
+        ValueError, match="metadata_url must be mysql://USER:PASSWORD@HOST"
+    ) as it:
         parse(url)
     assert "s3cret" not in str(it.value)
 
@@ -75,7 +77,5 @@ def test_a_file_goes_before_the_environment(tmp_path, monkeypatch):
 def test_a_file_without_a_url_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "url").write_bytes(content)
-    with pytest.raises(
-        ValueError, match=r"url (cannot be read|is empty).*should hold mysql://"
-    ):
+    with pytest.raises(ValueError, match=r"url (cannot be read|is empty).*expected mysql://"):
         read(tmp_path / "url")

@@ -48,7 +48,7 @@ def test_a_setting_says_what_its_values_are():
         "mode": "one of fan, grill",
         "preheat": "true or false",
         "shelf": "a whole number >= 1",
-        "name": "a text",
+        "name": "a string",
     }
 
 
@@ -57,10 +57,10 @@ def test_every_value_outside_its_range_is_named_at_once():
     with pytest.raises(ValueError) as error:
         settings.check(oven)
     assert str(error.value).splitlines() == [
-        "degrees is a number > 0 and <= 300, got nan.",
-        "mode is one of fan, grill, got 'steam'.",
-        "preheat is true or false, got 1.",
-        "shelf is a whole number >= 1, got 0.",
+        "degrees must be a number > 0 and <= 300, got nan.",
+        "mode must be one of fan, grill, got 'steam'.",
+        "preheat must be true or false, got 1.",
+        "shelf must be a whole number >= 1, got 0.",
     ]
     settings.check(Oven(degrees=200))  # a whole number is a number
 
@@ -69,7 +69,7 @@ def test_every_value_outside_its_range_is_named_at_once():
     ("kind", "message"),
     [
         (list[int], "field is of type list"),
-        (Literal[1, 2], "a Literal of texts"),
+        (Literal[1, 2], "a Literal of strings"),
         (Annotated[int, "about 3"], "field has the range 'about 3'"),
     ],
 )

@@ -44,4 +44,4 @@ def test_fields_of_another_version_are_left_out_and_missing_ones_have_defaults(t
 def test_a_damaged_record_is_named_and_not_used(tmp_path, caplog, content):
     (tmp_path / "training.json").write_bytes(content)
     assert training_record.read(str(tmp_path)) == TrainingRecord()
-    assert f"{tmp_path}/training.json is no record of a training" in caplog.text
+    assert f"{tmp_path}/training.json is not a valid training record" in caplog.text

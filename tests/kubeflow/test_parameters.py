@@ -21,7 +21,7 @@ def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
 
 
 def test_a_preset_is_one_of_the_trainer_modules():
-    with pytest.raises(ValueError, match=r"preset is one of smoke, .* of trainer_module"):
+    with pytest.raises(ValueError, match=r"preset must be one of smoke, .* of trainer_module"):
         config_of(RunParameters(preset="tiny"), [])
     assert config_of(RunParameters(), []).preset == "quick"
 

@@ -424,7 +424,7 @@ def test_no_process_no_file_and_no_line_holds_the_password(project, tmp_path):
     ("setting", "expected"),
     [
         ("epochs=3", "no such field"),
-        ("train_steps=soon", "train_steps is a whole number"),
+        ("train_steps=soon", "train_steps must be a whole number"),
         ("metadata_url=mysql://me:secret@db/mlmd", "CIFAR_METADATA_URL"),
     ],
 )

@@ -33,15 +33,15 @@ def test_the_reference_preset_is_the_classic_recipe():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("train_steps", 0, "train_steps is a whole number > 0"),
-        ("learning_rate", float("nan"), "learning_rate is a number > 0"),
-        ("learning_rate", float("inf"), "learning_rate is a number > 0, got inf"),
-        ("ema_decay", 1.0, "ema_decay is a number >= 0 and < 1"),
+        ("train_steps", 0, "train_steps must be a whole number > 0"),
+        ("learning_rate", float("nan"), "learning_rate must be a number > 0"),
+        ("learning_rate", float("inf"), "learning_rate must be a number > 0, got inf"),
+        ("ema_decay", 1.0, "ema_decay must be a number >= 0 and < 1"),
         ("muon_layers", "conv1+conv3", r"some of conv1\+conv2\+local3.*got 'conv1\+conv3'"),
-        ("label_smoothing", 1.0, "label_smoothing is a number >= 0 and < 1"),
-        ("compute_dtype", "float8", "compute_dtype is one of float32"),
+        ("label_smoothing", 1.0, "label_smoothing must be a number >= 0 and < 1"),
+        ("compute_dtype", "float8", "compute_dtype must be one of float32"),
         ("min_contrast", 2.0, "min_contrast is at most max_contrast"),
-        ("weight_decay", -1.0, "weight_decay is a number >= 0"),
+        ("weight_decay", -1.0, "weight_decay must be a number >= 0"),
     ],
 )
 def test_a_value_outside_its_range_is_refused(field, value, message):
