@@ -1,6 +1,6 @@
-"""The anomalies gate: the stock ExampleValidator, made to stop the run.
+"""The anomalies gate: the stock ExampleValidator, which here stops the run.
 
-The stock component writes the anomalies it finds and lets the run go on
+The stock component writes the anomalies it finds and lets the run continue
 (tfx/components/example_validator/executor.py).
 """
 

@@ -1,7 +1,7 @@
 """The report as a node: one HTML page, with lineage on every runner.
 
-The page holds what the artifacts say. How long stages took is known only after the run: the
-local runner writes `report.html` once more into the output folder, from the same facts.
+The page shows what the artifacts contain. The durations of stages are known only after the
+run, when the local runner writes `report.html` again into the output folder.
 """
 
 import json
@@ -40,7 +40,7 @@ class ReportGenSpec(component_spec.ComponentSpec):
         "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
     }
     PARAMETERS = {"config": component_spec.ExecutionParameter(type=str)}
-    # A type Kubeflow Pipelines knows without our code.
+    # A type that Kubeflow Pipelines knows without our code.
     OUTPUTS = {"report": component_spec.ChannelParameter(type=simple_artifacts.File)}
 
 
@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `report.html`, and in `report.json` the facts and plots it is made of."""
+        """Writes `report.html`, and its facts and plots to `report.json`."""
         from report import plots  # Matplotlib, which no other node needs
 
         inputs = {
@@ -92,7 +92,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class ReportGen(base_component.BaseComponent):
-    """Makes the page people look at, from the artifacts of the run."""
+    """Makes the report page from the artifacts of the run."""
 
     SPEC_CLASS = ReportGenSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)

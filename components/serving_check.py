@@ -1,8 +1,8 @@
-"""The gate on serving: the candidate is loaded by a real server and answers real requests.
+"""The serving gate: a real server loads the candidate and answers real requests.
 
-TFX's InfraValidator needs Docker or Kubernetes. This node starts the embedded model server
-as a process on the candidate, replays examples of `eval` over gRPC and REST, and compares the
-answers with what the Trainer itself predicted. Pusher honours the InfraBlessing.
+TFX's InfraValidator needs Docker or Kubernetes. This node starts the embedded model server on
+the candidate, replays `eval` examples over gRPC and REST, and compares the answers with the
+Trainer's own predictions. Pusher requires the InfraBlessing.
 """
 
 import base64
@@ -39,12 +39,12 @@ TIMEOUT_SECONDS = 60.0
 
 
 class RefusedError(Exception):
-    """Why a candidate is not to be pushed."""
+    """The reason not to push a candidate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a candidate must keep.
+    """The limits for a candidate.
 
     Attributes:
         max_difference: Between a served probability and the Trainer's.
@@ -81,7 +81,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the blessing, and the verdict with what was measured beside it."""
+        """Writes the blessing, and beside it the verdict with the measurements."""
         model_dir = path_utils.serving_model_dir(
             artifact_utils.get_single_uri(input_dict["model"])
         )
@@ -102,7 +102,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class ServingCheck(base_component.BaseComponent):
-    """Blesses a candidate that a model server loads and that answers right and in time."""
+    """Blesses a candidate that a server can load and that answers correctly and in time."""
 
     SPEC_CLASS = ServingCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -119,8 +119,8 @@ class ServingCheck(base_component.BaseComponent):
 
         Args:
             model: The candidate.
-            model_run: What the Trainer predicted, in `eval_predictions.npz`.
-            examples: Holds the `eval` examples to replay.
+            model_run: Contains the Trainer's predictions, in `eval_predictions.npz`.
+            examples: Contains the `eval` examples to replay.
             max_difference: Between a served probability and the Trainer's.
             max_latency_milliseconds: Median of one image over gRPC.
         """
@@ -139,16 +139,16 @@ class ServingCheck(base_component.BaseComponent):
 def check_model(
     model_dir: str, examples: list[bytes], expected: np.ndarray, limits: Limits
 ) -> ServingReport:
-    """Returns what was measured of a candidate that keeps its limits, and so is blessed.
+    """Returns the measurements of a candidate that keeps the limits, and is thus blessed.
 
     Args:
         model_dir: The SavedModel.
         examples: Serialized tf.Examples to replay.
         expected: float32, shape (n, classes): the probabilities of each example.
-        limits: What the candidate must keep.
+        limits: The limits for the candidate.
 
     Raises:
-        RefusedError: It cannot be loaded, does not answer, or answers wrongly or too slowly.
+        RefusedError: It does not load, does not answer, or answers wrongly or too slowly.
     """
     with tempfile.TemporaryDirectory(prefix="candidate-") as base_path:
         io_utils.copy_dir(model_dir, f"{base_path}/{VERSION}")
@@ -168,7 +168,7 @@ def check_model(
 def _check_answers(
     server: ServerProcess, examples: list[bytes], expected: np.ndarray, limits: Limits
 ) -> ServingReport:
-    """Returns what was measured over both protocols; raises RefusedError past a limit."""
+    """Returns the measurements over both protocols; raises RefusedError beyond a limit."""
     with grpc.insecure_channel(server.grpc_target) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         batches = [
@@ -191,19 +191,19 @@ def _check_answers(
     for protocol, difference in differences.items():
         if not difference <= limits.max_difference:
             raise RefusedError(
-                f"served over {protocol}, a probability is {difference:.3g} from the "
-                f"Trainer's; {limits.max_difference:g} is allowed"
+                f"a probability served over {protocol} differs by {difference:.3g} from the "
+                f"Trainer's; at most {limits.max_difference:g} is allowed"
             )
     latency = statistics.median(latencies)
     if not latency <= limits.max_latency_milliseconds:
         raise RefusedError(
-            f"one image takes {latency:.1f} ms over gRPC, at most "
+            f"one image takes {latency:.1f} ms over gRPC; at most "
             f"{limits.max_latency_milliseconds:g} ms is allowed"
         )
     difference = max(differences.values())
     return ServingReport(
         f"{BLESSED}: {len(examples)} examples over gRPC and REST, at most {difference:.1g} "
-        f"from the Trainer's probabilities, {latency:.1f} ms an image",
+        f"from the Trainer's probabilities, {latency:.1f} ms per image",
         examples=len(examples),
         difference=difference,
         latency_milliseconds=latency,
@@ -254,7 +254,7 @@ def _latencies(
 
 
 def _difference(served: np.ndarray, expected: np.ndarray) -> float:
-    """Returns the largest difference; infinite for another shape, NaN for a NaN."""
+    """Returns the largest difference; infinite if the shapes differ, NaN if one is NaN."""
     if served.shape != expected.shape:
         return float("inf")
     return float(np.abs(served - expected).max())
@@ -267,10 +267,10 @@ def read_predictions(path: str) -> tuple[list[bytes], np.ndarray]:
 
 
 def read_examples(artifacts: list[types.Artifact], keys: list[bytes]) -> list[bytes]:
-    """Returns the serialized `eval` examples of the keys, in their order.
+    """Returns the serialized `eval` examples of the keys, in the same order.
 
     Raises:
-        ValueError: There is no example of a key.
+        ValueError: A key has no example.
     """
     split_dir = artifact_utils.get_split_uri(artifacts, features.EVAL_SPLIT)
     files = sorted(tf.io.gfile.glob(f"{split_dir}/*"))
@@ -292,7 +292,7 @@ def read_examples(artifacts: list[types.Artifact], keys: list[bytes]) -> list[by
 
 
 def _words(error: Exception) -> str:
-    """Returns what a failed request says, in one line."""
+    """Returns the message of a failed request, on one line."""
     if isinstance(error, grpc.RpcError):
         return f"{error.code().name}: {error.details()}"
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""What TFX's Trainer calls: the Estimator's own run_fn, then the check of what it left."""
+"""The function that TFX's Trainer calls: the Estimator's run_fn, then a check of its output."""
 
 import importlib
 
@@ -13,7 +13,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains and exports with the `run_fn` of the trainer module that `custom_config` names.
 
     Raises:
-        ContractError: What it left is not what later stages read.
+        ContractError: Its output breaks the contract with later stages.
         Exception: Whatever the trainer module raises.
     """
     trainer_module = estimator.load(fn_args.custom_config["trainer_module"])

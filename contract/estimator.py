@@ -39,10 +39,10 @@ GUIDE = "docs/your_own_estimator.md"
 
 
 class ContractError(ValueError):
-    """What a trainer module, or the model it left, lacks of the contract: all of it."""
+    """All violations of the contract by a trainer module or by its exported model."""
 
     def __init__(self, what: str, violations: Collection[str]) -> None:
-        """Takes who breaks the contract, and a line for each place to mend."""
+        """Takes what breaks the contract, and a line for each violation."""
         self.violations = tuple(violations)
         places = "1 place" if len(violations) == 1 else f"{len(violations)} places"
         lines = "\n  ".join(violations)
@@ -53,13 +53,13 @@ class ContractError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class TrainerModule:
-    """What the pipeline reads of a trainer module; its code runs in the nodes alone."""
+    """What the pipeline reads from a trainer module, whose code runs only in the nodes."""
 
     name: str  # the dotted path
     run_module: str  # the module that trains
     preprocessing_module: str  # the module of the transform graph
-    # The module whose values, not whose code, tell one training from another; empty if it holds
-    # more than settings.
+    # The module whose values, not whose code, distinguish trainings; empty if it contains more
+    # than settings.
     settings_module: str
     presets: Mapping[str, Any]  # the hyper-parameters by the preset's name
     gates: Mapping[str, Mapping[str, float]]  # settings of the pipeline by the preset's name
@@ -69,10 +69,10 @@ class TrainerModule:
 
 @functools.cache
 def load(name: str = DEFAULT) -> TrainerModule:
-    """Returns the trainer module of a dotted path.
+    """Returns the trainer module at a dotted path.
 
     Raises:
-        ContractError: It is not there, or breaks the contract in what is read here.
+        ContractError: It does not exist, or breaks the contract in what is read here.
     """
     homes = {part: _home(name, part) for part in ("run", "preprocessing", "hyper_parameters")}
     try:
@@ -80,7 +80,7 @@ def load(name: str = DEFAULT) -> TrainerModule:
         settings_module = _import(homes["hyper_parameters"])
         presets = settings_module.PRESETS
     except Exception as error:
-        check(name)  # which says what else is wrong, too
+        check(name)  # reports all other violations too
         raise ContractError(f"The trainer module {name}", [_in_words(error)]) from error
     is_apart = homes["hyper_parameters"] != name
     return TrainerModule(
@@ -106,14 +106,14 @@ def weight_settings(hyper_parameters: Any) -> dict[str, Any]:
 
 @functools.cache
 def check(name: str, reserved: Collection[str] = ()) -> None:
-    """Imports a trainer module and holds it against the contract.
+    """Imports a trainer module and checks it against the contract.
 
     Args:
         name: Its dotted path.
         reserved: Names that no hyper-parameter may have.
 
     Raises:
-        ContractError: With every violation, and where to mend it.
+        ContractError: It has violations; the message gives each with its place.
     """
     if violations := list(_violations(name, reserved)):
         raise ContractError(f"The trainer module {name}", violations)
@@ -133,11 +133,11 @@ def _violations(name: str, reserved: Collection[str]) -> Iterator[str]:
     yield from _of_settings(_home(name, "hyper_parameters"), reserved)
     for module in getattr(package, "WEIGHT_MODULES", ()):
         if not _exists(module):
-            yield f"{_file(package)}: WEIGHT_MODULES names {module}, which is no module"
+            yield f"{_file(package)}: WEIGHT_MODULES names {module}, which does not exist"
 
 
 def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
-    """Yields what is wrong with a function that is called with one argument."""
+    """Yields the faults of a function that is called with one argument."""
     try:
         module = _import(module_name)
     except Exception as error:
@@ -147,7 +147,7 @@ def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
     if function is None:
         yield f"{_file(module)}: {name} is missing; write `def {name}({argument}):`"
     elif not callable(function):
-        yield f"{_file(module)}: {name} is no function; write `def {name}({argument}):`"
+        yield f"{_file(module)}: {name} is not a function; write `def {name}({argument}):`"
     elif not _can_be_called(function):
         yield (
             f"{_place(function, module)}: {name}{inspect.signature(function)} is called with "
@@ -156,7 +156,7 @@ def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
 
 
 def _of_settings(module_name: str, reserved: Collection[str]) -> Iterator[str]:
-    """Yields what is wrong with HyperParameters and with PRESETS."""
+    """Yields the faults of HyperParameters and PRESETS."""
     try:
         module = _import(module_name)
     except Exception as error:
@@ -175,7 +175,7 @@ def _of_settings(module_name: str, reserved: Collection[str]) -> Iterator[str]:
         return
     for name, preset in presets.items():
         if not isinstance(name, str):
-            yield f"{file}: PRESETS has the name {name!r}; a name is a text"
+            yield f"{file}: PRESETS has the name {name!r}; a name must be a string"
         elif isinstance(kind, type) and not isinstance(preset, kind):
             yield f"{file}: the preset {name} is {preset!r}, not of class HyperParameters"
         elif isinstance(kind, type):
@@ -186,15 +186,15 @@ def _of_gates(module: ModuleType) -> Iterator[str]:
     gates = getattr(module, "GATES", {})
     for preset, gate in gates.items():
         if preset not in getattr(module, "PRESETS", {}):
-            yield f"{_file(module)}: GATES names {preset}, which is no preset"
+            yield f"{_file(module)}: GATES names {preset}, which is not a preset"
         for name in sorted(gate.keys() - set(GATE_SETTINGS)):
-            yield f"{_file(module)}: GATES has {name}; a gate is {' or '.join(GATE_SETTINGS)}"
+            yield f"{_file(module)}: GATES has {name}, not {' or '.join(GATE_SETTINGS)}"
 
 
 def _of_dataclass(kind: type, module: ModuleType, reserved: Collection[str]) -> Iterator[str]:
     place = _place(kind, module)
     if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        yield f"{place}: HyperParameters is no frozen dataclass; write @dataclass(frozen=True)"
+        yield f"{place}: HyperParameters is not a frozen dataclass; use @dataclass(frozen=True)"
     if not dataclasses.is_dataclass(kind):
         return
     try:
@@ -203,25 +203,25 @@ def _of_dataclass(kind: type, module: ModuleType, reserved: Collection[str]) -> 
         yield f"{place}: HyperParameters: {error}"
         return
     if "train_steps" not in fields or fields["train_steps"].kind is not int:
-        yield f"{place}: HyperParameters lacks a field `train_steps: int`, the batches to train"
+        yield f"{place}: HyperParameters lacks the field `train_steps: int`"
     for name in sorted(fields.keys() & set(reserved)):
-        yield f"{place}: HyperParameters.{name} is a setting of the pipeline, too; rename it"
+        yield f"{place}: HyperParameters.{name} is also a setting of the pipeline; rename it"
 
 
 def _faults(preset: Any) -> list[str]:
     try:
         return settings.faults(preset)
-    except (TypeError, NameError):  # a field that is named already
+    except (TypeError, NameError):  # reported already
         return []
 
 
 def _home(name: str, part: str) -> str:
-    """Returns the module that holds a part: a module of the package, or the module itself."""
+    """Returns the module with a part: one of the package, or the trainer module itself."""
     return f"{name}.{part}" if _exists(f"{name}.{part}") else name
 
 
 def _exists(name: str) -> bool:
-    # Importing a package that fails is told of elsewhere.
+    # A package that cannot be imported is reported elsewhere.
     with contextlib.suppress(Exception):
         return importlib.util.find_spec(name) is not None
     return False
@@ -235,7 +235,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _can_be_called(function: Callable[..., Any]) -> bool:
-    """Returns whether a function takes its one argument; TFX adds `custom_config` if asked."""
+    """Returns whether a function takes one argument, and maybe TFX's `custom_config`."""
     signature = inspect.signature(function)
     given = {"custom_config": None} if "custom_config" in signature.parameters else {}
     try:
@@ -260,14 +260,14 @@ def _in_words(error: Exception) -> str:
     trace, place = error.__traceback__, ""
     while trace:
         file = trace.tb_frame.f_code.co_filename
-        if Path(file).is_file() and file != __file__:  # else a part of Python's own import
+        if Path(file).is_file() and file != __file__:  # else it is Python's import machinery
             place = f" ({_short(file)}:{trace.tb_lineno})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {error}{place}"
 
 
 def _place(thing: Any, module: ModuleType) -> str:
-    """Returns `file:line` of what a module holds."""
+    """Returns `file:line` of a class or function in a module."""
     try:
         return f"{_file(module)}:{inspect.getsourcelines(thing)[1]}"
     except (OSError, TypeError):
@@ -279,6 +279,6 @@ def _file(module: ModuleType) -> str:
 
 
 def _short(file: str) -> str:
-    """Returns a path as short as it can be written from here."""
+    """Returns a path relative to the working directory if it is below it."""
     path = Path(file)
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

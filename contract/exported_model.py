@@ -1,11 +1,11 @@
-"""What a training must leave, checked inside the Trainer step: every later stage reads it.
+"""Checks the output of a training inside the Trainer step, for the stages that read it.
 
-* The SavedModel has four signatures (`contract/signatures.py`). Those that predict give
+* The SavedModel has four signatures (`contract/signatures.py`). Those for Predict return
   `probabilities`, float32, (n, classes), `class_ids`, int64, (n,), and `classes`, string, (n,);
-  `classify` gives `scores` and `classes`, both (n, classes).
-* The model run holds the record of the training (`contract/training_record.py`), and what the
-  Estimator itself predicted for some eval examples: `keys` and `probabilities`, (n, classes).
-* The SavedModel answers these examples, their pixels and their files as the Estimator did.
+  `classify` returns `scores` and `classes`, both (n, classes).
+* The model run contains the training record (`contract/training_record.py`), and the
+  Estimator's own predictions for some eval examples: `keys` and `probabilities`, (n, classes).
+* For these examples, their pixels and their files, the SavedModel answers like the Estimator.
 """
 
 import dataclasses
@@ -31,14 +31,14 @@ Kind = tuple[tf.DType, tuple[int | None, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A training that is done.
+    """A finished training.
 
     Attributes:
         trainer_module: The dotted path of the Estimator.
         model_dir: The SavedModel.
         model_run_dir: The record and the predictions.
         eval_files: The TFRecord files of eval.
-        num_classes: How many classes the data have.
+        num_classes: The number of classes in the data.
         image_shape: Height, width and channels of the images.
     """
 
@@ -51,7 +51,7 @@ class Training:
 
 
 def check(training: Training) -> None:
-    """Raises ContractError that names everything a training left otherwise than promised."""
+    """Raises ContractError with every way in which a training's output breaks the contract."""
     violations = [*_of_record(training)]
     found = [*_of_signatures(training)]
     kept, unread = _read_predictions(training)
@@ -67,17 +67,17 @@ def _of_record(training: Training) -> Iterator[str]:
     record = training_record.read(training.model_run_dir)
     if record.steps < 1 or record.train_examples < 1:
         yield (
-            f"{TRAINING_FILE} in {training.model_run_dir} says {record.steps} steps on "
-            f"{record.train_examples} examples: run_fn writes it with "
+            f"{TRAINING_FILE} in {training.model_run_dir} records {record.steps} steps on "
+            f"{record.train_examples} examples: run_fn must write it with "
             "contract.training_record.write"
         )
 
 
 def _of_signatures(training: Training) -> Iterator[str]:
-    """Yields what is wrong with the signatures, without running them."""
+    """Yields the faults of the signatures, without running them."""
     path = posixpath.join(training.model_dir, "saved_model.pb")
     if not tf.io.gfile.exists(path):
-        yield f"there is no {path}: run_fn exports to fn_args.serving_model_dir"
+        yield f"{path} does not exist: run_fn must export to fn_args.serving_model_dir"
         return
     with tf.io.gfile.GFile(path, "rb") as file:
         saved_model = saved_model_pb2.SavedModel.FromString(file.read())
@@ -88,11 +88,11 @@ def _of_signatures(training: Training) -> Iterator[str]:
             yield f"the signature {name} is missing; there are {others or 'none'}"
             continue
         if found[name].method_name != method:
-            yield f"the signature {name} is called by {found[name].method_name}, not {method}"
+            yield f"the signature {name} is for {found[name].method_name}, not for {method}"
         yield from _of_tensors(f"{name}: input", found[name].inputs, inputs)
         yield from _of_tensors(f"{name}: output", found[name].outputs, outputs)
         for extra in sorted(found[name].inputs.keys() - inputs.keys()):
-            yield f"{name}: input {extra} is one too many; nobody sends it"
+            yield f"{name}: input {extra} is superfluous; no client sends it"
 
 
 def _expected(
@@ -144,9 +144,9 @@ def _in_words(dtype: tf.DType, shape: tf.TensorShape) -> str:
 def _read_predictions(
     training: Training,
 ) -> tuple[tuple[list[bytes], np.ndarray] | None, list[str]]:
-    """Returns the examples with the probabilities that the Estimator predicted, and faults."""
+    """Returns the examples with the Estimator's probabilities, and the faults."""
     path = posixpath.join(training.model_run_dir, PREDICTIONS_FILE)
-    hint = "run_fn writes `keys` and `probabilities` of some eval examples there"
+    hint = "run_fn must write `keys` and `probabilities` of some eval examples there"
     try:
         with tf.io.gfile.GFile(path, "rb") as file, np.load(file) as arrays:
             keys, probabilities = arrays["keys"].tolist(), arrays["probabilities"]
@@ -162,12 +162,12 @@ def _read_predictions(
         return None, [f"{path}: the probabilities of an example do not add up to 1"]
     examples = _examples_of(keys, training.eval_files)
     if missing := [key for key in keys if key not in examples]:
-        return None, [f"{path} names {missing[0]!r}, which is no eval example: {hint}"]
+        return None, [f"{path} names {missing[0]!r}, which is not an eval example: {hint}"]
     return ([examples[key] for key in keys], probabilities), []
 
 
 def _examples_of(keys: Sequence[bytes], files: Sequence[str]) -> dict[bytes, bytes]:
-    """Returns the serialized examples of keys, as far as they are in the files."""
+    """Returns the serialized examples of those keys that are in the files."""
     wanted, found = set(keys), dict[bytes, bytes]()
     for serialized in example_files.read(files).as_numpy_iterator():
         (key,) = example_files.keys_of([serialized])
@@ -181,7 +181,7 @@ def _examples_of(keys: Sequence[bytes], files: Sequence[str]) -> dict[bytes, byt
 def _of_answers(
     training: Training, examples: Sequence[bytes], expected: np.ndarray
 ) -> Iterator[str]:
-    """Yields where the SavedModel's answers are not those of the Estimator."""
+    """Yields the differences between the answers of the SavedModel and of the Estimator."""
     raw = [
         tf.train.Example.FromString(one).features.feature[features.IMAGE].bytes_list.value[0]
         for one in examples
@@ -218,8 +218,8 @@ def _of_one_answer(
     difference = float(np.abs(probabilities - expected).max())
     if not difference <= MAX_DIFFERENCE:
         yield (
-            f"{name} answers with probabilities up to {difference:.3g} from what the Estimator "
-            f"predicted; {MAX_DIFFERENCE:g} is allowed"
+            f"{name} answers with probabilities that differ by up to {difference:.3g} from the "
+            f"Estimator's; at most {MAX_DIFFERENCE:g} is allowed"
         )
     if not is_classify and (answers["class_ids"] != probabilities.argmax(axis=1)).any():
         yield f"{name}: class_ids are not the classes of the highest probabilities"

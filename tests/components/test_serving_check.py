@@ -65,13 +65,13 @@ def test_a_model_that_answers_like_its_trainer_is_blessed(tmp_path, examples, ex
 
 def test_a_model_that_answers_otherwise_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel(shift=0.01).save(tmp_path / "model")
-    with pytest.raises(RefusedError, match=r"served over gRPC, a probability is 0\.0"):
+    with pytest.raises(RefusedError, match=r"a probability served over gRPC differs by 0\.0"):
         check_model(model_dir, examples, expected, LIMITS)
 
 
 def test_a_model_that_answers_nan_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel(shift=float("nan")).save(tmp_path / "model")
-    with pytest.raises(RefusedError, match="a probability is nan"):
+    with pytest.raises(RefusedError, match="differs by nan"):
         check_model(model_dir, examples, expected, LIMITS)
 
 
@@ -92,5 +92,5 @@ def test_a_model_without_the_signature_is_refused(tmp_path, examples, expected):
 def test_a_slow_model_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel().save(tmp_path / "model")
     limits = Limits(max_difference=1e-5, max_latency_milliseconds=1e-6)
-    with pytest.raises(RefusedError, match=r"one image takes .* over gRPC, at most 1e-06 ms"):
+    with pytest.raises(RefusedError, match=r"one image takes .* over gRPC; at most 1e-06 ms"):
         check_model(model_dir, examples, expected, limits)

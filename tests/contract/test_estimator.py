@@ -123,14 +123,15 @@ def test_each_violation_says_the_line_to_mend(make):
     assert violations_of(make(__init__=source), "output_dir") == [
         "__init__.py:8: run_fn(fn_args, more) is called with one argument; write "
         "`def run_fn(fn_args):`",
-        "__init__.py: preprocessing_fn is no function; write `def preprocessing_fn(inputs):`",
-        "__init__.py:3: HyperParameters is no frozen dataclass; write @dataclass(frozen=True)",
-        "__init__.py:3: HyperParameters lacks a field `train_steps: int`, the batches to train",
-        "__init__.py:3: HyperParameters.output_dir is a setting of the pipeline, too; rename "
+        "__init__.py: preprocessing_fn is not a function; write "
+        "`def preprocessing_fn(inputs):`",
+        "__init__.py:3: HyperParameters is not a frozen dataclass; use @dataclass(frozen=True)",
+        "__init__.py:3: HyperParameters lacks the field `train_steps: int`",
+        "__init__.py:3: HyperParameters.output_dir is also a setting of the pipeline; rename "
         "it",
         "__init__.py: the preset bad: rate must be a number > 0, got 0.0.",
         "__init__.py: the preset odd is 3, not of class HyperParameters",
-        "__init__.py: WEIGHT_MODULES names forest_absent.model, which is no module",
+        "__init__.py: WEIGHT_MODULES names forest_absent.model, which does not exist",
     ]
 
 
