@@ -12,7 +12,7 @@ from contract import imports
 
 BENCHMARKS = [  # of these, the ones that are there
     name
-    for name in ("pipeline", "training", "serving", "kubeflow", "report", "beam")
+    for name in ("pipeline", "training", "serving", "predict", "kubeflow", "report", "beam")
     if (Path(__file__).parents[1] / "benchmarks" / f"{name}.py").is_file()
 ]
 

@@ -1,5 +1,6 @@
 """What several commands share: examples in the help, and options."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from contract import estimator, metadata_url
+from pipeline_def.beam import runner
 from pipeline_def.config import presets
 
 
@@ -76,6 +78,49 @@ def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         help=f"{what}  [default: {estimator.DEFAULT_PRESET}; its first one, where another "
         "trainer module has none of that name]",
     )
+
+
+def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --runner, --runner-url and --parallelism, which become `beam_runner`."""
+
+    @functools.wraps(command)
+    def choose(
+        *arguments: Any,
+        runner_name: str,
+        runner_url: str,
+        parallelism: int | None,
+        **options: Any,
+    ) -> Any:
+        try:
+            beam_runner = runner.choose(runner_name, runner_url, parallelism)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        return command(*arguments, beam_runner=beam_runner, **options)
+
+    for option in (
+        click.option(
+            "--parallelism",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="How many processes share a Beam stage; by default 1 here, 2 on an engine.",
+        ),
+        click.option(
+            "--runner-url",
+            default="",
+            metavar="HOST:PORT",
+            help="The Beam job server of the Flink or Spark cluster.",
+        ),
+        click.option(
+            "--runner",
+            "runner_name",
+            default=runner.LOCAL,
+            show_default=True,
+            metavar="local|flink|spark|'BEAM ARGS'",
+            help="Where Beam stages run.",
+        ),
+    ):
+        choose = option(choose)
+    return choose
 
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,10 +12,11 @@ from cli.command_help import (
     metadata_url_option,
     preset_lines,
     preset_option,
+    runner_options,
     settings_option,
     trainer_module_option,
 )
-from pipeline_def.beam import runner
+from pipeline_def.beam.runner import Runner
 from pipeline_def.config import apply_settings, find_preset
 
 if TYPE_CHECKING:
@@ -49,26 +50,7 @@ NOT_BLESSED_EXIT_CODE = 3
 @click.option("--output", default="output", show_default=True, metavar="DIR")
 @settings_option
 @metadata_url_option
-@click.option(
-    "--runner",
-    "runner_name",
-    default=runner.LOCAL,
-    show_default=True,
-    metavar="local|flink|spark|'BEAM ARGS'",
-    help="Where the Beam stages run; what one runner made is a cache hit on another.",
-)
-@click.option(
-    "--runner-url",
-    default="",
-    metavar="HOST:PORT",
-    help="The Beam job server of the Flink or Spark cluster.",
-)
-@click.option(
-    "--parallelism",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="How many processes share a Beam stage; 1 here and 2 on an engine unless given.",
-)
+@runner_options
 @click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
 @click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
 def run(
@@ -78,11 +60,9 @@ def run(
     output: str,
     settings: tuple[str, ...],
     metadata_url: str,
-    runner_name: str,
-    runner_url: str,
-    parallelism: int | None,
     dry_run: bool,
     verbose: bool,
+    beam_runner: Runner,
 ) -> None:
     """Run the pipeline: batches in, a pushed model out.
 
@@ -97,7 +77,6 @@ def run(
             metadata_url=metadata_url,
         )
         config = apply_settings(config, settings)
-        beam_runner = runner.choose(runner_name, runner_url, parallelism)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     from contract import terminal

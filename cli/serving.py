@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from cli.command_help import examples
+from cli.command_help import examples, runner_options
 from contract import imports
+from pipeline_def.beam.runner import Runner
 from pipeline_def.config import PipelineConfig
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -66,6 +67,7 @@ def serve(context: click.Context, output: str, model: str) -> None:
         "cifar predict cat.png holiday/     # files, and every image in a folder",
         "curl -s URL | cifar predict -      # an image from standard input",
         "cifar predict --sample 10 --png ten.png",
+        "cifar predict --batch holiday/ --output predictions   # no server needed",
     )
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER|-]…")
@@ -80,6 +82,35 @@ def serve(context: click.Context, output: str, model: str) -> None:
     help="With --sample: write the images with their true and predicted classes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON for each image.")
+@click.option(
+    "--batch",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Predict without a server all of a folder or file: pictures, CIFAR batches, or "
+    "TFRecord files of tf.Examples.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --batch: where the predictions go. A call that was stopped goes on there.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["parquet", "csv", "jsonl", "prediction-log"]),
+    default="parquet",
+    show_default=True,
+    help="With --batch: how predictions are written.",
+)
+@click.option(
+    "--model-dir",
+    type=click.Path(path_type=Path),
+    default=Path("output/serving/cifar10"),
+    show_default=True,
+    help="With --batch: a version, or the folder of versions, of which the newest predicts.",
+)
+@runner_options
 def predict(
     images: tuple[str, ...],
     server: str | None,
@@ -89,10 +120,22 @@ def predict(
     seed: int,
     png: Path | None,
     as_json: bool,
+    batch: Path | None,
+    output: Path | None,
+    format_name: str,
+    model_dir: Path,
+    beam_runner: Runner,
 ) -> None:
-    """Ask a model server what is in images: PNG, JPEG, BMP or GIF of any size."""
-    if bool(images) == bool(sample):
-        raise click.UsageError("Give images, or --sample N: one of the two.")
+    """Ask a model server what is in images: PNG, JPEG, BMP or GIF of any size.
+
+    With --batch the SavedModel itself predicts, through Beam, and files are written.
+    """
+    if bool(images) + bool(sample) + bool(batch) != 1:
+        raise click.UsageError("Give images, --sample N or --batch PATH: one of the three.")
+    if bool(batch) != bool(output):
+        raise click.UsageError("--batch PATH and --output DIR go together.")
+    if batch and output:
+        sys.exit(_predict_batch(batch, output, model_dir, format_name, beam_runner, as_json))
     if png and not sample:
         raise click.UsageError("--png goes with --sample.")
     imports.silence()  # gRPC's stubs import TensorFlow
@@ -107,6 +150,34 @@ def predict(
     sample_predictions.show(answers, as_json)
     if png:
         sample_predictions.write_picture(answers, png)
+
+
+def _predict_batch(
+    path: Path,
+    output: Path,
+    model_dir: Path,
+    format_name: str,
+    beam_runner: Runner,
+    as_json: bool,
+) -> int:
+    """Predicts, prints what came of it and returns the exit code: 1 if an image failed."""
+    imports.silence()
+    from contract import records
+    from pipeline_def import batch_prediction
+
+    record = batch_prediction.run(path, output, model_dir, format_name, beam_runner)
+    click.echo(
+        records.to_json(record).rstrip()
+        if as_json
+        else f"Predicted {record.images:,} images with version {Path(record.model).name} in "
+        f"{record.seconds:.1f} s: {output}"
+    )
+    if record.failed:
+        click.echo(
+            f"{record.failed:,} images have no prediction; {output}/failed-*.jsonl say why.",
+            err=True,
+        )
+    return int(record.failed > 0)
 
 
 @click.command(epilog=examples("cifar doctor", "cifar doctor output/serving/cifar10"))

@@ -92,6 +92,30 @@ def test_predict_wants_images_or_a_sample(image):
         assert cifar("predict", *arguments).exit_code == 2
 
 
+def test_predict_in_a_batch_wants_a_place_for_the_results(image, tmp_path):
+    output = str(tmp_path / "out")
+    assert cifar("predict", "--batch", image).exit_code == 2
+    assert cifar("predict", "--output", output).exit_code == 2
+    assert cifar("predict", image, "--batch", image, "--output", output).exit_code == 2
+
+
+def test_predict_in_a_batch_needs_no_server(models_dir, image, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(image, tmp_path / "in/ship.png")
+    (tmp_path / "in/empty.png").touch()
+    model, output = models_dir / saved_models.COLOURS, tmp_path / "out"
+    command = finished_runs.cifar(
+        *("predict", "--batch", tmp_path / "in", "--output", output, "--model-dir", model),
+        *("--format", "jsonl"),
+    )
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stdout.startswith("Predicted 1 images with version 7 in ")
+    assert result.stderr == f"1 images have no prediction; {output}/failed-*.jsonl say why.\n"
+    (file,) = output.glob("predictions-*.jsonl")
+    assert json.loads(file.read_text())["class"] == "ship"
+
+
 @pytest.mark.parametrize("flags", [[], ["--grpc"]])
 def test_predict_says_in_one_line_that_no_server_answers(image, flags):
     address = f"127.0.0.1:{free_port()}"

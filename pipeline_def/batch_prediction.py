@@ -1,0 +1,138 @@
+"""`cifar predict --batch`: predictions of whole folders and files through Beam."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from contract import records, writing
+from pipeline_def.beam import probe
+from pipeline_def.beam.job import Job
+from pipeline_def.beam.runner import IN_THIS_PROCESS, Runner
+from serving import model_registry
+from serving.batch import results, sources
+from serving.batch.transform import PredictSources
+
+RECORD_FILE = "batch.json"
+# While one thread waits for the model, the other makes records of what it has found.
+_TWO_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchRecord:
+    """What a folder of predictions is made of: `batch.json` in it.
+
+    Attributes:
+        model: The folder of the version that predicted.
+        input: What was predicted.
+        input_digest: Of the names, sizes and times of its files.
+        format_name: How the predictions are written.
+        status: "running" or "done".
+        images: How many have a prediction.
+        failed: How many have none.
+        seconds: That the last call took.
+    """
+
+    model: str
+    input: str
+    input_digest: str
+    format_name: str
+    status: str = "running"
+    images: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+def run(
+    path: Path,
+    folder: Path,
+    model_dir: Path,
+    format_name: str = "parquet",
+    runner: Runner = IN_THIS_PROCESS,
+) -> BatchRecord:
+    """Predicts every image of a path and writes the results to a folder.
+
+    A call that was stopped goes on where it was: batches whose file is there are left alone.
+
+    Args:
+        path: See `sources.find`.
+        folder: For the results; made where it is missing.
+        model_dir: A version, or the folder of all versions, of which the newest predicts.
+        format_name: One of `results.FORMATS`.
+        runner: Where the work is done.
+
+    Raises:
+        FileNotFoundError: There is no model, or nothing to predict.
+        ValueError: The folder contains predictions of something else.
+        RuntimeError: A worker failed.
+    """
+    started = time.monotonic()
+    model = find_model(model_dir)
+    found = sources.find(path)
+    record = BatchRecord(str(model.resolve()), str(path.resolve()), digest(found), format_name)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, record)
+    _write_record(folder, record)
+    if runner.is_elsewhere:
+        probe.check_runner(runner, folder)
+    with Job(argv=list(runner.arguments or _TWO_THREADS)) as job:
+        _ = job | PredictSources(model.resolve(), found, folder.resolve(), format_name)
+    images, failed = results.count(folder, format_name)
+    seconds = round(time.monotonic() - started, 1)
+    record = dataclasses.replace(
+        record, status="done", images=images, failed=failed, seconds=seconds
+    )
+    _write_record(folder, record)
+    return record
+
+
+def find_model(model_dir: Path) -> Path:
+    """Returns the version folder, or the newest version below it.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    if model_registry.holds_model(model_dir):
+        return model_dir
+    versions = model_registry.pushed_versions(model_dir)
+    if not versions:
+        raise FileNotFoundError(
+            f"{model_dir} is not a model and has no versions. `cifar run` pushes one; "
+            "--model-dir says where to look."
+        )
+    return versions[-1].path
+
+
+def digest(found: Sequence[sources.Source]) -> str:
+    """Returns a SHA-256 of the names, sizes and times of all files."""
+    sha256 = hashlib.sha256()
+    for source in found:
+        for name in source.files:
+            status = Path(name).stat()
+            sha256.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return sha256.hexdigest()
+
+
+def check_folder(folder: Path, record: BatchRecord) -> None:
+    """Raises ValueError where a folder has predictions of another input or model."""
+    file = folder / RECORD_FILE
+    if not file.exists():
+        if any(folder.glob(f"{results.PREDICTIONS}-*")):
+            raise ValueError(
+                f"{folder} has predictions but no {RECORD_FILE}, which says of what. Give an "
+                "empty folder."
+            )
+        return
+    there = records.from_json(BatchRecord, file.read_bytes())
+    for name in ("model", "input", "input_digest", "format_name"):
+        before, now = getattr(there, name), getattr(record, name)
+        if before != now:
+            raise ValueError(
+                f"{folder} has predictions with {name} {before}; this call has {now}. Give "
+                "another folder, or delete that one."
+            )
+
+
+def _write_record(folder: Path, record: BatchRecord) -> None:
+    writing.write_whole(folder / RECORD_FILE, records.to_json(record))

@@ -1,0 +1,1 @@
+"""Predictions of whole folders and files, without a server: `cifar predict --batch`."""

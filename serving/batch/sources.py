@@ -1,0 +1,170 @@
+"""What batch prediction reads: pictures, CIFAR batches, TFRecord files of tf.Examples.
+
+A source is what one worker reads from start to end. It is cut into batches, each of which is
+one step of the model and one file of results.
+"""
+
+import dataclasses
+import enum
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tensorflow.core.example import example_pb2
+
+from contract import example_files, features, signatures
+from data_sources import cifar_format
+from serving import predict
+
+BATCH_SIZE = 256
+CIFAR_RECORDS = 10 * BATCH_SIZE  # of a source: a batch file is shared by several workers
+BATCH_SUFFIX = ".bin"
+_TFRECORDS = ("*.tfrecord", "*.tfrecord.gz", "*tfrecord-*-of-*")
+
+
+class Kind(enum.Enum):
+    """What a source contains, in words."""
+
+    PICTURES = "pictures"
+    CIFAR_BATCHES = "CIFAR batches"
+    EXAMPLES = "TFRecord files"
+
+    @property
+    def signature(self) -> str:
+        """Returns the signature that takes the contents of the items."""
+        return signatures.IMAGE_FILES if self is Kind.PICTURES else signatures.EXAMPLES
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Files that one worker reads, and their place among all."""
+
+    index: int
+    kind: Kind
+    files: tuple[str, ...]
+    first: int = 0  # record of a CIFAR batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image: its name and what the model is fed, or the reason why it cannot be."""
+
+    name: str
+    content: bytes = b""
+    error: str = ""
+
+
+def find(path: Path) -> list[Source]:
+    """Returns the sources below a path.
+
+    Args:
+        path: A picture, a CIFAR batch, a TFRecord file of tf.Examples, or a folder of one of
+            these kinds.
+
+    Raises:
+        FileNotFoundError: There is no such path, or nothing in it that can be predicted.
+        ValueError: The folder contains several kinds, or a batch is truncated.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist.")
+    found = {kind: files for kind in Kind if (files := _files(path, kind))}
+    if not found:
+        raise FileNotFoundError(
+            f"{path} has no pictures ({', '.join(predict.SUFFIXES)}), no CIFAR batches "
+            f"(*{BATCH_SUFFIX}) and no TFRecord files ({', '.join(_TFRECORDS)})."
+        )
+    if len(found) > 1:
+        counts = ", ".join(f"{len(files)} {kind.value}" for kind, files in found.items())
+        raise ValueError(f"{path} has files of several kinds: {counts}. Predict one at a time.")
+    ((kind, files),) = found.items()
+    return [
+        Source(number, kind, names, first)
+        for number, (names, first) in enumerate(_shares(kind, files))
+    ]
+
+
+def read(source: Source) -> Iterator[list[Item]]:
+    """Yields the items of a source in batches, in the order of its files."""
+    files = map(Path, source.files)
+    if source.kind is Kind.PICTURES:
+        items: Iterator[Item] = map(_read_picture, files)
+    elif source.kind is Kind.CIFAR_BATCHES:
+        items = _read_cifar(next(files), source.first)
+    else:
+        items = _read_examples(next(files))
+    while batch := list(itertools.islice(items, BATCH_SIZE)):
+        yield batch
+
+
+def _files(path: Path, kind: Kind) -> list[Path]:
+    """Returns the files of one kind, sorted; a path that is a file may be the only one."""
+    patterns: Iterable[str] = {
+        Kind.PICTURES: [f"*{suffix}" for suffix in predict.SUFFIXES],
+        Kind.CIFAR_BATCHES: [f"*{BATCH_SUFFIX}"],
+        Kind.EXAMPLES: _TFRECORDS,
+    }[kind]
+    candidates = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
+    return [
+        file
+        for file in candidates
+        if any(Path(file.name.lower()).match(pattern) for pattern in patterns)
+    ]
+
+
+def _shares(kind: Kind, files: Sequence[Path]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yields the files of each source, and the record of a CIFAR batch where it begins."""
+    if kind is Kind.PICTURES:
+        for start in range(0, len(files), BATCH_SIZE):
+            yield tuple(map(str, files[start : start + BATCH_SIZE])), 0
+        return
+    for file in files:
+        records = 1
+        if kind is Kind.CIFAR_BATCHES:
+            records = file.stat().st_size // _record_format(file).record_bytes
+        for first in range(0, records, CIFAR_RECORDS):
+            yield (str(file),), first
+
+
+def _read_picture(file: Path) -> Item:
+    try:
+        prepared = predict.prepare(str(file), file.read_bytes())
+    except OSError as error:
+        return Item(str(file), error=str(error.strerror))
+    if isinstance(prepared, predict.Answer):
+        return Item(str(file), error=prepared.error)
+    return Item(str(file), prepared)
+
+
+def _read_cifar(file: Path, first: int) -> Iterator[Item]:
+    record_format = _record_format(file)
+    with file.open("rb") as stream:
+        stream.seek(first * record_format.record_bytes)
+        content = stream.read(CIFAR_RECORDS * record_format.record_bytes)
+    records = np.frombuffer(content, np.uint8).reshape(-1, record_format.record_bytes)
+    planes = records[:, record_format.label_bytes :].reshape(
+        -1, features.CHANNELS, features.IMAGE_SIZE, features.IMAGE_SIZE
+    )
+    for number, image in enumerate(planes.transpose(0, 2, 3, 1), start=first):
+        example = example_pb2.Example()
+        example.features.feature[features.IMAGE].bytes_list.value.append(image.tobytes())
+        yield Item(f"{file.name}:{number}", example.SerializeToString())
+
+
+def _record_format(file: Path) -> cifar_format.RecordFormat:
+    """Returns the layout whose records fill the file."""
+    size = file.stat().st_size
+    for record_format in cifar_format.FORMATS.values():
+        if size and size % record_format.record_bytes == 0:
+            return record_format
+    sizes = sorted({each.record_bytes for each in cifar_format.FORMATS.values()})
+    raise ValueError(
+        f"{file} has {size:,} bytes, which is not a whole number of CIFAR records of "
+        f"{' or '.join(map(str, sizes))} bytes. It is truncated or not a CIFAR batch."
+    )
+
+
+def _read_examples(file: Path) -> Iterator[Item]:
+    records = example_files.read([str(file)]).as_numpy_iterator()
+    for number, serialized in enumerate(records):
+        yield Item(f"{file.name}:{number}", serialized)

@@ -1,0 +1,147 @@
+"""The Beam transform: sources in, files of predictions out.
+
+TFX's own RunInference runs the model. A batch stays one element all the way, so its results
+are on disk before the next is read, and a run that was killed goes on behind them.
+"""
+
+import atexit
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+from tfx_bsl.public.beam.run_inference import RunInferenceOnKeyedBatches
+from tfx_bsl.public.proto import model_spec_pb2
+
+from serving.batch import results, sources
+from serving.model_server.servable import Servable
+
+PROBABILITIES = "probabilities"
+CANNOT_DECODE = "the model cannot decode this image"
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What is known of a batch besides the contents: where it goes, and its images."""
+
+    path: str
+    names: tuple[str, ...]  # of the images that are fed
+    failed: tuple[sources.Item, ...]
+
+
+class PredictSources(beam.PTransform):
+    """Predicts every image of the sources and writes one file of results for each batch."""
+
+    def __init__(
+        self, model: Path, found: Sequence[sources.Source], folder: Path, format_name: str
+    ) -> None:
+        """Takes what to predict.
+
+        Args:
+            model: The folder of a version.
+            found: Sources of one kind.
+            folder: Where the results go; every worker sees it at this path.
+            format_name: One of `results.FORMATS`.
+        """
+        super().__init__()
+        self._model = model
+        self._found = found
+        self._folder = folder
+        self._format_name = format_name
+
+    def expand(self, root: Any) -> beam.PCollection:
+        """Returns the number of images predicted and failed, for each batch."""
+        spec = model_spec_pb2.InferenceSpecType(
+            saved_model_spec=model_spec_pb2.SavedModelSpec(
+                model_path=str(self._model), signature_name=[self._found[0].kind.signature]
+            ),
+            batch_parameters=model_spec_pb2.BatchParameters(min_batch_size=1, max_batch_size=1),
+        )
+        return (
+            root
+            | "Sources" >> beam.Create(self._found, reshuffle=True)
+            | "Read" >> beam.FlatMap(read_batches, str(self._folder), self._format_name)
+            | "Predict" >> RunInferenceOnKeyedBatches(spec, load_override_fn=Model)
+            | "Write" >> beam.Map(write, self._format_name)
+        )
+
+
+class Model:
+    """A SavedModel with the `run` of a session, in which one bad image fails alone."""
+
+    def __init__(self, path: str, tags: Sequence[str]) -> None:
+        """Loads it."""
+        self._servable = Servable(Path(path), name="batch", version=0, tags=tuple(tags))
+        # Beam keeps models until the process ends, when TensorFlow can no longer free them.
+        atexit.register(self._servable.close)
+
+    def run(self, fetches: Mapping[str, str], feed_dict: Mapping[str, Sequence[bytes]]) -> dict:
+        """Returns the outputs by alias; an image that cannot be decoded has NaN in its row.
+
+        Args:
+            fetches: Tensor names by alias.
+            feed_dict: The contents of the images, for the one input.
+        """
+        ((name, contents),) = feed_dict.items()
+        try:
+            return self._run(fetches, name, contents)
+        except tf.errors.InvalidArgumentError:
+            rows = [self._run_one(fetches, name, content) for content in contents]
+            return {alias: np.concatenate([row[alias] for row in rows]) for alias in fetches}
+
+    def _run_one(self, fetches: Mapping[str, str], name: str, content: bytes) -> dict:
+        try:
+            return self._run(fetches, name, [content])
+        except tf.errors.InvalidArgumentError:
+            empty = self._run(fetches, name, [])
+            return {alias: _missing(array) for alias, array in empty.items()}
+
+    def _run(self, fetches: Mapping[str, str], name: str, contents: Sequence[bytes]) -> dict:
+        tensors = tuple(sorted(set(fetches.values())))
+        values = self._servable.run({name: np.array(contents, object)}, tensors)
+        return {alias: _sized(values[tensor]) for alias, tensor in fetches.items()}
+
+
+def read_batches(
+    source: sources.Source, folder: str, format_name: str
+) -> Iterator[tuple[Batch, list[bytes]]]:
+    """Yields the batches of a source whose results are not on disk."""
+    for number, items in enumerate(sources.read(source)):
+        path = results.batch_file(Path(folder), source.index, number, format_name)
+        if not path.exists():
+            fed = [item for item in items if not item.error]
+            failed = tuple(item for item in items if item.error)
+            names = tuple(item.name for item in fed)
+            yield Batch(str(path), names, failed), [item.content for item in fed]
+
+
+def write(
+    predicted: tuple[Batch, list[prediction_log_pb2.PredictionLog]], format_name: str
+) -> None:
+    """Writes the results of a batch."""
+    batch, logs = predicted
+    found, failed = [], list(batch.failed)
+    for name, log in zip(batch.names, logs, strict=True):
+        result = results.to_result(name, log)
+        if np.isnan(result.probabilities).any():
+            failed.append(sources.Item(name, error=CANNOT_DECODE))
+        else:
+            found.append(result)
+    results.write_batch(Path(batch.path), format_name, found, failed)
+
+
+def _missing(empty: np.ndarray) -> np.ndarray:
+    """Returns one row for an output of which we have none."""
+    shape = (1, *empty.shape[1:])
+    if empty.dtype.kind == "S":
+        return np.zeros(shape, empty.dtype)
+    return np.full(shape, np.nan if empty.dtype.kind == "f" else 0, empty.dtype)
+
+
+def _sized(array: np.ndarray) -> np.ndarray:
+    """Returns strings with a dtype of their length: RunInference asks each for its dtype."""
+    return array.astype(bytes) if array.dtype.hasobject else array
