@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -66,7 +66,9 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     return counts
 
 
-def ours(folder: str, output_dir: str, compute_dtype: str) -> dict[str, Any]:
+def ours(
+    folder: str, output_dir: str, compute_dtype: Literal["float32", "bfloat16"]
+) -> dict[str, Any]:
     """Trains through run_fn; returns the mean speed after the warm-up.
 
     The mean covers 1,000 steps with log lines, summaries and checkpoints, as often as in
