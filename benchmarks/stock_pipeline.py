@@ -18,7 +18,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components.evaluator import eval_config
+from components.evaluator import Limits, eval_config
 from contract import features
 
 PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
@@ -56,7 +56,7 @@ def create_pipeline(
             examples=example_gen.outputs["examples"],
             model=model.outputs["result"],
             schema=schema_gen.outputs["schema"],
-            eval_config=eval_config(min_accuracy=0.0, max_accuracy_drop=0.0),
+            eval_config=eval_config(Limits(max_accuracy_drop=0.0)),
         )
         nodes += [model, evaluator]
     return pipeline.Pipeline(

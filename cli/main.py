@@ -8,12 +8,14 @@ import click
 
 from cli.beam import beam
 from cli.bench import bench
+from cli.clean import clean
 from cli.config import config
 from cli.data import data
 from cli.kubeflow import kubeflow
 from cli.run import run
 from cli.runs import board, lineage, list_runs, report, status
 from cli.serving import doctor, predict, serve
+from cli.versions import rollback, versions
 from contract import stopping
 
 COMPLETION = """\b
@@ -82,6 +84,9 @@ for command in (
     board,
     serve,
     predict,
+    versions,
+    rollback,
+    clean,
     doctor,
     kubeflow,
     beam,

@@ -34,6 +34,7 @@ NOT_BLESSED_EXIT_CODE = 3
         "cifar run --set train_steps=20_000 --set learning_rate=0.1",
         "cifar run --trainer-module my_team.flowers",
         "cifar run --preset best --dry-run",
+        "cifar run --if-changed --on-end 'jq -r .status | mail -s cifar ops@example.org'",
         "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
 )
@@ -52,6 +53,18 @@ NOT_BLESSED_EXIT_CODE = 3
 @metadata_url_option
 @runner_options
 @click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
+@click.option(
+    "--if-changed",
+    is_flag=True,
+    help="Do nothing if data, code and settings are those of the last run that pushed.",
+)
+@click.option(
+    "--on-end",
+    default="",
+    metavar="COMMAND",
+    help="A shell command that gets the run's record, run.json, on standard input and its path "
+    "in CIFAR_RUN_RECORD, however the run ended.",
+)
 @click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
 def run(
     preset: str,
@@ -61,6 +74,8 @@ def run(
     settings: tuple[str, ...],
     metadata_url: str,
     dry_run: bool,
+    if_changed: bool,
+    on_end: str,
     verbose: bool,
     beam_runner: Runner,
 ) -> None:
@@ -85,7 +100,13 @@ def run(
     if dry_run:
         show_plan(local_runner.dry_run(config))
         return
-    record = local_runner.run(config, verbose, beam_runner)
+    if if_changed and (equal := local_runner.find_equal(config)):
+        click.echo(
+            f"Nothing changed since the run {equal.run_id}, which pushed version "
+            f"{equal.pushed_version}."
+        )
+        return
+    record = local_runner.run(config, verbose, beam_runner, on_end)
     for line in summary.summary_lines(record):
         click.echo(terminal.wrap(line, terminal.width()))
     if record.data_source == "sample":

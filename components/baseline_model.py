@@ -1,4 +1,4 @@
-"""The newest pushed model, as the artifact a candidate is compared with.
+"""The pushed model a candidate is compared with, as an artifact.
 
 TFX finds a baseline with a Resolver, which Kubeflow Pipelines 2.x refuses
 (backend/src/v2/compiler/argocompiler/dag.go). This is an ordinary component, so both
@@ -15,7 +15,9 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from serving import model_registry
+from contract import records
+from serving import baseline, model_registry
+from serving.baseline import Candidate
 
 log = logging.getLogger("cifar.baseline_model")
 
@@ -31,7 +33,8 @@ class BaselineModelSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "model_dir": component_spec.ExecutionParameter(type=str),
         "version": component_spec.ExecutionParameter(type=str),
-        "training_fingerprint": component_spec.ExecutionParameter(type=str),
+        "rule": component_spec.ExecutionParameter(type=str),
+        "candidate": component_spec.ExecutionParameter(type=str),
     }
     OUTPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
 
@@ -54,7 +57,8 @@ class Executor(base_executor.BaseExecutor):
         source = find_baseline(
             Path(exec_properties["model_dir"]),
             exec_properties["version"],
-            exec_properties["training_fingerprint"],
+            exec_properties["rule"],
+            records.from_json(Candidate, exec_properties["candidate"]),
         )
         if source is None:
             log.info("No baseline: nothing trained differently has been pushed")
@@ -65,24 +69,26 @@ class Executor(base_executor.BaseExecutor):
 
 
 class BaselineModel(base_component.BaseComponent):
-    """Emits the newest pushed model that was trained differently, or an empty artifact."""
+    """Emits the best pushed model that was trained differently, or an empty artifact."""
 
     SPEC_CLASS = BaselineModelSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, model_dir: str, version: str, training_fingerprint: str) -> None:
+    def __init__(self, model_dir: str, version: str, rule: str, candidate: Candidate) -> None:
         """Makes the node.
 
         Args:
             model_dir: The folder of the versions, `<serving root>/<model name>`.
             version: A version, `latest` to look when the node runs, or `none`.
-            training_fingerprint: Of the candidate, which is never its own baseline.
+            rule: Which one `latest` is: the best on this eval, or the newest.
+            candidate: Which model is to be compared.
         """
         super().__init__(
             spec=BaselineModelSpec(
                 model_dir=model_dir,
                 version=version,
-                training_fingerprint=training_fingerprint,
+                rule=rule,
+                candidate=records.to_json(candidate),
                 model=types.Channel(type=standard_artifacts.Model),
             )
         )
@@ -93,7 +99,9 @@ def version_of(baseline: types.Artifact) -> str | None:
     return baseline.get_string_custom_property(VERSION_PROPERTY) or None
 
 
-def find_baseline(model_dir: Path, version: str, training_fingerprint: str) -> Path | None:
+def find_baseline(
+    model_dir: Path, version: str, rule: str, candidate: Candidate
+) -> Path | None:
     """Returns the folder of the baseline version, or None where there is none.
 
     Raises:
@@ -103,18 +111,18 @@ def find_baseline(model_dir: Path, version: str, training_fingerprint: str) -> P
     if version == NONE:
         return None
     if version == LATEST:
-        newest = model_registry.newest_other_version(model_dir, training_fingerprint)
-        return newest.path if newest else None
+        chosen = baseline.choose(model_dir, candidate, rule)
+        return chosen.path if chosen else None
     path = model_dir / version
     if not model_registry.holds_model(path):
         raise FileNotFoundError(
             f"{path} holds no saved_model.pb, though it is the baseline. Was it deleted during "
-            "the run? Run again: the newest one is taken."
+            "the run? Run again: another one is taken."
         )
     fault = model_registry.find_fault(model_registry.read_version(path))
     if fault:
         raise ValueError(
             f"{path} is the baseline and broken: {fault}. Delete it, or name another with "
-            "`--set baseline_version=`; `latest` takes the newest that is whole."
+            "`--set baseline_version=`; `latest` takes one that is whole."
         )
     return path

@@ -4,6 +4,7 @@ A baseline that is not there has no input channel in TFX; ours is an artifact wi
 model in it (see baseline_model.py), so that one pipeline definition serves every run.
 """
 
+import dataclasses
 from typing import Any
 
 import apache_beam as beam
@@ -17,8 +18,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from contract import events, example_files, features, signatures
-from contract.metrics import ACCURACY, CROSS_ENTROPY, TOP_3
+from components import paired_metric
+from contract import events, example_files, features, gate_record, signatures
+from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, TOP_3
+from report import evaluation
 
 
 class Executor(stock_executor.Executor):
@@ -39,6 +42,23 @@ class Executor(stock_executor.Executor):
         total = example_files.count(example_files.find([f"{uri}/*" for uri in files]))
         events.begin(total, "images")
         super().Do(input_dict, output_dict, exec_properties)
+        write_record(output_dict)
+
+
+def write_record(output_dict: dict[str, list[types.Artifact]]) -> None:
+    """Writes what was measured beside the blessing, where the Pusher finds it.
+
+    Raises:
+        ValueError: Nothing was measured of the candidate.
+    """
+    evaluation_dir = artifact_utils.get_single_uri(output_dict["evaluation"])
+    metrics = evaluation.read_metrics(evaluation_dir)
+    if metrics is None:
+        raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
+    gate_record.write(
+        artifact_utils.get_single_uri(output_dict["blessing"]),
+        gate_record.GateRecord(metrics.accuracy, metrics.eval_examples),
+    )
 
 
 class Evaluator(StockEvaluator):
@@ -71,32 +91,38 @@ def holds_model(artifacts: list[types.Artifact]) -> bool:
     return bool(fileio.exists(f"{path_utils.serving_model_dir(uri)}/saved_model.pb"))
 
 
-def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfig:
-    """Returns what is measured on eval, and what blesses.
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a candidate must keep, in fractions.
 
-    Args:
-        min_accuracy: The least accuracy that blesses, a fraction.
-        max_accuracy_drop: How far below the baseline's accuracy still blesses, a fraction.
+    Attributes:
+        min_accuracy: The least accuracy that blesses.
+        max_accuracy_drop: How far below the baseline's accuracy still blesses.
+        min_class_accuracy: The least accuracy of each class.
+        max_class_accuracy_drop: How far below the baseline's that of a class may be.
     """
-    # A plain `threshold` holds for every slice; the gate is on the whole of eval.
-    overall_threshold = tfma.PerSliceMetricThreshold(
-        slicing_specs=[tfma.SlicingSpec()],
-        threshold=tfma.MetricThreshold(
-            value_threshold=tfma.GenericValueThreshold(
-                lower_bound=wrappers_pb2.DoubleValue(value=min_accuracy)
-            ),
-            change_threshold=tfma.GenericChangeThreshold(
-                direction=tfma.MetricDirection.HIGHER_IS_BETTER,
-                absolute=wrappers_pb2.DoubleValue(value=-max_accuracy_drop),
-            ),
-        ),
-    )
+
+    min_accuracy: float = 0.0
+    max_accuracy_drop: float = 1.0
+    min_class_accuracy: float = 0.0
+    max_class_accuracy_drop: float = 1.0
+
+
+def eval_config(limits: Limits) -> tfma.EvalConfig:
+    """Returns what is measured on eval, and what blesses."""
+    by_class = tfma.SlicingSpec(feature_keys=[features.LABEL])
+    least = [_at_least(tfma.SlicingSpec(), limits.min_accuracy)]
+    least_change = [_at_least(tfma.SlicingSpec(), -limits.max_accuracy_drop)]
+    if limits.min_class_accuracy > 0:
+        least.append(_at_least(by_class, limits.min_class_accuracy))
+    if limits.max_class_accuracy_drop < 1:
+        least_change.append(_at_least(by_class, -limits.max_class_accuracy_drop))
     metrics = [
         tfma.MetricConfig(class_name="ExampleCount"),
         tfma.MetricConfig(
             class_name="SparseCategoricalAccuracy",
             config=f'"name": "{ACCURACY}"',
-            per_slice_thresholds=[overall_threshold],
+            per_slice_thresholds=least,
         ),
         tfma.MetricConfig(
             class_name="SparseCategoricalCrossentropy", config=f'"name": "{CROSS_ENTROPY}"'
@@ -105,6 +131,13 @@ def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfi
             class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{TOP_3}", "k": 3'
         ),
         tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+        # TFMA's own change threshold refuses all where the baseline's accuracy is 0.
+        tfma.MetricConfig(
+            class_name="PairedAccuracy",
+            module=paired_metric.__name__,
+            config=f'"name": "{ACCURACY_CHANGE}"',
+            per_slice_thresholds=least_change,
+        ),
     ]
     return tfma.EvalConfig(
         # No name: with exactly one unnamed model TFMA adds the baseline by itself.
@@ -116,6 +149,18 @@ def eval_config(min_accuracy: float, max_accuracy_drop: float) -> tfma.EvalConfi
                 prediction_key="probabilities",
             )
         ],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[features.LABEL])],
+        slicing_specs=[tfma.SlicingSpec(), by_class],
         metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+    )
+
+
+def _at_least(slices: tfma.SlicingSpec, bound: float) -> tfma.PerSliceMetricThreshold:
+    """Returns a threshold of some slices; a plain one would hold for every slice."""
+    return tfma.PerSliceMetricThreshold(
+        slicing_specs=[slices],
+        threshold=tfma.MetricThreshold(
+            value_threshold=tfma.GenericValueThreshold(
+                lower_bound=wrappers_pb2.DoubleValue(value=bound)
+            )
+        ),
     )

@@ -9,7 +9,7 @@ the Trainer has exported. A trainer module is a module, or a package, that holds
   among them; an edit of one whose metadata say `shapes_weights: False` trains nothing anew,
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,
 * `GATES`, if it likes: by the preset's name, what a model must reach in place of the pipeline's
-  own `min_accuracy` and `max_accuracy_drop`,
+  own `min_accuracy`, `max_accuracy_drop`, `min_class_accuracy` and `max_class_accuracy_drop`,
 * `ABOUT`, if it likes: by the preset's name, a line for the help,
 * `WEIGHT_MODULES`, if it likes: dotted paths of what, when edited, trains anew. Without it any
   edit of what `run_fn` is made of does.
@@ -34,7 +34,12 @@ from contract import imports, settings
 
 DEFAULT = "trainer_module"
 DEFAULT_PRESET = "quick"
-GATE_SETTINGS = ("min_accuracy", "max_accuracy_drop")
+GATE_SETTINGS = (
+    "min_accuracy",
+    "max_accuracy_drop",
+    "min_class_accuracy",
+    "max_class_accuracy_drop",
+)
 GUIDE = "docs/your_own_estimator.md"
 
 

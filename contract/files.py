@@ -5,6 +5,7 @@ TRAINING_FILE = "training.json"  # how the training went
 PREDICTIONS_FILE = "eval_predictions.npz"  # keys and probabilities of a few eval examples
 
 SERVING_CHECK_FILE = "serving_check.json"  # in ServingCheck's blessing: verdict and numbers
+GATE_FILE = "gate.json"  # in the Evaluator's blessing: what it measured
 FACTS_FILE = "report.json"  # ReportGen writes it beside its page
 PAGE_FILE = "report.html"
 INDEX_FILE = "index.html"  # of all runs, in the output folder

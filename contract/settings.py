@@ -24,6 +24,7 @@ PositiveInt = Annotated[int, "> 0"]
 PositiveFloat = Annotated[float, "> 0"]
 NotNegative = Annotated[float, ">= 0"]
 Fraction = Annotated[float, ">= 0", "< 1"]
+Share = Annotated[float, ">= 0", "<= 1"]
 
 _COMPARISONS = {
     ">": operator.gt,

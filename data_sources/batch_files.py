@@ -2,13 +2,19 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from data_sources.cifar_format import BATCH_FILES, CIFAR10, check_labels, check_length
+from data_sources.cifar_format import (
+    BATCH_FILES,
+    CIFAR10,
+    EVAL_FILES,
+    check_labels,
+    check_length,
+)
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
 READERS = 2  # threads, each with a file of 31 MB; hashing lets go of the interpreter lock
@@ -67,7 +73,15 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """Returns one SHA-256 over the names and checksums."""
-        lines = "".join(f"{name} {self.checksums[name]}\n" for name in BATCH_FILES)
+        return self._fingerprint_of(BATCH_FILES)
+
+    @property
+    def eval_fingerprint(self) -> str:
+        """Returns one SHA-256 over the names and checksums of what models are judged on."""
+        return self._fingerprint_of(EVAL_FILES)
+
+    def _fingerprint_of(self, names: Iterable[str]) -> str:
+        lines = "".join(f"{name} {self.checksums[name]}\n" for name in names)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 

@@ -175,7 +175,7 @@ def find_batches(data: str, expected: Batches) -> Batches:
             f"the run expects {expected.fingerprint}. Set the parameter data_fingerprint to "
             "the first to train on them, or repair the batches (`cifar data verify`)."
         )
-    return Batches(str(found.directory), found.fingerprint)
+    return Batches(str(found.directory), found.fingerprint, found.eval_fingerprint)
 
 
 def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:

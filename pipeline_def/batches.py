@@ -5,10 +5,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """Where the batches are, and what tells them from others."""
+    """Where the batches are, and what tells them from others.
+
+    Attributes:
+        eval_fingerprint: Of those that models are judged on; empty where nobody looked.
+    """
 
     directory: str
     fingerprint: str
+    eval_fingerprint: str = ""
 
     def as_record(self) -> dict[str, str]:
         """Returns what the record of a run says of them, beside its settings."""

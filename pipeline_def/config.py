@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from contract import estimator, metadata_url, settings
 from contract.did_you_mean import did_you_mean
-from contract.settings import Fraction, PositiveFloat, PositiveInt
+from contract.settings import Fraction, PositiveFloat, PositiveInt, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +33,14 @@ class PipelineConfig:
     )
 
     # baseline
-    baseline_version: str = "latest"  # a pushed version, none, or latest: the newest other one
+    baseline_version: str = "latest"  # a pushed version, none, or latest: as `baseline` says
+    baseline: Literal["best", "newest"] = "best"  # best: of those judged on the same eval
 
     # evaluate: what the Evaluator asks for before it blesses
     min_accuracy: Fraction = 0.80  # on eval
     max_accuracy_drop: Fraction = 0.01  # compared with the baseline
+    min_class_accuracy: Fraction = 0.0  # of each class, on eval
+    max_class_accuracy_drop: Share = 0.10  # of each class, compared with the baseline; 1 is off
 
     # serving check: what the candidate's server must keep
     max_serving_difference: PositiveFloat = (
@@ -49,6 +52,7 @@ class PipelineConfig:
     serving_dir: str = ""  # the serving root; an empty string is <output_dir>/serving
     model_name: str = "cifar10"  # the folder below the serving root, and what servers call it
     keep_versions: PositiveInt = 3  # pushed versions; older ones are deleted
+    keep_runs: PositiveInt = 10  # kept whole; of older runs the record stays
 
     # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB.
     # With a password it comes from CIFAR_METADATA_URL or --metadata-url-file alone.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfx.orchestration import pipeline as tfx_pipeline
 
-from components import baseline_model, pusher
+from components import baseline_model
 from contract import metadata, stopping
 from pipeline_def import failures, launch, pipeline, results
 from pipeline_def.batches import Batches
@@ -17,7 +17,8 @@ from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole
 from pipeline_def.recorder import Recorder
 from report import run_record
-from serving import model_registry
+from serving import baseline, version_ledger, version_store
+from serving.model_registry import Provenance
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def run_stages(
     metadata.check(config.output_dir, config.metadata_url)
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
     launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
-    pusher.remove_abandoned(pipeline.serving_model_dir(config))
+    version_store.remove_abandoned(pipeline.serving_model_dir(config))
     recorder.record = dataclasses.replace(
         recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
     )
@@ -74,7 +75,9 @@ def run_stages(
 
 def define(config: PipelineConfig, batches: Batches) -> tfx_pipeline.Pipeline:
     """Returns the pipeline of a run that starts now."""
-    return pipeline.create_pipeline(config, batches, choose_baseline(config, batches))
+    return pipeline.create_pipeline(
+        config, batches, choose_baseline(config, batches), find_ban(config, batches)
+    )
 
 
 def take_note(
@@ -94,7 +97,13 @@ def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
     """Returns the version this run's candidate is compared with: fixed when the run starts."""
     if config.baseline_version != baseline_model.LATEST:
         return config.baseline_version
-    newest = model_registry.newest_other_version(
-        pipeline.serving_model_dir(config), pipeline.training_fingerprint(config, batches)
+    chosen = baseline.choose(
+        pipeline.serving_model_dir(config), pipeline.candidate(config, batches), config.baseline
     )
-    return str(newest.number) if newest else baseline_model.NONE
+    return str(chosen.number) if chosen else baseline_model.NONE
+
+
+def find_ban(config: PipelineConfig, batches: Batches) -> str:
+    """Returns which version forbids to push this training; empty if none does."""
+    training = Provenance(pipeline.training_fingerprint(config, batches))
+    return str(version_ledger.find_ban(pipeline.serving_model_dir(config), training) or "")

@@ -5,19 +5,21 @@ import dataclasses
 import logging
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import filelock
 import rich.console
 
-from contract import imports
+from contract import imports, records
 from contract.files import PAGE_FILE, RECORD_FILE
 from contract.progress import Progress
 from data_sources import batch_files, dataset
+from pipeline_def import retention, run_state
 from pipeline_def.batches import Batches
 from pipeline_def.beam import runner
 from pipeline_def.config import PipelineConfig
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TEMPORARY_DIR = ".tmp"
+RECORD_VARIABLE = "CIFAR_RUN_RECORD"
+ON_END_SECONDS = 300.0  # for the command of --on-end
 LOCK_SECONDS = 1.0  # longer than `cifar status` holds the lock to see whether a run does
 
 
@@ -39,8 +43,15 @@ def run(
     config: PipelineConfig,
     verbose: bool = False,
     beam_runner: runner.Runner = runner.IN_THIS_PROCESS,
+    on_end: str = "",
 ) -> RunRecord:
     """Runs the pipeline, keeps `run.json` up to date and returns what is in it.
+
+    Args:
+        config: The settings.
+        verbose: Shows every log line.
+        beam_runner: Where the Beam stages run.
+        on_end: A shell command that gets the record when the run has ended, however it did.
 
     Raises:
         ConnectionError, RuntimeError: The Beam engine or its workers cannot do the work.
@@ -51,33 +62,66 @@ def run(
     """
     config = with_absolute_paths(config)
     output = Path(config.output_dir)
-    with sole_run(output), temporary_files_in(output / TEMPORARY_DIR):
-        earlier = runs.record_killed(output)
-        recorder = Recorder(config, earlier)
-        try:
-            data = dataset.locate(config.data, Path(config.data_dir))
-            batches = Batches(str(data.directory), data.fingerprint)
-            recorder.keep(
-                dataclasses.replace(
-                    recorder.record,
-                    data_source=data.source,
-                    config={**recorder.record.config, **batches.as_record()},
-                )
+    recorder: Recorder | None = None
+    try:
+        with sole_run(output), temporary_files_in(output / TEMPORARY_DIR):
+            earlier = runs.record_killed(output)
+            recorder = Recorder(config, earlier)
+            run_recorded(config, verbose, beam_runner, recorder, runs.last_seconds(earlier))
+            return recorder.record
+    finally:  # when the folder is free for the next run
+        if recorder and on_end:
+            tell(on_end, recorder)
+
+
+def run_recorded(
+    config: PipelineConfig,
+    verbose: bool,
+    beam_runner: runner.Runner,
+    recorder: Recorder,
+    last_seconds: Mapping[str, float],
+) -> None:
+    """Finds the data and runs every stage; writes how it ended, and raises what ended it."""
+    try:
+        data = dataset.locate(config.data, Path(config.data_dir))
+        batches = batches_of(data)
+        recorder.keep(
+            dataclasses.replace(
+                recorder.record,
+                data_source=data.source,
+                config={**recorder.record.config, **batches.as_record()},
+                state=run_state.fingerprint(config, batches),
             )
-            last_seconds = runs.last_seconds(earlier)
-            with quiet(recorder.log_file, verbose, last_seconds) as console:
-                try:
-                    run_stages(config, batches, beam_runner, recorder, console)
-                except BaseException:
-                    log.exception("The run failed")
-                    console.say(f"The log of this run: {recorder.log_file}")
-                    raise
-        except BaseException as error:
-            recorder.end_early(error)
-            raise
-        finally:
-            finish(recorder, config)
-    return recorder.record
+        )
+        with quiet(recorder.log_file, verbose, last_seconds) as console:
+            try:
+                run_stages(config, batches, beam_runner, recorder, console)
+            except BaseException:
+                log.exception("The run failed")
+                console.say(f"The log of this run: {recorder.log_file}")
+                raise
+    except BaseException as error:
+        recorder.end_early(error)
+        raise
+    finally:
+        finish(recorder, config)
+        clean_up(config)
+
+
+def batches_of(data: dataset.Dataset) -> Batches:
+    """Returns the batches of a dataset, and what tells them from others."""
+    return Batches(str(data.directory), data.fingerprint, data.eval_fingerprint)
+
+
+def find_equal(config: PipelineConfig) -> RunRecord | None:
+    """Returns the last run that pushed, if nothing changed since; else None.
+
+    Raises:
+        OSError, ValueError: The data are not there or malformed.
+    """
+    config = with_absolute_paths(config)
+    data = dataset.locate(config.data, Path(config.data_dir))
+    return run_state.find_equal(config, batches_of(data))
 
 
 def dry_run(config: PipelineConfig) -> "Iterator[PlannedStage]":
@@ -93,7 +137,7 @@ def dry_run(config: PipelineConfig) -> "Iterator[PlannedStage]":
     if config.data != "auto" or not batch_files.verify(data_dir, official):
         quiet_progress = Progress(rich.console.Console(quiet=True))
         data = dataset.locate(config.data, data_dir, quiet_progress)
-        batches = Batches(str(data.directory), data.fingerprint)
+        batches = batches_of(data)
     imports.silence()
     with imports.fast():
         from pipeline_def import dry_run
@@ -140,6 +184,41 @@ def run_stages(
         # without them has gone wrong by now.
         from pipeline_def import execution
     execution.run_stages(config, batches, beam_runner, recorder, console)
+
+
+def clean_up(config: PipelineConfig) -> None:
+    """Deletes what none of the newest runs needs; what fails there is a warning."""
+    try:
+        plan, size = retention.clean(
+            Path(config.output_dir), config.keep_runs, config.metadata_url
+        )
+    except Exception as error:
+        log.exception("The clean-up failed")
+        warn(f"old runs were not cleaned up ({error}); `cifar clean` tries again.")
+    else:
+        if not plan.is_empty:
+            log.info("%s", retention.in_words(plan, size))
+
+
+def tell(command: str, recorder: Recorder) -> None:
+    """Runs a shell command that gets the record of a run; what fails there is a warning.
+
+    It finds the record on its standard input, and the file's path in CIFAR_RUN_RECORD.
+    """
+    path = recorder.run_dir / RECORD_FILE
+    try:
+        ended = subprocess.run(
+            command,
+            shell=True,
+            input=records.to_json(recorder.record).encode(),
+            env=os.environ | {RECORD_VARIABLE: str(path)},
+            timeout=ON_END_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        warn(f"--on-end failed: {error}")
+    else:
+        if ended.returncode:
+            warn(f"--on-end ended with exit code {ended.returncode}: {command}")
 
 
 @contextlib.contextmanager

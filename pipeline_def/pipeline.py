@@ -20,7 +20,7 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from components import trainer as trainer_node
 from components.baseline_model import BaselineModel
-from components.evaluator import Evaluator, eval_config
+from components.evaluator import Evaluator, Limits, eval_config
 from components.example_gen import CifarExampleGen
 from components.example_validator import ExampleValidator
 from components.pusher import Pusher
@@ -30,13 +30,14 @@ from contract import estimator
 from pipeline_def.batches import Batches
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
+from serving.baseline import Candidate
 
 PIPELINE_NAME = "cifar10-estimator"
 SCHEMA_FILE = "components/schema.pbtxt"
 
 
 def create_pipeline(
-    config: PipelineConfig, batches: Batches, baseline_version: str
+    config: PipelineConfig, batches: Batches, baseline_version: str, banned_by: str = ""
 ) -> pipeline.Pipeline:
     """Returns the pipeline.
 
@@ -44,6 +45,8 @@ def create_pipeline(
         config: The settings.
         batches: What is trained and judged on.
         baseline_version: As in the config, but `latest` may be resolved when the run starts.
+        banned_by: The version whose quarantine forbids to push this training, if one does:
+            the Pusher looks by itself, and its cache offers nothing from before.
     """
     model_dir = str(serving_model_dir(config))
     fingerprint = training_fingerprint(config, batches)
@@ -85,14 +88,23 @@ def create_pipeline(
         },
     )
     trainer.add_upstream_node(example_validator)
-    baseline_model = BaselineModel(model_dir, baseline_version, fingerprint)
+    baseline_model = BaselineModel(
+        model_dir, baseline_version, config.baseline, candidate(config, batches)
+    )
     baseline_model.add_upstream_node(trainer)
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=baseline_model.outputs["model"],
         schema=schema_gen.outputs["schema"],
-        eval_config=eval_config(config.min_accuracy, config.max_accuracy_drop),
+        eval_config=eval_config(
+            Limits(
+                config.min_accuracy,
+                config.max_accuracy_drop,
+                config.min_class_accuracy,
+                config.max_class_accuracy_drop,
+            )
+        ),
     )
     serving_check = ServingCheck(
         model=trainer.outputs["model"],
@@ -112,6 +124,9 @@ def create_pipeline(
         custom_config={
             "keep_versions": config.keep_versions,
             "training_fingerprint": fingerprint,
+            "data_fingerprint": batches.fingerprint,
+            "eval_fingerprint": batches.eval_fingerprint,
+            "banned_by": banned_by,
         },
     )
     report_gen = ReportGen(
@@ -182,6 +197,13 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
         "hyper_parameters": estimator.weight_settings(config.hyper_parameters),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def candidate(config: PipelineConfig, batches: Batches) -> Candidate:
+    """Returns what is known of a candidate before it is trained."""
+    return Candidate(
+        training_fingerprint(config, batches), batches.fingerprint, batches.eval_fingerprint
+    )
 
 
 def depends_on_code(

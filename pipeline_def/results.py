@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from tfx import types
 
-from components import baseline_model
+from components import baseline_model, pusher
 from contract import serving_report, training_record
 from pipeline_def import launch
 from pipeline_def.config import PipelineConfig
@@ -28,7 +28,8 @@ def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:
 def with_push(record: RunRecord, pushed: types.Artifact) -> RunRecord:
     """Returns the record with what the Pusher did."""
     if not pushed.get_int_custom_property("pushed"):
-        return dataclasses.replace(record, status=run_record.NOT_BLESSED)
+        refusal = pushed.get_string_custom_property(pusher.REFUSAL_PROPERTY)
+        return dataclasses.replace(record, status=run_record.NOT_BLESSED, push_refusal=refusal)
     return dataclasses.replace(
         record,
         status=run_record.PUSHED,

@@ -21,7 +21,8 @@ def summary_lines(record: RunRecord) -> list[str]:
     ]
     if record.status == run_record.PUSHED:
         return [*lines, f"Pushed    {record.pushed_path}", "", *next_lines(record)]
-    return [*lines, "Pushed    nothing; what was pushed before is untouched"]
+    reason = record.push_refusal or "what was pushed before is untouched"
+    return [*lines, f"Pushed    nothing; {reason}"]
 
 
 def result_lines(record: RunRecord) -> list[str]:

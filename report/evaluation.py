@@ -7,8 +7,16 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 
 from contract import features
-from contract.metrics import ACCURACY, CROSS_ENTROPY, TOP_3
-from report.facts import Gate, Metrics
+from contract.metrics import (
+    ACCURACY,
+    ACCURACY_CHANGE,
+    CROSS_ENTROPY,
+    ONLY_BASELINE_RIGHT,
+    ONLY_CANDIDATE_RIGHT,
+    TOP_3,
+)
+from report import certainty, intervals
+from report.facts import Comparison, Gate, Metrics
 
 # The names TFMA gives the models of an unnamed spec: the candidate's depends on whether
 # there is a baseline.
@@ -85,8 +93,10 @@ def read_gate(
     gate = Gate(
         min_accuracy=min_accuracy,
         max_accuracy_drop=max_accuracy_drop,
+        interval=intervals.wilson(candidate.accuracy, candidate.eval_examples),
         baseline_version=baseline_version,
         baseline_accuracy=baseline.accuracy if baseline else None,
+        comparison=read_comparison(evaluation_dir),
         refusals=refusals(evaluation_dir),
     )
     return dataclasses.replace(gate, verdict=verdict(candidate.accuracy, gate))
@@ -94,27 +104,53 @@ def read_gate(
 
 def verdict(accuracy: float, gate: Gate) -> str:
     """Returns what the gate said, with its numbers."""
+    between = ""
+    if gate.interval:
+        low, high = gate.interval
+        between = f" ({low:.2%} to {high:.2%} at 95% confidence)"
     if gate.refusals:
-        return "NOT BLESSED: " + "; ".join(gate.refusals)
+        words = "NOT BLESSED: " + "; ".join(gate.refusals)
+        return f"{words}; {certainty.in_words(gate.comparison)}" if gate.comparison else words
     words = (
-        f"blessed: accuracy is {accuracy:.2%}, at least {gate.min_accuracy:.2%} is asked for"
+        f"blessed: accuracy is {accuracy:.2%}{between}, "
+        f"at least {gate.min_accuracy:.2%} is asked for"
     )
     if gate.baseline_accuracy is None:
         return words + "; there is no other version to compare with"
     change = accuracy - gate.baseline_accuracy
-    return (
-        f"{words}; {change:+.2%} against version {gate.baseline_version}, "
+    words += (
+        f"; {change:+.2%} against version {gate.baseline_version}, "
         f"{-gate.max_accuracy_drop:.2%} is allowed"
     )
+    return f"{words}; {certainty.in_words(gate.comparison)}" if gate.comparison else words
+
+
+def read_comparison(evaluation_dir: str) -> Comparison | None:
+    """Returns how the candidate compares with the baseline image by image; None without."""
+    counts = {
+        entry.key.name: round(entry.value.double_value.value)
+        for metrics in tfma.load_metrics(evaluation_dir)
+        if not metrics.slice_key.single_slice_keys
+        for entry in metrics.metric_keys_and_values
+        if entry.key.name in (ONLY_BASELINE_RIGHT, ONLY_CANDIDATE_RIGHT)
+    }
+    if not counts:
+        return None
+    return certainty.compare(counts[ONLY_BASELINE_RIGHT], counts[ONLY_CANDIDATE_RIGHT])
 
 
 def refusals(evaluation_dir: str) -> list[str]:
     """Returns each threshold the candidate failed, in words; none if it was blessed."""
     validation = tfma.load_validation_result(evaluation_dir)
-    return [
-        _refusal(failure)
+    by_slice = [
+        (per_slice.slice_key.single_slice_keys, per_slice.failures)
         for per_slice in validation.metric_validations_per_slice
-        for failure in per_slice.failures
+    ]
+    by_slice.sort(key=lambda found: found[0][0].int64_value if found[0] else -1)
+    return [
+        (f"{features.CLASS_NAMES[keys[0].int64_value]}: " if keys else "") + _refusal(failure)
+        for keys, failures in by_slice
+        for failure in failures
     ]
 
 
@@ -122,8 +158,7 @@ def _refusal(failure: validation_result_pb2.ValidationFailure) -> str:
     """Returns one failed threshold in words."""
     value = failure.metric_value.double_value.value
     threshold = failure.metric_threshold
-    if failure.metric_key.is_diff:
-        limit = -threshold.change_threshold.absolute.value
-        return f"accuracy fell by {-value:.2%} against the baseline, {limit:.2%} is allowed"
     limit = threshold.value_threshold.lower_bound.value
+    if failure.metric_key.name == ACCURACY_CHANGE:
+        return f"accuracy fell by {-value:.2%} against the baseline, {-limit:.2%} is allowed"
     return f"accuracy is {value:.2%}, at least {limit:.2%} is asked for"

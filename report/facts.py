@@ -151,18 +151,31 @@ class Metrics:
 
 
 @dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images: how many only one gets right, and McNemar's p-value."""
+
+    only_baseline: int
+    only_candidate: int
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Gate:
     """What the candidate was asked for, what it was compared with, and the verdict in words.
 
     Attributes:
+        interval: In which its accuracy lies at 95% confidence, by Wilson's formula.
         baseline_version: The pushed version compared with, if there was one.
+        comparison: Image by image; None without a baseline, or from an older Evaluator.
         refusals: Each threshold it failed, in words.
     """
 
     min_accuracy: float
     max_accuracy_drop: float
+    interval: tuple[float, float] | None = None
     baseline_version: str | None = None
     baseline_accuracy: float | None = None
+    comparison: Comparison | None = None
     refusals: Sequence[str] = ()
     verdict: str = ""
 

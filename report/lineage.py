@@ -13,6 +13,7 @@ from serving import model_registry
 
 CODE_VERSION = "code_version"
 CHECKSUMS = "checksums"
+BY_HAND = "by_hand"  # of an execution: no node's, but a command's
 LATEST = "latest"
 
 
@@ -222,6 +223,8 @@ def as_text(lineage: Lineage) -> list[str]:
     lines = [f"Version {lineage.version}", f"  {lineage.path}"]
     for execution in lineage.executions:
         code = f"code {execution.code_version}" if execution.code_version else "TFX's own code"
+        if execution.parameters.get(BY_HAND):
+            code = "by hand"
         lines += ["", f"{execution.stage}  {execution.finished}  {code}"]
         if execution.trainer_module:
             lines.append(f"  with  {'Estimator':<16} {execution.trainer_module}")

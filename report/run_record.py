@@ -49,6 +49,9 @@ class RunRecord:
         failed_stage: The node that runs, or in which the run ended.
         accuracy: And the other metrics: on eval, of the candidate.
         blessed: By both gates.
+        push_refusal: Why a blessed model was not pushed.
+        state: A hash of the data, the code and the settings.
+        is_cleaned: Whether its artifacts, its log and its page may be deleted.
     """
 
     run_id: str
@@ -72,9 +75,12 @@ class RunRecord:
     serving_check: ServingReport | None = None
     pushed_version: str | None = None
     pushed_path: str | None = None
+    push_refusal: str = ""
     train_steps: int | None = None
     examples_per_second: float | None = None
     training: TrainingRecord | None = None
+    state: str = ""
+    is_cleaned: bool = False
 
     @functools.cached_property
     def settings(self) -> settings.Settings:

@@ -90,7 +90,7 @@ def report_of(record: RunRecord) -> Report:
             return records.from_json(Report, path.read_bytes())
         except ValueError as error:
             log.warning("%s cannot be read, the artifacts are instead: %s", path, error)
-    if not record.stages:
+    if not record.stages or record.is_cleaned:
         return Report(Facts(record.config), {})
     # Importing TensorFlow takes seconds; a finished run does without.
     from tfx.utils import path_utils

@@ -29,12 +29,20 @@ class Provenance:
         model_artifact_id: Artifact id of the Trainer's output.
         model_artifact_uri: Where the Trainer wrote it.
         checksums: SHA-256 of each file of the model, by its path in the folder.
+        data_fingerprint: Identifies all the batches it was trained and judged on.
+        eval_fingerprint: Identifies the batches it was judged on.
+        accuracy: Accuracy on those; None if unknown.
+        restored_from: The version it is a copy of, if a rollback made it.
     """
 
     training_fingerprint: str = ""
     model_artifact_id: int = 0
     model_artifact_uri: str = ""
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    data_fingerprint: str = ""
+    eval_fingerprint: str = ""
+    accuracy: float | None = None
+    restored_from: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,28 +74,6 @@ def is_version(name: str) -> bool:
 def holds_model(folder: Path) -> bool:
     """Returns whether a folder contains a SavedModel, even a broken one."""
     return (folder / MODEL_FILE).is_file()
-
-
-def newest_other_version(model_dir: Path, training_fingerprint: str) -> PushedVersion | None:
-    """Returns the newest whole version that was trained differently, or None.
-
-    A model is never its own baseline. When the same training runs again, it is compared with
-    the same version as before, so its evaluation comes from the cache. A broken version is
-    skipped with a warning.
-    """
-    for version in reversed(pushed_versions(model_dir)):
-        if version.provenance.training_fingerprint == training_fingerprint:
-            continue
-        fault = find_fault(version)
-        if fault is None:
-            return version
-        log.warning(
-            "The pushed version %s is broken and cannot be a baseline: %s. Delete its folder, "
-            "so that no server loads it.",
-            version.path,
-            fault,
-        )
-    return None
 
 
 def find_fault(version: PushedVersion) -> str | None:
@@ -141,11 +127,15 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def read_version(folder: Path) -> PushedVersion:
     """Returns a version with its recorded origin; warns if that cannot be read."""
+    return PushedVersion(int(folder.name), folder, read_provenance(folder))
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """Returns the recorded origin of a version; warns if it is unreadable."""
     path = folder / PROVENANCE_FILE
-    provenance = Provenance()
     try:
         if path.exists():
-            provenance = records.from_json(Provenance, path.read_bytes())
+            return records.from_json(Provenance, path.read_bytes())
     except (OSError, ValueError) as error:
         log.warning("Cannot read %s, so the origin of %s is unknown: %s", path, folder, error)
-    return PushedVersion(int(folder.name), folder, provenance)
+    return Provenance()

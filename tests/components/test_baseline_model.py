@@ -5,6 +5,7 @@ import pytest
 from components.baseline_model import LATEST, NONE, find_baseline
 from contract import records
 from serving import model_registry
+from serving.baseline import NEWEST, Candidate
 from serving.model_registry import Provenance
 
 
@@ -22,28 +23,32 @@ def serving(tmp_path) -> Path:
     return tmp_path
 
 
+def find(serving: Path, version: str, training: str) -> Path | None:
+    return find_baseline(serving, version, NEWEST, Candidate(training))
+
+
 def test_the_baseline_is_the_newest_model_trained_differently(serving):
-    assert find_baseline(serving, LATEST, "c") == serving / "20"
-    assert find_baseline(serving, LATEST, "a") == serving / "10"
+    assert find(serving, LATEST, "c") == serving / "20"
+    assert find(serving, LATEST, "a") == serving / "10"
 
 
 def test_a_broken_version_is_no_baseline_and_an_error_where_it_is_named(serving):
     (serving / "20/saved_model.pb").write_bytes(b"grap")
-    assert find_baseline(serving, LATEST, "c") == serving / "10"
+    assert find(serving, LATEST, "c") == serving / "10"
     with pytest.raises(ValueError, match="is the baseline and broken"):
-        find_baseline(serving, "20", "c")
+        find(serving, "20", "c")
 
 
 def test_without_a_pushed_model_there_is_no_baseline(tmp_path):
-    assert find_baseline(tmp_path, LATEST, "a") is None
-    assert find_baseline(tmp_path / "absent", LATEST, "a") is None
+    assert find(tmp_path, LATEST, "a") is None
+    assert find(tmp_path / "absent", LATEST, "a") is None
 
 
 def test_a_named_version_is_the_baseline(serving):
-    assert find_baseline(serving, "5", "a") == serving / "5"
-    assert find_baseline(serving, NONE, "c") is None
+    assert find(serving, "5", "a") == serving / "5"
+    assert find(serving, NONE, "c") is None
 
 
 def test_a_named_version_that_is_gone_stops_the_run(serving):
     with pytest.raises(FileNotFoundError, match="though it is the baseline"):
-        find_baseline(serving, "7", "a")
+        find(serving, "7", "a")

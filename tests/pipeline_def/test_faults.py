@@ -17,8 +17,8 @@ from tests.processes import descendants, is_running
 MAIN = "from cli.main import main; main()"
 KILL_AFTER_THE_RENAME = """
 import os, signal
-from components import pusher
-pusher.retire_old_versions = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+from serving import version_store
+version_store.retire_old_versions = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
 """
 FAIL_IN_THE_REPORT = """
 from components import report_gen
@@ -49,7 +49,7 @@ class Trial:
         return json.loads((self.output / "run.json").read_text())
 
     def versions(self) -> list[str]:
-        return [path.name for path in (self.output / "serving/cifar10").iterdir()]
+        return [path.name for path in (self.output / "serving/cifar10").glob("[0-9]*")]
 
 
 def smoke(*settings: str) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from contract import records
-from serving import model_registry
+from serving import baseline, model_registry
+from serving.baseline import Candidate
 from serving.model_registry import Provenance
 
 
@@ -39,7 +40,7 @@ def serving(tmp_path, saved_model) -> Path:
 
 
 def newest_for(serving: Path, training_fingerprint: str) -> int | None:
-    version = model_registry.newest_other_version(serving, training_fingerprint)
+    version = baseline.choose(serving, Candidate(training_fingerprint), baseline.NEWEST)
     return version.number if version else None
 
 

@@ -22,6 +22,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving import model_registry, rollback, version_store
+from serving.model_registry import Provenance
 from serving.model_server.process import ServerProcess, ServerStartError
 from serving.model_server.servable import Servable
 from serving.model_server.served_model import LoadPolicy, ModelConfig, ServedModel, State
@@ -75,6 +77,34 @@ def test_a_new_version_replaces_the_old_one_and_a_rollback_brings_it_back(tmp_pa
         (base / "2").rename(tmp_path / "withdrawn")
         wait_for(lambda: states(server) == {"2": "END", "1": "AVAILABLE"})
         assert answer(server) == 3.0
+
+
+def test_a_rollback_fails_no_request(tmp_path):
+    base, pushed = tmp_path / "m", []
+    for offset in (2.0, 3.0):
+        model = tmp_path / f"model-{offset}"
+        saved_models.write_half_plus(model, offset)
+        provenance = Provenance(str(offset), checksums=model_registry.checksums(model))
+        pushed.append(version_store.push(model, base, provenance).name)
+    with ServerProcess("--model_name=m", f"--model_base_path={base}", *QUICK) as server:
+        assert answer(server) == 4.0
+        answers, stop = [], threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                answers.append(answer(server))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            new = str(rollback.roll_back(base).version)
+            wait_for(lambda: states(server) == {new: "AVAILABLE", pushed[1]: "END"})
+            wait_for(lambda: answers[-1] == 3.0)
+        finally:
+            stop.set()
+            asking.join()
+    assert answers == sorted(answers, reverse=True)  # 4.0, then 3.0; an error would not sort
+    assert set(answers) == {4.0, 3.0}
 
 
 def test_a_broken_version_leaves_the_old_one_in_place(tmp_path):

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components import pusher
-from serving import model_registry
+from serving import model_registry, version_store
 from serving.model_registry import Provenance
 
 PROVENANCE = Provenance(
@@ -36,11 +35,16 @@ def model(tmp_path) -> Path:
 
 
 def hidden(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    names = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    return [name for name in names if name != ".versions.json"]
+
+
+def versions(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("[0-9]*"))
 
 
 def test_a_pushed_version_holds_the_model_and_where_it_came_from(model, tmp_path):
-    version = pusher.push(model, tmp_path / "serving/cifar10", PROVENANCE)
+    version = version_store.push(model, tmp_path / "serving/cifar10", PROVENANCE)
     assert (version / "saved_model.pb").read_bytes() == b"graph"
     assert (version / "variables/variables.index").read_bytes() == b"index"
     assert (version / "assets.extra/mlmd_uuid").read_text() == "7\n"
@@ -68,7 +72,7 @@ def test_a_watcher_never_sees_a_version_without_its_model(model, tmp_path):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        pushed = {pusher.push(model, serving, PROVENANCE).name for _ in range(5)}
+        pushed = {version_store.push(model, serving, PROVENANCE).name for _ in range(5)}
     finally:
         time.sleep(0.05)
         stop.set()
@@ -78,15 +82,15 @@ def test_a_watcher_never_sees_a_version_without_its_model(model, tmp_path):
 
 
 def test_versions_rise_even_when_the_clock_falls_back(model, tmp_path, monkeypatch):
-    first = pusher.push(model, tmp_path / "serving", PROVENANCE)
-    monkeypatch.setattr(pusher.time, "time", lambda: 1_000.0)
-    second = pusher.push(model, tmp_path / "serving", PROVENANCE)
+    first = version_store.push(model, tmp_path / "serving", PROVENANCE)
+    monkeypatch.setattr(version_store.time, "time", lambda: 1_000.0)
+    second = version_store.push(model, tmp_path / "serving", PROVENANCE)
     assert int(second.name) == int(first.name) + 1
 
 
 def test_a_version_is_the_unix_time(model, tmp_path):
     before = int(time.time())
-    version = pusher.push(model, tmp_path / "serving", PROVENANCE)
+    version = version_store.push(model, tmp_path / "serving", PROVENANCE)
     assert before <= int(version.name) <= time.time()
 
 
@@ -94,38 +98,40 @@ def test_a_folder_that_holds_no_model_is_not_overwritten_either(model, tmp_path,
     taken = tmp_path / "serving/5000"
     taken.mkdir(parents=True)
     (taken / "note").write_text("mine")
-    monkeypatch.setattr(pusher.time, "time", lambda: 5_000.0)
-    assert pusher.push(model, tmp_path / "serving", PROVENANCE).name == "5001"
+    monkeypatch.setattr(version_store.time, "time", lambda: 5_000.0)
+    assert version_store.push(model, tmp_path / "serving", PROVENANCE).name == "5001"
     assert (taken / "note").read_text() == "mine"
 
 
 def test_a_push_that_fails_leaves_nothing_behind(model, tmp_path, monkeypatch):
-    first = pusher.push(model, tmp_path / "serving", PROVENANCE)
+    first = version_store.push(model, tmp_path / "serving", PROVENANCE)
 
     def full_disk(source, target, dirs_exist_ok):
         (Path(target) / "saved_model.pb").write_bytes(b"gra")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pusher.shutil, "copytree", full_disk)
+    monkeypatch.setattr(version_store.shutil, "copytree", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        pusher.push(model, tmp_path / "serving", PROVENANCE)
-    assert [path.name for path in (tmp_path / "serving").iterdir()] == [first.name]
+        version_store.push(model, tmp_path / "serving", PROVENANCE)
+    assert versions(tmp_path / "serving") == [first.name]
+    assert hidden(tmp_path / "serving") == []
 
 
 def test_the_newest_versions_are_kept(model, tmp_path):
     serving = tmp_path / "serving"
-    versions = [pusher.push(model, serving, PROVENANCE).name for _ in range(5)]
-    pusher.retire_old_versions(serving, keep_versions=2)
-    assert sorted(path.name for path in serving.iterdir()) == versions[-2:]
+    pushed = [version_store.push(model, serving, PROVENANCE).name for _ in range(5)]
+    version_store.retire_old_versions(serving, keep_versions=2)
+    assert versions(serving) == pushed[-2:]
+    assert hidden(serving) == []
 
 
 PUSH_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
-from components import pusher
+from serving import version_store
 from serving.model_registry import Provenance
-pusher._flush_to_disk = lambda folder: (print(folder, flush=True), time.sleep(100))
-pusher.push(Path(sys.argv[1]), Path(sys.argv[2]), Provenance(model_artifact_id=7))
+version_store._flush_to_disk = lambda folder: (print(folder, flush=True), time.sleep(100))
+version_store.push(Path(sys.argv[1]), Path(sys.argv[2]), Provenance(model_artifact_id=7))
 """
 
 
@@ -135,12 +141,12 @@ def test_what_a_killed_push_left_is_removed_and_one_under_way_is_not(model, tmp_
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         staging = Path(process.stdout.readline().strip())
-        pusher.remove_abandoned(serving)
+        version_store.remove_abandoned(serving)
         assert hidden(serving) == [staging.name]
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    pusher.remove_abandoned(serving)
+    version_store.remove_abandoned(serving)
     assert hidden(serving) == []
 
 
@@ -151,22 +157,22 @@ def test_a_push_of_another_machine_has_an_hour(tmp_path):
     (tmp_path / ".retired-5").mkdir()
     an_hour_ago = time.time() - 4_000
     os.utime(abandoned, (an_hour_ago, an_hour_ago))
-    pusher.remove_abandoned(tmp_path)
+    version_store.remove_abandoned(tmp_path)
     assert hidden(tmp_path) == [".staging-elsewhere-2"]
 
 
 def test_a_push_whose_run_was_killed_is_not_made_twice(model, tmp_path):
-    version = pusher.push(model, tmp_path, PROVENANCE)
-    assert pusher.find_pushed(tmp_path, PROVENANCE) == version
-    assert pusher.find_pushed(tmp_path, OTHER) is None
+    version = version_store.push(model, tmp_path, PROVENANCE)
+    assert version_store.find_pushed(tmp_path, PROVENANCE) == version
+    assert version_store.find_pushed(tmp_path, OTHER) is None
     changed = dataclasses.replace(PROVENANCE, checksums={"a": "b"})
-    assert pusher.find_pushed(tmp_path, changed) is None
+    assert version_store.find_pushed(tmp_path, changed) is None
 
 
 def test_a_push_that_is_broken_or_not_the_newest_is_made_again(model, tmp_path):
-    first = pusher.push(model, tmp_path, PROVENANCE)
+    first = version_store.push(model, tmp_path, PROVENANCE)
     (first / "saved_model.pb").write_bytes(b"grap")
-    assert pusher.find_pushed(tmp_path, PROVENANCE) is None
+    assert version_store.find_pushed(tmp_path, PROVENANCE) is None
     (first / "saved_model.pb").write_bytes(b"graph")
-    pusher.push(model, tmp_path, OTHER)
-    assert pusher.find_pushed(tmp_path, PROVENANCE) is None
+    version_store.push(model, tmp_path, OTHER)
+    assert version_store.find_pushed(tmp_path, PROVENANCE) is None

@@ -1,0 +1,173 @@
+"""`cifar versions` and `cifar rollback`. Heavy modules wait until a command runs."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.command_help import examples, metadata_url_option
+from cli.runs import json_option, model_option, output_option
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say which folder of versions is meant."""
+    command = click.option(
+        "--serving-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The serving root, if it is not that of the last run, such as a shared one.",
+    )(command)
+    return output_option(model_option(command))
+
+
+def folder_of(output: Path, model: str, serving_dir: Path | None) -> Path:
+    """Returns the folder of the versions: the one named, or the last run's."""
+    from report import runs
+
+    if serving_dir is None:
+        latest = next(reversed(runs.read_runs(output)), None)
+        serving_dir = Path((latest and latest.settings.serving_dir) or output / "serving")
+    return (serving_dir / model).resolve()
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=examples(
+        "cifar versions",
+        "cifar versions --json --serving-dir /srv/models",
+        "cifar versions pin 1795386836",
+    ),
+)
+@place_options
+@json_option
+@click.pass_context
+def versions(
+    context: click.Context,
+    output: Path,
+    model: str,
+    serving_dir: Path | None,
+    json_output: bool,
+) -> None:
+    """List every pushed version: state, accuracy, run, data.
+
+    The states are served (the highest number), kept (there to roll back to), retired (deleted,
+    to keep no more than keep_versions), quarantined (never a baseline, never pushed again) and
+    deleted (by hand).
+    """
+    if context.invoked_subcommand:
+        return
+    from report import runs
+    from report import versions as report_versions
+
+    model_dir = folder_of(output, model, serving_dir)
+    found = report_versions.summarize(model_dir, runs.read_runs(output))
+    if json_output:
+        click.echo(json.dumps([dataclasses.asdict(version) for version in found], indent=2))
+    elif found:
+        click.echo("\n".join(report_versions.as_lines(found)))
+    else:
+        click.echo(f"There are no versions in {model_dir}; `cifar run` pushes one.")
+
+
+@versions.command("pin", epilog=examples("cifar versions pin 1795386836"))
+@click.argument("version", type=int)
+@place_options
+@metadata_url_option
+def pin(
+    version: int, output: Path, model: str, serving_dir: Path | None, metadata_url: str
+) -> None:
+    """Keep a VERSION for good: it is never retired, and does not count in keep_versions."""
+    from serving import rollback
+
+    model_dir = folder_of(output, model, serving_dir)
+    rollback.pin(model_dir, version)
+    click.echo(f"Version {version} is pinned. Undo: cifar versions unpin {version}")
+    record_lineage(model_dir, output, metadata_url)
+
+
+@versions.command("unpin", epilog=examples("cifar versions unpin 1795386836"))
+@click.argument("version", type=int)
+@place_options
+@metadata_url_option
+def unpin(
+    version: int, output: Path, model: str, serving_dir: Path | None, metadata_url: str
+) -> None:
+    """Let a VERSION be retired again, when its turn comes."""
+    from serving import rollback
+
+    model_dir = folder_of(output, model, serving_dir)
+    rollback.pin(model_dir, version, is_pinned=False)
+    click.echo(f"Version {version} is not pinned. Undo: cifar versions pin {version}")
+    record_lineage(model_dir, output, metadata_url)
+
+
+@click.command(
+    "rollback",
+    epilog=examples(
+        "cifar rollback                        # to the newest kept version of another model",
+        "cifar rollback 1795386836",
+        "cifar rollback --release 1795402435   # out of quarantine",
+        "cifar rollback 1795402435 --no-quarantine",
+    ),
+)
+@click.argument("version", type=int, required=False)
+@click.option(
+    "--release", "released", type=int, metavar="VERSION", help="Take VERSION out of quarantine."
+)
+@click.option(
+    "--quarantine/--no-quarantine",
+    default=True,
+    show_default=True,
+    help="Whether the version that is replaced may come back by itself.",
+)
+@place_options
+@metadata_url_option
+def rollback(
+    version: int | None,
+    released: int | None,
+    quarantine: bool,
+    output: Path,
+    model: str,
+    serving_dir: Path | None,
+    metadata_url: str,
+) -> None:
+    """Serve the model of an earlier VERSION again, under the next number.
+
+    The version it replaces is put in quarantine: it is no baseline, and no run pushes that
+    model again, until --release.
+    """
+    from serving import rollback as serving_rollback
+
+    if version is not None and released is not None:
+        raise click.UsageError("Give a VERSION to serve again, or --release: one of the two.")
+    model_dir = folder_of(output, model, serving_dir)
+    if released is not None:
+        serving_rollback.release(model_dir, released)
+        click.echo("\n".join(serving_rollback.released_lines(model_dir, released)))
+    else:
+        change = serving_rollback.roll_back(model_dir, version, quarantine)
+        click.echo("\n".join(serving_rollback.rolled_back_lines(change)))
+    record_lineage(model_dir, output, metadata_url)
+
+
+def record_lineage(model_dir: Path, output: Path, metadata_url: str) -> None:
+    """Enters the change in the metadata; what is done is done, so a fault is a warning."""
+    from contract import metadata
+
+    if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
+        click.echo(f"{output} holds no metadata: the change is in {model_dir} alone.", err=True)
+        return
+    from report import version_lineage
+
+    try:
+        metadata.check(output, metadata_url)
+        version_lineage.record_changes(metadata.connection_to(output, metadata_url), model_dir)
+    except Exception as error:
+        click.echo(
+            f"Warning: the change is made, but not in the metadata ({error}). The next change "
+            "of a version writes both.",
+            err=True,
+        )

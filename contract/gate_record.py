@@ -1,0 +1,35 @@
+"""What the Evaluator measured of a candidate, beside its blessing: the Pusher keeps it."""
+
+import dataclasses
+import posixpath
+
+from contract import records
+from contract.files import GATE_FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class GateRecord:
+    """How good the candidate is on eval."""
+
+    accuracy: float
+    eval_examples: int
+
+
+def read(directory: str) -> GateRecord:
+    """Returns the record in a blessing's folder.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    import tensorflow as tf  # seconds, which whoever only writes a record's type does without
+
+    with tf.io.gfile.GFile(posixpath.join(directory, GATE_FILE)) as file:
+        return records.from_json(GateRecord, file.read())
+
+
+def write(directory: str, record: GateRecord) -> None:
+    """Writes the record into a blessing's folder."""
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(posixpath.join(directory, GATE_FILE), "w") as file:
+        file.write(records.to_json(record))

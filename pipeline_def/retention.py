@@ -1,0 +1,203 @@
+"""Room on the disk: what no kept run and no served or pinned version needs is deleted.
+
+Lineage stays: artifacts are marked deleted in the metadata, which keep every row, and of each
+run its `run.json` stays. Marks come before deletions, so that no cache offers what is half
+gone, and a clean-up that was killed is finished by the next.
+"""
+
+import dataclasses
+import datetime
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from contract import metadata
+from contract.files import PAGE_FILE, RECORD_FILE
+from pipeline_def.recorder import LOG_FILE
+from report import runs
+from report.run_record import RunRecord
+from serving import version_ledger
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be deleted.
+
+    Attributes:
+        runs: Their logs and pages go, their records stay.
+        artifacts: Folders of artifacts below the pipeline's root.
+        checkpoints: Folders of trainings.
+        kept_runs: What needs the rest.
+    """
+
+    runs: Sequence[RunRecord]
+    artifacts: Sequence[Path]
+    checkpoints: Sequence[Path]
+    kept_runs: Sequence[RunRecord]
+
+    @property
+    def is_empty(self) -> bool:
+        """Returns whether there is nothing to do."""
+        return not (self.runs or self.artifacts or self.checkpoints)
+
+
+def clean(
+    output: Path, keep_runs: int, metadata_url: str = "", dry_run: bool = False
+) -> tuple[Plan, int]:
+    """Deletes what is not needed; returns what that is, and how many bytes it has.
+
+    To be called by whoever holds the output folder (`local_runner.sole_run`).
+
+    Args:
+        output: The output folder.
+        keep_runs: How many of the newest runs are kept whole.
+        metadata_url: Where the metadata are; empty for SQLite in the output folder.
+        dry_run: Whether nothing is deleted.
+
+    Raises:
+        ConnectionError, ValueError: The metadata are damaged or do not answer.
+        OSError: A file cannot be deleted.
+    """
+    output = output.resolve()
+    metadata.check(output, metadata_url)
+    plan = make_plan(output, keep_runs)
+    size = sum(map(bytes_of, _places(plan, output)))
+    if not dry_run and not plan.is_empty:
+        mark(output, metadata_url, plan.artifacts, is_gone=False)
+        for folder in plan.artifacts:
+            _delete_artifact(folder)
+        mark(output, metadata_url, plan.artifacts, is_gone=True)
+        for folder in plan.checkpoints:
+            shutil.rmtree(folder)
+            folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
+        for run in plan.runs:
+            folder = output / "runs" / run.run_id
+            runs.write(dataclasses.replace(run, is_cleaned=True), folder / RECORD_FILE)
+            for name in (LOG_FILE, PAGE_FILE):
+                (folder / name).unlink(missing_ok=True)
+    return plan, size
+
+
+def make_plan(output: Path, keep_runs: int) -> Plan:
+    """Returns what may be deleted of an output folder."""
+    records = runs.read_runs(output)
+    newest = records[-keep_runs:]
+    kept = [run for run in records if run in newest or is_served_or_pinned(run)]
+    # A folder that was moved has other paths on record: node, output and number are the same.
+    needed = {
+        Path(uri).parts[-3:]
+        for run in kept
+        for stage in run.stages.values()
+        for uri in stage.outputs.values()
+    }
+    trainings = {run.training_fingerprint for run in kept}
+    known = {run.training_fingerprint for run in records}
+    oldest = min(map(started, newest), default=0.0)
+    return Plan(
+        runs=[run for run in records if run not in kept and not run.is_cleaned],
+        artifacts=[
+            folder
+            for folder in sorted((output / "pipeline").glob("*/*/*"))
+            if folder.name.isdigit() and folder.parts[-3:] not in needed
+        ],
+        checkpoints=[
+            folder
+            for folder in sorted((output / "checkpoints").glob("*"))
+            if folder.is_dir()
+            and folder.name not in trainings
+            # Nobody's on record: it may be of a kept run whose record does not name it.
+            and (folder.name in known or newest_change(folder) < oldest)
+        ],
+        kept_runs=kept,
+    )
+
+
+def is_served_or_pinned(run: RunRecord) -> bool:
+    """Returns whether a run pushed a version that is served or pinned."""
+    if not run.pushed_path:
+        return False
+    path = Path(run.pushed_path)
+    for version in version_ledger.list_versions(path.parent):
+        numbers = (version.number, version.record.provenance.restored_from)
+        is_needed = version.state == version_ledger.SERVED or version.record.is_pinned
+        if is_needed and int(path.name) in numbers:
+            return True
+    return False
+
+
+def started(run: RunRecord) -> float:
+    """Returns the Unix time at which a run began; 0 where its record does not say."""
+    try:
+        return datetime.datetime.fromisoformat(run.started).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def newest_change(folder: Path) -> float:
+    """Returns the Unix time of the newest file below a folder."""
+    return max((path.stat().st_mtime for path in folder.rglob("*")), default=0.0)
+
+
+def mark(output: Path, metadata_url: str, folders: Iterable[Path], is_gone: bool) -> None:
+    """Says in the metadata that the artifacts in folders are deleted, or about to be.
+
+    Those that a clean-up deleted that was killed before it said so are gone, too.
+    """
+    from ml_metadata.metadata_store import metadata_store
+    from ml_metadata.proto import metadata_store_pb2 as proto
+
+    if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
+        return
+    store = metadata_store.MetadataStore(metadata.connection_to(output, metadata_url))
+    uris = set(map(str, folders))
+    marked = proto.Artifact.MARKED_FOR_DELETION
+    found = [
+        artifact
+        for artifact in store.get_artifacts()
+        if artifact.uri in uris
+        or (is_gone and artifact.state == marked and _is_gone(artifact.uri, output))
+    ]
+    for artifact in found:
+        artifact.state = proto.Artifact.DELETED if is_gone else marked
+    if found:
+        store.put_artifacts(found)
+
+
+def _is_gone(uri: str, output: Path) -> bool:
+    """Returns whether an artifact of an output folder is not there any more."""
+    return Path(uri).is_relative_to(output) and not Path(uri).exists()
+
+
+def _delete_artifact(folder: Path) -> None:
+    """Deletes the folder of an artifact, and what TFX kept of the execution that made it."""
+    shutil.rmtree(folder)
+    execution = folder.parents[1] / ".system/executor_execution" / folder.name
+    shutil.rmtree(execution, ignore_errors=True)
+
+
+def _places(plan: Plan, output: Path) -> list[Path]:
+    """Returns each file and folder that goes."""
+    of_runs = [
+        output / "runs" / run.run_id / name
+        for run in plan.runs
+        for name in (LOG_FILE, PAGE_FILE)
+    ]
+    return [*plan.artifacts, *plan.checkpoints, *of_runs]
+
+
+def bytes_of(place: Path) -> int:
+    """Returns the bytes of a file, or of all files below a folder; 0 for what is not there."""
+    files = [place] if place.is_file() else place.rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def in_words(plan: Plan, size: int, dry_run: bool = False) -> str:
+    """Returns what a clean-up did, on a line."""
+    if plan.is_empty:
+        return f"Nothing to delete: the runs that are kept ({len(plan.kept_runs)}) need it all."
+    done = "Would delete" if dry_run else "Deleted"
+    return (
+        f"{done} {size / 1e6:,.1f} MB. Artifacts: {len(plan.artifacts)}, trainings: "
+        f"{len(plan.checkpoints)}, logs of runs: {len(plan.runs)}. Runs kept whole: "
+        f"{len(plan.kept_runs)}."
+    )

@@ -1,0 +1,64 @@
+"""What a run would come to is known if data, code and settings are those of one before.
+
+Without TFX, so that `cifar run --if-changed` says so within a second.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from contract import estimator
+from pipeline_def.batches import Batches
+from pipeline_def.code_version import ROOT, code_version
+from pipeline_def.config import PipelineConfig
+from report import run_record, runs
+from report.run_record import RunRecord
+from serving import version_ledger
+
+# Where a run is made, not what it comes to.
+_PLACES = ("data", "data_dir", "output_dir", "keep_runs", "metadata_url")
+
+
+def fingerprint(config: PipelineConfig, batches: Batches) -> str:
+    """Returns a hash of the data, the settings, and all code of the pipeline."""
+    settings = {
+        name: value for name, value in config.as_record().items() if name not in _PLACES
+    }
+    trainer_module = estimator.load(config.trainer_module)
+    facts = {
+        "data": batches.fingerprint,
+        "settings": settings,
+        "code": _own_code(),
+        "trainer": code_version(trainer_module.run_module, trainer_module.preprocessing_module),
+    }
+    content = json.dumps(facts, sort_keys=True, default=str).encode()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _own_code() -> str:
+    """Returns a hash of every file that the installed project consists of."""
+    digest = hashlib.sha256()
+    for package in sorted(ROOT.glob("*/__init__.py")):
+        if package.parent.name in ("tests", "benchmarks"):
+            continue
+        for path in sorted(package.parent.rglob("*")):
+            if path.suffix in (".py", ".pbtxt", ".html", ".css") and path.is_file():
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def find_equal(config: PipelineConfig, batches: Batches) -> RunRecord | None:
+    """Returns the last run that pushed, if this one would be its equal; else None.
+
+    Not so if nothing is served any more: a run pushes again then.
+    """
+    pushed = [
+        run
+        for run in runs.read_runs(Path(config.output_dir))
+        if run.status == run_record.PUSHED
+    ]
+    if not pushed or pushed[-1].state != fingerprint(config, batches):
+        return None
+    model_dir = pushed[-1].settings.serving_model_dir
+    states = [version.state for version in version_ledger.list_versions(model_dir)]
+    return pushed[-1] if version_ledger.SERVED in states else None

@@ -1,0 +1,35 @@
+"""How sure a difference of two models is, on the same images."""
+
+from report.facts import Comparison
+
+SIGNIFICANT = 0.05  # a p-value below it
+
+
+def compare(only_baseline: int, only_candidate: int) -> Comparison:
+    """Returns McNemar's exact test of two models on the same images.
+
+    Under the hypothesis that both are equally good, each image that only one of them gets
+    right is as likely to be the one's as the other's.
+
+    Args:
+        only_baseline: Images that only the baseline gets right.
+        only_candidate: Images that only the candidate gets right.
+    """
+    from scipy import stats  # half a second, which whoever lists runs does without
+
+    differing = only_baseline + only_candidate
+    p_value = stats.binomtest(only_candidate, differing).pvalue if differing else 1.0
+    return Comparison(only_baseline, only_candidate, float(p_value))
+
+
+def in_words(comparison: Comparison) -> str:
+    """Returns what a comparison says: `within noise (…)`, or that one of them is better."""
+    better, worse = comparison.only_candidate, comparison.only_baseline
+    if comparison.p_value >= SIGNIFICANT:
+        verdict = "within noise"
+    else:
+        verdict = "significantly better" if better > worse else "significantly worse"
+    return (
+        f"{verdict} ({better:,} images right that were wrong, {worse:,} wrong that were right, "
+        f"McNemar's p = {comparison.p_value:.2g})"
+    )

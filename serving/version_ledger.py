@@ -1,0 +1,196 @@
+"""What became of every version there ever was: one file in the folder of the versions.
+
+TensorFlow Serving looks at names that are numbers alone, so the file and the folders of
+quarantined versions are invisible to it. A folder with a number is served or kept, whatever
+the file says of it; the file knows what no folder can: pins, and versions that are gone.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from contract import records
+from contract.writing import write_whole
+from serving import model_registry
+from serving.model_registry import Provenance
+
+log = logging.getLogger("cifar.versions")
+
+LEDGER_FILE = ".versions.json"
+QUARANTINE_PREFIX = ".quarantined-"
+
+State = Literal["served", "kept", "retired", "quarantined", "deleted"]
+SERVED: Final = "served"  # the highest number, which TensorFlow Serving takes
+KEPT: Final = "kept"  # there to roll back to, and to compare candidates with
+RETIRED: Final = "retired"  # deleted by the Pusher, to keep no more than `keep_versions`
+QUARANTINED: Final = "quarantined"  # never a baseline, never pushed again
+DELETED: Final = "deleted"  # by hand: not pushed again either
+
+Action = Literal["rollback", "release", "pin", "unpin"]
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionRecord:
+    """What is kept of a version, whether its folder is there or not.
+
+    Attributes:
+        quarantined: Why it is; empty if it is not.
+    """
+
+    provenance: Provenance = dataclasses.field(default_factory=Provenance)
+    is_retired: bool = False
+    is_pinned: bool = False
+    quarantined: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What somebody had done to a version.
+
+    Attributes:
+        time: ISO 8601, with the offset of the local time.
+        version: Of a rollback, the new number.
+        restored: Of a rollback, the version whose model is served again.
+        replaced: Of a rollback, the version that was served.
+        quarantined: What was quarantined with it.
+    """
+
+    time: str
+    action: Action
+    version: int
+    restored: int = 0
+    replaced: int = 0
+    quarantined: Sequence[int] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """Every version by its number, and every change, oldest first."""
+
+    versions: Mapping[int, VersionRecord] = dataclasses.field(default_factory=dict)
+    changes: Sequence[Change] = ()
+
+    def with_version(self, number: int, record: VersionRecord) -> "Ledger":
+        """Returns the ledger with another record of a version."""
+        return dataclasses.replace(self, versions={**self.versions, number: record})
+
+    def with_change(self, change: Change) -> "Ledger":
+        """Returns the ledger with one more change."""
+        return dataclasses.replace(self, changes=[*self.changes, change])
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version as the folder and the ledger tell it."""
+
+    number: int
+    state: State
+    record: VersionRecord
+
+
+def read(model_dir: Path) -> Ledger:
+    """Returns the ledger, with what the folders of the versions say of themselves.
+
+    A file that cannot be read is named in a warning; the folders say the rest.
+    """
+    path = model_dir / LEDGER_FILE
+    ledger = Ledger()
+    try:
+        if path.exists():
+            ledger = records.from_json(Ledger, path.read_bytes())
+    except (OSError, ValueError) as error:
+        log.warning(
+            "%s cannot be read: %s. Pins and the names of versions that are gone are lost; "
+            "`cifar versions pin` sets a pin again.",
+            path,
+            error,
+        )
+    found = {
+        version.number: VersionRecord(version.provenance)
+        for version in model_registry.pushed_versions(model_dir)
+    }
+    for folder in model_dir.glob(f"{QUARANTINE_PREFIX}*"):
+        number = int(folder.name.removeprefix(QUARANTINE_PREFIX))
+        provenance = model_registry.read_provenance(folder)
+        found[number] = VersionRecord(provenance, quarantined="it was when this was written")
+    return dataclasses.replace(ledger, versions={**found, **ledger.versions})
+
+
+def write(model_dir: Path, ledger: Ledger) -> None:
+    """Writes the ledger, whole; whoever calls it holds the folder (`held`)."""
+    write_whole(model_dir / LEDGER_FILE, records.to_json(ledger))
+
+
+def list_versions(model_dir: Path) -> list[Version]:
+    """Returns every version there ever was, oldest first."""
+    ledger = read(model_dir)
+    there = [version.number for version in model_registry.pushed_versions(model_dir)]
+
+    def state_of(number: int) -> State:
+        record = ledger.versions[number]
+        if there and number == there[-1]:
+            return SERVED
+        if record.quarantined:
+            return QUARANTINED
+        if number in there:
+            return KEPT
+        is_broken = (model_dir / str(number)).exists()
+        return RETIRED if record.is_retired or is_broken else DELETED
+
+    return [
+        Version(number, state_of(number), ledger.versions[number])
+        for number in sorted(ledger.versions)
+    ]
+
+
+def is_same_model(one: Provenance, other: Provenance) -> bool:
+    """Returns whether two versions are of one training, or hold the same files."""
+    if one.training_fingerprint and one.training_fingerprint == other.training_fingerprint:
+        return True
+    return bool(one.checksums) and one.checksums == other.checksums
+
+
+def find_ban(model_dir: Path, provenance: Provenance) -> int | None:
+    """Returns the version that forbids to push or to trust a model; None if none does.
+
+    Such a version was quarantined, or deleted by hand, and holds this very model; a version of
+    it that is still kept says that the model itself is not what was wrong.
+    """
+    same = [
+        version
+        for version in list_versions(model_dir)
+        if is_same_model(version.record.provenance, provenance)
+    ]
+    quarantined = [one.number for one in same if one.record.quarantined]
+    if quarantined:
+        return quarantined[-1]
+    if any(one.state in (SERVED, KEPT) for one in same):
+        return None
+    return next((one.number for one in reversed(same) if one.state == DELETED), None)
+
+
+@contextlib.contextmanager
+def held(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Holds a folder for this process, until it lets go or ends.
+
+    Raises:
+        BlockingIOError: Another process holds it, and `wait` is False.
+        OSError: There is no such folder, or its file system knows no locks.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def now() -> str:
+    """Returns the time of a change."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,94 @@
+"""The gate's thresholds on predictions written by hand, judged by TFMA and read back."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow_model_analysis as tfma
+
+from components.evaluator import Limits, eval_config
+from contract import features
+from report import evaluation
+from report.facts import Gate
+
+CLASSES = 10
+
+
+def judge(
+    folder: Path,
+    limits: Limits,
+    labels: list[int],
+    candidate: list[int],
+    baseline: list[int] | None = None,
+) -> Gate:
+    """Returns what the gate says of predicted classes."""
+    predicted = {"candidate": candidate} | ({"baseline": baseline} if baseline else {})
+    columns = {name: list(np.eye(CLASSES)[classes]) for name, classes in predicted.items()}
+    config = eval_config(limits)
+    del config.model_specs[:]
+    for name in predicted:
+        config.model_specs.add(
+            name=name if baseline else "",
+            is_baseline=name == "baseline",
+            label_key=features.LABEL,
+            prediction_key=name,
+        )
+    data = pd.DataFrame({features.LABEL: labels, **columns})
+    tfma.analyze_raw_data(data, config, output_path=str(folder))
+    return evaluation.read_gate(
+        str(folder), limits.min_accuracy, limits.max_accuracy_drop, "17" if baseline else None
+    )
+
+
+def right(labels: list[int], wrong: set[int]) -> list[int]:
+    """Returns predictions of which those at some places are wrong."""
+    return [(x + 1) % CLASSES if place in wrong else x for place, x in enumerate(labels)]
+
+
+LABELS = [place % CLASSES for place in range(40)]  # four of each class
+
+
+def test_both_models_are_compared_image_by_image(tmp_path):
+    baseline, candidate = right(LABELS, {0, 1, 2}), right(LABELS, {2, 3})
+    gate = judge(tmp_path, Limits(max_accuracy_drop=0.1), LABELS, candidate, baseline)
+    assert gate.refusals == []
+    assert (gate.comparison.only_baseline, gate.comparison.only_candidate) == (1, 2)
+    assert gate.comparison.p_value == 1.0
+    assert gate.baseline_accuracy == pytest.approx(37 / 40)
+    low, high = gate.interval
+    assert low < 38 / 40 < high
+    assert (
+        "+2.50% against version 17, -10.00% is allowed; within noise (2 images" in gate.verdict
+    )
+
+
+def test_a_candidate_that_is_surely_worse_is_told_so_and_refused_past_the_limit(tmp_path):
+    candidate = right(LABELS, set(range(8)))
+    for name, limits in (("a", Limits(max_accuracy_drop=0.3)), ("b", Limits(0, 0.1))):
+        gate = judge(tmp_path / name, limits, LABELS, candidate, LABELS)
+        assert "significantly worse (0 images right that were wrong, 8 wrong" in gate.verdict
+    assert gate.refusals == ["accuracy fell by 20.00% against the baseline, 10.00% is allowed"]
+
+
+def test_a_class_below_its_floor_is_named(tmp_path):
+    candidate = right(LABELS, {3, 13, 23})  # three of four cats
+    gate = judge(tmp_path, Limits(min_class_accuracy=0.5), LABELS, candidate)
+    assert gate.refusals == ["cat: accuracy is 25.00%, at least 50.00% is asked for"]
+    assert gate.comparison is None
+
+
+def test_a_class_that_fell_too_far_is_named_though_the_whole_did_not_fall(tmp_path):
+    baseline, candidate = right(LABELS, {8, 18, 28}), right(LABELS, {3, 13, 23})
+    limits = Limits(max_accuracy_drop=0.0, max_class_accuracy_drop=0.5)
+    gate = judge(tmp_path, limits, LABELS, candidate, baseline)
+    assert gate.refusals == [
+        "cat: accuracy fell by 75.00% against the baseline, 50.00% is allowed"
+    ]
+
+
+def test_a_class_that_the_baseline_never_got_right_refuses_nobody(tmp_path):
+    baseline = right(LABELS, {3, 13, 23, 33})
+    limits = Limits(max_accuracy_drop=0.2, max_class_accuracy_drop=0.5)
+    assert judge(tmp_path / "a", limits, LABELS, baseline, baseline).refusals == []
+    assert judge(tmp_path / "b", limits, LABELS, LABELS, baseline).refusals == []
