@@ -12,7 +12,7 @@ STAGES = {
     "ExampleValidator": "statistics against schema",
     "Transform": "the transform graph",
     "Trainer": "examples → model",
-    "BaselineModel": "the newest pushed model",
+    "BaselineModel": "the pushed model to beat",
     "Evaluator": "the gate on quality",
     "ServingCheck": "the gate on serving",
     "Pusher": "model → serving folder",

@@ -1,6 +1,7 @@
 """The page for whoever is on call: its commands, run in its order on two real runs."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -59,6 +60,7 @@ class Operated:
         result = subprocess.run(
             ["bash", "-e", "-c", function + block],
             cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=300,
