@@ -73,8 +73,10 @@ def test_a_watcher_never_sees_a_version_without_its_model(model, tmp_path):
     watcher.start()
     try:
         pushed = {version_store.push(model, serving, PROVENANCE).name for _ in range(5)}
+        deadline = time.monotonic() + 20
+        while seen != pushed and time.monotonic() < deadline:
+            time.sleep(0.01)
     finally:
-        time.sleep(0.05)
         stop.set()
         watcher.join()
     assert seen == pushed
