@@ -1,4 +1,4 @@
-"""Two real runs on the real sample: one pushed, its output a pipe; one not, in a terminal."""
+"""Two real runs on the sample: one pushed, writing to a pipe; one not, in a terminal."""
 
 import dataclasses
 import json
@@ -54,7 +54,7 @@ def pushed(output) -> Finished:
 
 @pytest.fixture(scope="session")
 def refused(output, pushed) -> Finished:
-    """The second: trained less, compared with the first, not blessed. It had a terminal."""
+    """The second run, in a terminal: trained less than the first, so not blessed."""
     settings = ("--set", "train_steps=40", "--set", "min_accuracy=0.99")
     exit_code, printed = run_in_terminal(smoke_run(output, *settings))
     return Finished(exit_code, printed, json.loads((output / "run.json").read_text()))

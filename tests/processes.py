@@ -6,18 +6,18 @@ from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
-    """Returns whether a process is there and has not ended."""
+    """Returns whether a process is running."""
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def command_of(pid: int) -> str:
-    """Returns the command line of a process, its words after one another."""
+    """Returns the command line of a process as one string."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 def descendants(pid: int) -> list[int]:
-    """Returns the children of a process, and theirs."""
+    """Returns all descendants of a process."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):
@@ -26,7 +26,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits for a condition; fails the test if it does not come."""
+    """Waits for a condition; fails the test if it stays false."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

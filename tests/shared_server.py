@@ -21,7 +21,7 @@ class Reference:
     """Another implementation of the protocol, to run the same tests against."""
 
     def __init__(self, host: str, grpc_port: int, rest_api_port: int) -> None:
-        """Names where it listens."""
+        """Takes its addresses."""
         self.ready = Ready(host, grpc_port, rest_api_port, {})
         self.grpc_target = f"{host}:{grpc_port}"
         self.rest_url = f"http://{host}:{rest_api_port}"
@@ -30,7 +30,7 @@ class Reference:
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models that the shared server serves."""
-    from tests.serving import saved_models  # TensorFlow, which many tests do without
+    from tests.serving import saved_models  # imports TensorFlow, which many tests do not need
 
     folder = tmp_path_factory.mktemp("models")
     saved_models.write_all(folder)
@@ -74,7 +74,7 @@ def started_binary(flags: tuple[str, ...]) -> Iterator[Reference]:
 
 
 def free_port() -> int:
-    """Returns a port nobody listens on now."""
+    """Returns a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The wheel of this project: whole, and of use far from the checkout."""
+"""The wheel of this project is complete and works outside the checkout."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ NOT_INSTALLED = {"benchmarks", "examples", "tests"}  # packages of the checkout 
 
 
 def tracked_files() -> list[str]:
-    """Returns the files of the checkout, those not yet committed too."""
+    """Returns the files of the checkout, including those not yet committed."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bin_folder(wheel, tmp_path_factory) -> Path:
-    """Where the commands of a new environment are, which borrows third parties' packages."""
+    """The commands of a new environment that reuses installed third-party packages."""
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin/python"
@@ -62,7 +62,7 @@ def bin_folder(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def elsewhere(bin_folder, tmp_path_factory) -> Path:
-    """A folder, not the checkout, in which a run ended with a pushed model."""
+    """A folder outside the checkout with a finished run and a pushed model."""
     folder = tmp_path_factory.mktemp("elsewhere")
     cifar(bin_folder, folder, "run", "--preset", "smoke", "--data", "sample")
     return folder

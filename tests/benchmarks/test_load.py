@@ -1,4 +1,4 @@
-"""The load of `cifar bench serving`: what is counted, with either generator."""
+"""The load generators of `cifar bench serving`, and what they count."""
 
 import shutil
 
@@ -13,7 +13,7 @@ METHOD = "/test.Echo/Echo"
 
 @pytest.fixture
 def echo():
-    """A server that returns what it gets, and refuses every other request of `b"odd"`."""
+    """A server that echoes requests, and rejects every other one of `b"odd"`."""
     from concurrent import futures
 
     asked = []

@@ -1,4 +1,4 @@
-"""Commands of known length and size."""
+"""Commands of known duration and size."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ children = [subprocess.Popen([sys.executable, "-c", {HOLD_100_MB!r}]) for _ in r
 
 
 def peak_megabytes(code: str) -> float:
-    """Returns the peak of Python code, measured by a process as small as the real one."""
+    """Returns the peak memory of Python code, measured from a small process."""
     command = [sys.executable, "-c", MEASURE, code]
     return int(subprocess.run(command, check=True, capture_output=True).stdout) / 1e6
 

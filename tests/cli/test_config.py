@@ -75,7 +75,7 @@ def test_what_can_be_set_of_another_estimator_is_listed(folder):
         "petals 8 5 a whole number >= 3",
         "of each flower",
     ]
-    assert done.stderr == ""  # not a word of TensorFlow's
+    assert done.stderr == ""  # nothing from TensorFlow
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])

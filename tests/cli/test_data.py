@@ -92,7 +92,7 @@ def test_verify_of_a_missing_folder_says_so(tmp_path):
     assert_one_error(cifar("data", "verify", tmp_path / "nowhere"), "no folder", "nowhere")
 
 
-# fetch --from an archive that is none
+# fetch --from a file that is not an archive
 
 
 def test_archive_that_reaches_outside_its_folder_is_refused(cifar_dir, tmp_path):

@@ -1,4 +1,4 @@
-"""The program itself: its errors, its help, and what it costs to start."""
+"""The program itself: its errors, its help, and its start-up time."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy():
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ("cifar",)):
-    """Yields each command that does something, with the words that call it."""
+    """Yields each command that is not a group, with the words that call it."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))

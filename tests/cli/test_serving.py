@@ -1,4 +1,4 @@
-"""`cifar serve`, `cifar predict` and `cifar doctor` as they are typed."""
+"""`cifar serve`, `cifar predict` and `cifar doctor` on the command line."""
 
 import dataclasses
 import json
@@ -84,7 +84,7 @@ def test_predict_asks_the_server_it_is_given(server, image, protocol):
     command = finished_runs.cifar("predict", image, *options, *flags)
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert json.loads(result.stdout)["class"] == "ship"
-    assert result.stderr == ""  # no third party has anything to say
+    assert result.stderr == ""  # no output from third parties
 
 
 def test_predict_wants_images_or_a_sample(image):

@@ -1,4 +1,4 @@
-"""A real server on real SavedModels, each broken in another way."""
+"""A real server on real SavedModels, each broken in a different way."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def examples() -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def expected() -> np.ndarray:
-    """The same probabilities, by NumPy."""
+    """The same probabilities, computed with NumPy."""
     means = np.arange(0, 240, 4, dtype=np.float32)[:, None] / 255
     logits = means * np.linspace(-1, 1, CLASSES, dtype=np.float32)
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

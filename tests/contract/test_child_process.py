@@ -1,4 +1,4 @@
-"""Children are gone when their parent is, even if it was killed."""
+"""Children end with their parent, even if it is killed."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""What a trainer module brings, and what is said of one that lacks something."""
+"""What is read from a trainer module, and the errors for a faulty one."""
 
 import dataclasses
 import itertools

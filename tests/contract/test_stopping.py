@@ -17,7 +17,7 @@ def handlers() -> list:
 
 
 def run(script: str) -> subprocess.CompletedProcess:
-    """Returns what became of a Python process, which has 20 seconds."""
+    """Runs a Python program for at most 20 seconds; returns its result."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     return subprocess.run(
         [sys.executable, "-c", f"import signal\nfrom contract import stopping\n{script}"],
@@ -50,11 +50,11 @@ def test_signals_mean_afterwards_what_they_meant_before():
 def test_a_signal_that_somebody_swallowed_is_raised_again():
     with stopping.signals_raise():
         stopping.check()  # nothing came yet
-        with contextlib.suppress(BaseException):  # as some third parties do
+        with contextlib.suppress(BaseException):  # as some third-party code does
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(stopping.StoppedError, match="SIGTERM"):
             stopping.check()
-    stopping.check()  # the next command knows nothing of it
+    stopping.check()  # the next command is not affected
 
 
 def test_the_second_signal_ends_the_process_with_the_code_of_the_first():

@@ -1,4 +1,4 @@
-"""A smoke run as a process of its own, and what it leaves compared with an undisturbed one."""
+"""A smoke run in its own process, and its results compared with an undisturbed run."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ SECONDS_TO_DIE = 10  # for the children of a run that was killed
 
 
 class Run:
-    """A run that goes on until `wait`, which fills in the rest."""
+    """A run in progress; `wait` waits for its end and fills in the other fields."""
 
     code: int
     seconds: float
@@ -55,7 +55,7 @@ class Run:
         return timer
 
     def read_until(self, start: str) -> None:
-        """Returns when it says a line that begins so, or has ended."""
+        """Returns when it prints a line with this beginning, or has ended."""
         for line in self._process.stdout or ():
             self.ended = re.split(r"\s{2,}|:", line.strip())[0]
             if self.ended.startswith(start):
@@ -88,7 +88,7 @@ def marked_processes() -> Iterator[psutil.Process]:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an undisturbed run leaves, and any run that follows a fault should."""
+    """The results of an undisturbed run, and of any run that follows a fault."""
 
     accuracy: float
     predictions: bytes
@@ -128,7 +128,7 @@ def differences(run: Run, expected: Result, is_strict: bool = True) -> list[str]
 
     Args:
         run: The run.
-        expected: What the undisturbed run left.
+        expected: The results of the undisturbed run.
         is_strict: Whether it pushed once and left nothing else.
     """
     if run.code:
@@ -150,9 +150,9 @@ def differences(run: Run, expected: Result, is_strict: bool = True) -> list[str]
 
 @contextlib.contextmanager
 def watched(serving: Path, expected: Result, wrong: list[str]) -> Iterator[list[int]]:
-    """Looks at a serving folder all the time, as a model server does, for half versions.
+    """Polls a serving folder for incomplete versions, as a model server does.
 
-    Yields the number of looks in a list, and adds to `wrong` what was seen.
+    Yields the number of polls in a list, and adds findings to `wrong`.
     """
     looks, stopped = [0], threading.Event()
 

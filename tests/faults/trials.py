@@ -1,4 +1,4 @@
-"""The trials: each yields its name, and what went wrong in it: nothing where all is well."""
+"""The trials: each yields its name and what went wrong, if anything."""
 
 import contextlib
 import os
@@ -46,7 +46,7 @@ def signals(folder: Path, expected: Result, number: signal.Signals) -> Trials:
 
 
 def full_disks(folder: Path, expected: Result) -> Trials:
-    """No byte left as each stage begins."""
+    """A full disk as each stage begins."""
     disk = folder / "disk"
     disk.mkdir()
     filler = disk / "filler"
@@ -79,7 +79,7 @@ def each_stage(
     fault: Callable[[Run], None],
     is_well: Callable[[Run], bool],
 ) -> Trials:
-    """A fault in each stage, in one run after the other; the last one is left alone."""
+    """A fault in each stage, in one run after another; the last run is undisturbed."""
     for before, stage in zip(["Preset", *expected.stages], expected.stages, strict=False):
         run = Run(output)
         run.read_until(before)
@@ -106,7 +106,7 @@ DAMAGES = {
 
 
 def damages(folder: Path, expected: Result, amount: int, chance: random.Random) -> Trials:
-    """Damage to a file of each kind; the next run mends it, or names it in one line."""
+    """Damage to a file of each kind; the next run repairs it, or reports it in one line."""
     output, whole = folder / "damaged", folder / "whole"
     for what, pattern in {"finished": "**/*", "half trained": "checkpoints/**/*"}.items():
         shutil.rmtree(output, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""An API server of Kubeflow Pipelines 2.x that keeps what it is told, over real HTTP.
+"""A Kubeflow Pipelines 2.x API server that records requests, over real HTTP.
 
-Paths, methods, names of fields and errors are those of backend/api/v2beta1/*.proto. What it
-does not know it refuses, so a wrong path or field fails a test. It takes what `kfp.Client`
-sends too, so that the two can be compared.
+Paths, methods, names of fields and errors are those of backend/api/v2beta1/*.proto. It
+rejects unknown paths and fields, so a wrong one fails a test. It also accepts what `kfp.Client`
+sends, so that the two can be compared.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ def refusal(status: int, message: str) -> Answer:
 
 @dataclasses.dataclass
 class ApiServer:
-    """What the server holds, and what it will do wrong."""
+    """The server's state, and the failures it injects."""
 
     url: str = ""
-    token: str = ""  # asked for if not empty
+    token: str = ""  # required if not empty
     requests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     headers: list[dict[str, str]] = dataclasses.field(default_factory=list)
     pipelines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
@@ -40,7 +40,7 @@ class ApiServer:
     experiments: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     schedules: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    failures: list[Answer] = dataclasses.field(default_factory=list)  # given first, in turn
+    failures: list[Answer] = dataclasses.field(default_factory=list)  # returned first, in order
     progress: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # of a run
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
@@ -157,7 +157,7 @@ class ApiServer:
         return (200, {}) if self.schedules.pop(schedule_id, None) else NOT_FOUND
 
     def _check_references(self, body: dict[str, Any]) -> None:
-        """A run is of a version on record, or of a file that comes with it."""
+        """A run must name a known version, or include a file."""
         assert body["experiment_id"] in self.experiments
         if reference := body.get("pipeline_version_reference"):
             version = self.versions[reference["pipeline_version_id"]]
@@ -174,7 +174,7 @@ RUN_FIELDS = (
 
 
 def page_of(items: Iterable[dict[str, Any]], field: str, query: dict[str, str]) -> Any:
-    """Returns one page of those that a filter leaves."""
+    """Returns one page of the items that pass a filter."""
     left = [one for one in items if all(holds(each, one) for each in predicates(query))]
     start = int(query.get("page_token") or 0)
     page: dict[str, Any] = {field: left[start : start + PAGE_SIZE], "total_size": len(left)}
@@ -188,7 +188,7 @@ def predicates(query: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def holds(predicate: dict[str, Any], item: dict[str, Any]) -> bool:
-    """Returns whether an item passes; names of the proto, of its JSON and numbers all count."""
+    """Returns whether an item passes; accepts proto names, JSON names and numbers."""
     only(predicate, "operation", "key", "string_value", "stringValue")
     assert predicate["operation"] in ("EQUALS", 1)
     assert predicate["key"] in ("display_name", "name")
@@ -267,7 +267,7 @@ def serve(**options: Any) -> Iterator[ApiServer]:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{http_server.server_port}"

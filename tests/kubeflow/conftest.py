@@ -1,4 +1,4 @@
-"""One cluster for the tests that run what was compiled."""
+"""One cluster for the tests that run the compiled pipeline."""
 
 from collections.abc import Iterator
 

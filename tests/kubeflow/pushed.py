@@ -1,4 +1,4 @@
-"""What is asked of a pushed model, whoever ran the pipeline."""
+"""Checks of a pushed model, for any runner."""
 
 from pathlib import Path
 

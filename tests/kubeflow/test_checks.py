@@ -1,4 +1,4 @@
-"""What is refused before anything is compiled, and why."""
+"""Arguments that are rejected before compiling, and why."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The cluster file: complete, and each wrong field named."""
+"""The cluster file is complete, and errors name each wrong field."""
 
 import pytest
 import yaml

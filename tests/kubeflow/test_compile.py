@@ -1,4 +1,4 @@
-"""What the compiler adds to TFX's output, and what it refuses."""
+"""What the compiler adds to TFX's output, and what it rejects."""
 
 import subprocess
 import sys
@@ -207,7 +207,7 @@ def test_retries_are_not_cut_short_by_a_long_training(documents):
 
 
 def test_a_setting_reaches_the_nodes_it_changes_in_every_preset():
-    # 0.70 is what preset quick asks for anyway, and not what reference does.
+    # 0.70 is the value of preset quick, but not of reference.
     documents = compile_pipeline(
         IMAGE, Cluster(), RunParameters(preset="quick"), ["min_accuracy=0.70", "seed=7"]
     )

@@ -45,7 +45,7 @@ def local_record(tmp_path_factory):
 
 
 def metadata_of(step, output):
-    """Returns what ML Metadata holds of an output: strings and doubles."""
+    """Returns an output's properties in ML Metadata: strings and doubles."""
     return {
         name: getattr(value, value.WhichOneof("value"))
         for name, value in step.outputs[output].custom_properties.items()

@@ -1,4 +1,4 @@
-"""The manifests and the README: valid, and of one mind with each other."""
+"""The manifests and the README are valid and agree with each other."""
 
 import os
 import re
@@ -64,7 +64,7 @@ needs_kubectl = pytest.mark.skipif(
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_kubectl_sends_has_the_newest_kubernetes_schemas(overlay):
     documents = rendered(MANIFESTS / overlay)
-    # No namespace among them: `kubectl delete -k` would delete all that is in it.
+    # No Namespace, because `kubectl delete -k` would delete everything in it.
     assert [each["kind"] for each in documents] == ["PersistentVolumeClaim", "Job"]
     for document in documents:
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)

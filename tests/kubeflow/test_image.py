@@ -1,4 +1,4 @@
-"""The image: its recipe, and what comes of it in a Debian without compilers."""
+"""The image's recipe, carried out in a Debian without compilers."""
 
 import importlib.metadata
 import os
@@ -85,9 +85,9 @@ def test_steps_do_not_run_as_root():
 
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory) -> Path:
-    """The root of a new Debian bookworm, of which the image's base is made, and a Python.
+    """The root of a new Debian bookworm, the system of the image's base, with Python.
 
-    With its headers, which are part of Python's official image.
+    It includes Python's headers, which are part of the official Python image.
     """
     root = tmp_path_factory.mktemp("debian") / "root"
     packages = "--include=python3-venv,libpython3-dev,ca-certificates"
@@ -97,9 +97,10 @@ def debian(tmp_path_factory) -> Path:
 
 
 def in_root(root: Path, command: str, *options: str) -> subprocess.CompletedProcess:
-    """Runs a shell command in a root, with this machine's network and nothing else of it.
+    """Runs a shell command in a root folder that shares only this machine's network.
 
-    With options, those of chroot, as a user of the image; else as the recipe.
+    `options` are chroot's and run it as a user of the image; without any, it runs as in the
+    recipe.
     """
     (environment,) = [rest for instruction, rest in stage("") if instruction == "ENV"]
     variables = dict(each.split("=", 1) for each in shlex.split(environment))
@@ -133,7 +134,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def copy_context(root: Path, sources: list[str]) -> None:
-    """Copies what Docker would: files of the checkout that the ignore file lets through."""
+    """Copies the files of the checkout that the ignore file allows, as Docker does."""
     ignored = (ROOT / "kubeflow/Dockerfile.dockerignore").read_text().splitlines()
     sent = {line[1:] for line in ignored if line.startswith("!")}
     listed = subprocess.run(
@@ -150,7 +151,7 @@ def copy_context(root: Path, sources: list[str]) -> None:
 
 
 def build(name: str, root: Path, earlier: Path | None = None) -> None:
-    """Carries out the instructions of a stage; the Beam worker's own image is not here."""
+    """Carries out a stage's instructions, without the image of Beam's worker."""
     defaults = " ".join(rest for instruction, rest in stage(name) if instruction == "ARG")
     for instruction, rest in stage(name):
         if instruction == "RUN":
@@ -168,7 +169,7 @@ def build(name: str, root: Path, earlier: Path | None = None) -> None:
     os.geteuid() != 0 or not shutil.which("debootstrap"), reason="needs root and debootstrap"
 )
 def test_the_recipe_makes_an_image_in_which_a_step_starts(debian, tmp_path):
-    """Debian's Python 3.11 stands for the image's 3.10: there is no other in a new Debian."""
+    """Debian's Python 3.11 stands in for the image's 3.10, which Debian does not have."""
     assert in_root(debian, "command -v gcc cc g++").returncode != 0
     copy(debian, tmp_path / "environment")
     copy(debian, tmp_path / "image")

@@ -1,4 +1,4 @@
-"""What a run on Kubeflow is told, and the config that comes of it."""
+"""The parameters of a run on Kubeflow, and the config they lead to."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The real client against an API server over HTTP: what it asks, what it says when refused."""
+"""The real client against an API server over HTTP: its requests and its errors."""
 
 import json
 import subprocess
@@ -305,7 +305,7 @@ def test_the_answer_can_be_read_by_a_program(server, compiled):
     assert json.loads(result.output)["run_id"] in server.runs
 
 
-# Told the API's address and a compiled file.
+# Takes the API's address and a compiled file.
 WITH_KFP = """
 import sys
 import kfp
@@ -329,7 +329,7 @@ assert found.display_name == "nightly"
 
 @pytest.mark.slow
 def test_kfp_s_own_client_sends_what_ours_sends(server, tmp_path, pipeline_yaml):
-    """The SDK needs other versions of what TFX needs, hence an environment of its own."""
+    """The SDK's requirements conflict with TFX's, so it has its own environment."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "kfp"], check=True)
     python = tmp_path / "kfp/bin/python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "kfp==2.17.0"], check=True)
@@ -352,7 +352,7 @@ def test_kfp_s_own_client_sends_what_ours_sends(server, tmp_path, pipeline_yaml)
 
 
 def without_ids(body: dict) -> dict:
-    """Returns what was sent, but for names and the ids of what it is about."""
+    """Returns a request without names and ids."""
     ids = {"run_id", "recurring_run_id", "display_name", "pipeline_version_reference"}
     return {
         # A 64-bit number in JSON is a number or a string: protobuf reads either.

@@ -1,4 +1,4 @@
-"""What the command line says of runners, as Beam's own parser reads it."""
+"""The runner options of the command line, read by Beam's own parser."""
 
 import json
 from pathlib import Path

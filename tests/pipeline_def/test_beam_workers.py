@@ -1,4 +1,4 @@
-"""Our workers on Beam's own job service, and Beam's local ones: other processes than this."""
+"""Our workers on Beam's job service, and Beam's local workers, in other processes."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Real nodes on tiny batches: what a cache offers is what the node left, or the node runs."""
+"""Real nodes on tiny batches: a cached output is unchanged, or the node runs again."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ NODES = ["CifarExampleGen", "ImportSchemaGen", "Transform"]
 
 
 class Runs:
-    """Runs the quick nodes in one output folder, and keeps what was said."""
+    """Runs the quick nodes in one output folder, and keeps the messages."""
 
     def __init__(self, cifar_dir: Path, folder: Path) -> None:
         self.folder = folder
@@ -56,7 +56,7 @@ class Runs:
         return [stage.name for stage in nodes if stage.cached]
 
     def newest(self, pattern: str) -> Path:
-        """Returns the file a pattern names, of the artifact made last."""
+        """Returns the file that a pattern matches, from the newest artifact."""
         files = self.folder.glob(f"pipeline/{pattern}")
         return max(files, key=lambda path: path.stat().st_mtime_ns)
 

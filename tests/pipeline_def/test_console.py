@@ -64,7 +64,7 @@ def piped(log_file) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory) -> str:
-    """All that a terminal was sent."""
+    """Everything that was sent to a terminal."""
     return run_in_terminal(program(tmp_path_factory.mktemp("terminal") / "run.log"))[1]
 
 

@@ -1,4 +1,4 @@
-"""A full disk, in the words of those who meet it first."""
+"""A full disk, as different libraries report it."""
 
 import errno
 import shutil

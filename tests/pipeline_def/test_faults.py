@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or fail after their push; and what the next one makes of it."""
+"""Runs that are killed, stopped or fail after their push, and the runs after them."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ report_gen.Executor.Do = fail
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """An output folder that things happen to."""
+    """An output folder with injected faults."""
 
     output: Path
 
@@ -59,7 +59,7 @@ def smoke(*settings: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory) -> Trial:
-    """A run that was killed when its version was in place and the metadata did not know."""
+    """A run that was killed between its push and the record in the metadata."""
     trial = Trial(tmp_path_factory.mktemp("faults") / "output")
     result = trial.run(patch=KILL_AFTER_THE_RENAME)
     assert result.returncode == -signal.SIGKILL, result.stdout + result.stderr
@@ -95,7 +95,7 @@ def test_report_knows_a_push_whose_run_was_killed(killed, killed_version):
 
 @pytest.fixture(scope="module")
 def next_run(killed, killed_version) -> subprocess.CompletedProcess:
-    """The run after that: its report fails, and it finds rubbish in the folder."""
+    """The run after that, with a failing report and rubbish in the folder."""
     (killed.output / ".tmp/left").mkdir(parents=True)
     broken = killed.output / "runs/2001-01-01T00-00-00"
     broken.mkdir()

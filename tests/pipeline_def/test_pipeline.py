@@ -1,4 +1,4 @@
-"""What tells one training, and one node, from another: the code of whichever Estimator."""
+"""What distinguishes trainings and nodes: the code of the Estimator, ours or another."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ PRESETS = {"spring": HyperParameters()}
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """The settings of a module that lies, with what it imports, in a folder of its own."""
+    """The settings of a trainer module in its own folder, with its imports."""
     (tmp_path / "elm_estimator.py").write_text(ELM)
     (tmp_path / "elm_tools.py").write_text("RATE = 1\n")
     monkeypatch.syspath_prepend(tmp_path)

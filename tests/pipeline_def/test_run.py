@@ -286,7 +286,7 @@ def test_a_report_that_cannot_be_written_costs_nobody_the_run(project, first_rec
 
 
 def one_error(result: subprocess.CompletedProcess) -> str:
-    """Returns the one message a failed command prints, after checking it is one."""
+    """Returns the error of a failed command, after checking that it is the only one."""
     assert "Traceback" not in result.stdout + result.stderr
     assert result.stderr.count("Error: ") == 1, result.stderr
     return result.stderr

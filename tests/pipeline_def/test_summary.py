@@ -1,4 +1,4 @@
-"""What is printed at the end of a run, of records written by hand."""
+"""The text at the end of a run, for records written by hand."""
 
 import pytest
 

@@ -77,7 +77,7 @@ class Project:
         )
 
     def made(self) -> float:
-        """Returns what changes when the environment is another one."""
+        """Returns a value that changes when the environment is replaced."""
         return (self.venv / "pyvenv.cfg").stat().st_ino
 
     def command(self, name: str = "cifar") -> str:

@@ -1,4 +1,4 @@
-"""What tests use to speak to the shared server."""
+"""Fixtures for talking to the shared server."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from tests.shared_server import REFERENCE, Reference
 
 @pytest.fixture
 def only_ours() -> None:
-    """Skips where the tests run against another server."""
+    """Skips a test if another server is under test."""
     if REFERENCE:
         pytest.skip("about the server of this repository")
 
@@ -28,19 +28,19 @@ def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="session")
 def prediction_service(channel):
-    """The stub of the model's users."""
+    """The stub of PredictionService."""
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
 @pytest.fixture(scope="session")
 def model_service(channel):
-    """The stub of the model's operators."""
+    """The stub of ModelService."""
     return model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 @pytest.fixture(params=["rest", "grpc"])
 def client(request: pytest.FixtureRequest, server: ServerProcess | Reference) -> Client:
-    """Our client of the shared server, by each protocol."""
+    """Our client of the shared server, for each protocol."""
     if request.param == "rest":
         return RestClient(server.rest_url, saved_models.COLOURS)
     return GrpcClient(server.grpc_target, saved_models.COLOURS)

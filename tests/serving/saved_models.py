@@ -120,10 +120,10 @@ def write_colours(path: Path, warmup: bytes = b"") -> None:
 
 
 def write_odd(path: Path) -> None:
-    """Writes a model of signatures that are seldom seen.
+    """Writes a model with unusual signatures.
 
-    `add` returns x + y, and y is 10 where it is not sent; `regress_x` and `regress_z` take
-    their examples through inputs of their own; `native` names no method, as TensorFlow 2 may.
+    `add` returns x + y, where y is 10 by default; `regress_x` and `regress_z` each have their
+    own input for examples; `native` names no method, which TensorFlow 2 allows.
     """
     with tf.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(tf.float32, [None], "x")
@@ -204,7 +204,7 @@ def _save(
     signatures: dict[str, meta_graph_pb2.SignatureDef],
     warmup: bytes = b"",
 ) -> None:
-    """Writes beside the target, then renames: a server may be watching."""
+    """Writes next to the target, then renames, because a server may be watching."""
     staging = path.parent / f".staging-{path.name}"
     builder = v1.saved_model.Builder(str(staging))
     builder.add_meta_graph_and_variables(session, ["serve"], signatures)

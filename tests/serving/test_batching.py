@@ -1,4 +1,4 @@
-"""Concurrent requests meet in one step, and each gets its own rows back."""
+"""Concurrent requests share a step, and each gets its own rows back."""
 
 import threading
 import time
@@ -46,7 +46,7 @@ def batching(half_plus_two):
 
 
 def run_at_once(servable, values):
-    """Runs each value from a thread of its own; returns the results in order."""
+    """Runs each value in its own thread; returns the results in order."""
     barrier = threading.Barrier(len(values))
 
     def run(value):

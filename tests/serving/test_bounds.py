@@ -1,4 +1,4 @@
-"""What a client can make the server keep or compute is in proportion to what it sends."""
+"""The load that a client can cause is proportional to what it sends."""
 
 import itertools
 import json
@@ -71,7 +71,7 @@ def test_faults_of_the_client_are_no_internal_errors(server, only_ours, path, bo
 def test_a_message_that_cannot_be_read_is_the_client_s_fault(server, channel, only_ours):
     for method in ("Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"):
         call = channel.unary_unary(f"/tensorflow.serving.PredictionService/{method}")
-        for body in (b"\xff", b"\x0a\x05\x0a\x03\xff\xfe\xfd"):  # a name that is no UTF-8
+        for body in (b"\xff", b"\x0a\x05\x0a\x03\xff\xfe\xfd"):  # a name that is not UTF-8
             with pytest.raises(grpc.RpcError) as error:
                 call(body, timeout=10)
             assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -164,7 +164,7 @@ def test_strings_among_numbers_make_no_large_array(server, only_ours):
 
 
 def test_many_first_requests_make_one_callable(tmp_path, monkeypatch):
-    """Each would optimize the graph anew: 200 ms for a large one."""
+    """Each callable would optimize the graph again: 200 ms for a large one."""
     saved_models.write_half_plus(tmp_path / "1", 2.0)
     model = servable.Servable(tmp_path / "1", "m", 1)
     made = []
@@ -178,7 +178,7 @@ def test_many_first_requests_make_one_callable(tmp_path, monkeypatch):
     monkeypatch.setattr(model._session, "_make_callable_from_options", slow)
     feeds = {"x:0": np.float32([[1]])}
     with futures.ThreadPoolExecutor(16) as pool:
-        # Deadlines that differ share one, too.
+        # Different deadlines share one, too.
         answers = list(pool.map(lambda i: model.run(feeds, ("y:0",), 1 + i), range(16)))
     assert len(answers) == 16
     assert len(made) == 1

@@ -1,4 +1,4 @@
-"""Every flag of tensorflow_model_server, and what it comes to here."""
+"""Every flag of tensorflow_model_server, and its effect here."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ from serving.model_server.flags import ServerConfig
 from serving.model_server.process import ServerProcess, ServerStartError
 from tests.serving import saved_models
 
-# All that main.cc of TensorFlow Serving 2.15.1 defines.
+# All flags that main.cc of TensorFlow Serving 2.15.1 defines.
 FLAGS = re.findall(
     r"\w+",
     """
@@ -61,7 +61,7 @@ def test_a_flag_without_effect_says_so_once():
 
 
 def test_a_flag_nobody_knows_is_told_and_ignored(capsys):
-    """Source: main.cc prints `unknown argument: …` and goes on."""
+    """Source: main.cc prints `unknown argument: …` and continues."""
     assert parsed("--no_such_flag=3", "--port=7").port == 7
     assert "unknown argument: --no_such_flag=3" in capsys.readouterr().err
 
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_such_text_is_named_as_the_binary_names_it(tmp_path):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Flags of a server of one model."""
+    """Flags for a server of one model."""
     base = tmp_path_factory.mktemp("flags") / "m"
     saved_models.write_half_plus(base / "1", 2.0)
     return "--model_name=m", f"--model_base_path={base}"
@@ -170,7 +170,7 @@ def metadata(channel: grpc.Channel) -> int:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
-    """PEM files: a CA, and what it signed for a server and a client."""
+    """PEM files: a CA, and the certificates it signed for a server and a client."""
     folder = tmp_path_factory.mktemp("pem")
 
     def openssl(*arguments: str) -> None:
@@ -189,7 +189,7 @@ def certificates(tmp_path_factory):
 
 
 def test_grpc_speaks_tls_and_asks_for_certificates(model, certificates, tmp_path):
-    """Source: server.cc, BuildServerCredentialsFromSSLConfigFile; REST stays as it is."""
+    """Source: server.cc, BuildServerCredentialsFromSSLConfigFile; REST is unchanged."""
     ssl = protos.SSLConfig(
         server_key=certificates["server.key"].decode(),
         server_cert=certificates["server.pem"].decode(),
@@ -261,7 +261,7 @@ def test_warnings_of_flags_are_logged(served):
 
 
 def test_services_can_be_listed_and_described(served):
-    """What grpcurl asks for."""
+    """As grpcurl does."""
     server, _ = served
     with grpc.insecure_channel(server.grpc_target) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

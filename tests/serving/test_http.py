@@ -1,4 +1,4 @@
-"""Connections: whom a slow, large, doubtful or vanished client costs anything."""
+"""Connections: slow, large, doubtful or vanished clients do not harm others."""
 
 import contextlib
 import socket
@@ -21,7 +21,7 @@ BODY = b'{"inputs": 2.0}'
 
 @pytest.fixture(scope="module")
 def own_server(models_dir, only_ours_in_module):
-    """A server with two workers and a small limit to bodies."""
+    """A server with two workers and a small limit on bodies."""
     base = models_dir / saved_models.HALF_PLUS_TWO
     with ServerProcess(
         f"--model_name={saved_models.HALF_PLUS_TWO}",
@@ -45,7 +45,7 @@ def connect(server) -> socket.socket:
 
 
 def answer(server, request: bytes) -> bytes:
-    """Returns all that comes back until the server closes, or for two seconds."""
+    """Returns everything received until the server closes, for at most two seconds."""
     with connect(server) as connection:
         connection.sendall(request)
         connection.settimeout(2)
@@ -57,7 +57,7 @@ def answer(server, request: bytes) -> bytes:
 
 
 def p99_ms(server, seconds: float = 3) -> float:
-    """Returns the latency that 99 of 100 requests of a well-behaved client stay below."""
+    """Returns the p99 latency of a well-behaved client."""
     times = []
     with requests.Session() as session:
         end = time.monotonic() + seconds
@@ -74,7 +74,7 @@ def head(length: int) -> bytes:
 
 
 def test_slow_clients_keep_nobody_waiting(own_server):
-    """Of 64 that drip a body, 500 whose body does not end, and 2,000 that say nothing."""
+    """64 clients drip a body, 500 never finish theirs, and 2,000 send nothing."""
     with contextlib.ExitStack() as stack:
 
         def connected(count: int, sent: bytes) -> list[socket.socket]:
@@ -119,7 +119,7 @@ def test_slow_clients_keep_nobody_waiting(own_server):
     ids=range(10),
 )
 def test_doubtful_lengths_are_refused(own_server, lengths):
-    """Where a proxy reads another length, the rest of a body becomes a request."""
+    """If a proxy reads another length, the rest of a body becomes a request."""
     received = answer(own_server, PREDICT + lengths + b"\r\n" + BODY)
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.count(b"HTTP/1.1 ") == 1
@@ -167,7 +167,7 @@ def test_a_head_without_end_is_refused(own_server):
 
 
 class Slow:
-    """An API that takes its time."""
+    """A slow API."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -199,7 +199,7 @@ def test_too_many_connections_get_503(monkeypatch):
         for _ in range(10):
             stack.enter_context(socket.create_connection(address, 5))
         last = stack.enter_context(socket.create_connection(address, 5))
-        assert last.recv(100).startswith(b"HTTP/1.1 503 ")  # before it asks for anything
+        assert last.recv(100).startswith(b"HTTP/1.1 503 ")  # before it sends anything
         stack.close()
         time.sleep(0.3)
         assert requests.get(url, timeout=10).ok

@@ -1,4 +1,4 @@
-"""What each API makes of signatures, in the words of TensorFlow Serving."""
+"""How each API treats signatures, with the errors of TensorFlow Serving."""
 
 import pytest
 import tensorflow as tf

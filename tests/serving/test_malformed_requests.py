@@ -1,4 +1,4 @@
-"""Thousands of generated wrong requests: each gets an answer, none leaves a trace."""
+"""Thousands of malformed requests: each gets a response, and none leaves a trace."""
 
 import socket
 import time

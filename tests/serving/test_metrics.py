@@ -1,4 +1,4 @@
-"""The numbers a Prometheus server reads, under the names its dashboards know."""
+"""The metrics for Prometheus, under the names of TensorFlow Serving."""
 
 import pytest
 import requests
@@ -11,7 +11,7 @@ PATH = "/monitoring/prometheus/metrics"
 
 @pytest.fixture
 def samples(server):
-    """Returns a function that reads the numbers now, by name and labels.
+    """Returns a function that reads the current numbers, by name and labels.
 
     The parser gives every counter the suffix `_total`; the C++ server's names have none.
     """
@@ -33,7 +33,7 @@ def key(name: str, **labels: str) -> tuple:
 
 
 def test_requests_are_counted_by_model_and_status(server, samples):
-    model = "echo"  # no other test's timed-out request is still to be counted
+    model = "echo"  # no timed-out request of another test is still to be counted
     ok = key("request_count_total", model_name=model, status="OK")
     invalid = key("request_count_total", model_name=model, status="INVALID_ARGUMENT")
     latency = key("request_latency_count", model_name=model, API="predict", entrypoint="REST")

@@ -1,4 +1,4 @@
-"""Clients that others wrote, each with its own reading of the protocol."""
+"""Third-party clients, each with its own reading of the protocol."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`cifar predict`: files and folders of images in, a line for each out."""
+"""`cifar predict` on files and folders of images."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from tests.serving.test_client import encoded
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three images, by name: a frog, a ship and an airplane; and a text."""
+    """Three images, named frog, ship and airplane, and a text file."""
     for name, class_id, kind in (
         ("a.png", 6, "PNG"),
         ("b.JPG", 8, "JPEG"),
@@ -66,7 +66,7 @@ def test_one_bad_file_keeps_the_others(client, folder, capsys):
 
 
 def test_an_image_that_the_server_refuses_keeps_its_neighbours(client, folder, monkeypatch):
-    """Pillow reads more than TensorFlow: here a file that only the server calls damaged."""
+    """Pillow reads more than TensorFlow: only the server rejects this file."""
     monkeypatch.setattr(predict, "prepare", lambda name, content: content)
     answers = predict.predict_files(client, [str(folder), str(folder / "notes.txt")])
     assert [bool(answer.prediction) for answer in answers] == [True, True, True, False]
@@ -115,7 +115,7 @@ def test_no_server_is_an_error_of_one_line(folder):
 
 
 def test_photographs_are_sent_a_few_at_a_time(client, tmp_path, monkeypatch):
-    """Thirty-two large files at once would be more than a server takes."""
+    """Thirty-two large files at once would exceed the server's limit."""
     sent = []
     classify = client.classify
     monkeypatch.setattr(

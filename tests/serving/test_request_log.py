@@ -1,4 +1,4 @@
-"""Requests kept as a model's logging_config asks for, and what a full disk does not do."""
+"""Requests are logged as a model's logging_config says, and a full disk fails none."""
 
 import time
 from pathlib import Path

@@ -21,7 +21,7 @@ def session():
 
 @pytest.fixture
 def post(server, session):
-    """Sends a body (text as it is, anything else as JSON); returns status and answer."""
+    """Sends a body (text unchanged, anything else as JSON); returns status and answer."""
 
     def send(path: str, body) -> tuple[int, dict]:
         text = body if isinstance(body, (str, bytes)) else json.dumps(body)

@@ -1,4 +1,4 @@
-"""What the server's flags come to inside."""
+"""The effect of flags inside the server."""
 
 import os
 

@@ -6,7 +6,7 @@ from serving.model_server.status import Code, ServingError, cut, cut_for_grpc, t
 
 def test_a_code_has_its_http_status_unless_another_is_given():
     assert ServingError(Code.INVALID_ARGUMENT, "a").http_status == 400
-    assert ServingError(Code.DATA_LOSS, "a").http_status == 500  # no status stands for it
+    assert ServingError(Code.DATA_LOSS, "a").http_status == 500  # it has no HTTP status
     assert ServingError(Code.INVALID_ARGUMENT, "a", http_status=413).http_status == 413
 
 

@@ -1,4 +1,4 @@
-"""Tensors on the wire, against what TensorFlow itself makes and reads."""
+"""Tensors on the wire, compared with TensorFlow's own conversions."""
 
 import numpy as np
 import pytest

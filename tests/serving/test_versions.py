@@ -1,4 +1,4 @@
-"""Versions come, go and are chosen while requests go on."""
+"""Versions are loaded, unloaded and selected while requests continue."""
 
 import contextlib
 import socket
@@ -35,7 +35,7 @@ QUICK = (POLL, "--max_num_load_retries=0")
 
 
 def answer(server: ServerProcess, model: str = "m", version: str = "") -> float | str:
-    """Returns what the model makes of 2.0, or the error."""
+    """Returns the model's answer for 2.0, or the error."""
     url = f"{server.rest_url}/v1/models/{model}{version}:predict"
     reply = requests.post(url, data='{"inputs": 2.0}', timeout=10).json()
     return reply["outputs"] if "outputs" in reply else reply["error"]
@@ -155,7 +155,7 @@ def test_warmup_runs_before_a_version_is_available(tmp_path):
 
 
 def test_no_request_fails_or_mixes_versions_while_they_are_swapped(tmp_path):
-    """Version v adds v: an answer and the version that signs it must agree."""
+    """Version v adds v, so an answer must match the version in its response."""
     base = tmp_path / "m"
     saved_models.write_half_plus(base / "1", 1.0)
     with ServerProcess("--model_name=m", f"--model_base_path={base}", *QUICK) as server:
@@ -200,7 +200,7 @@ def test_no_request_fails_or_mixes_versions_while_they_are_swapped(tmp_path):
 def test_sigterm_lets_requests_at_work_finish(tmp_path):
     base = tmp_path / "m"
     saved_models.write_half_plus(base / "1", 2.0)
-    # Batches wait for company half a second: requests are at work when the signal comes.
+    # Batches wait half a second, so requests are in progress when the signal comes.
     batching = tmp_path / "batching.config"
     batching.write_text("batch_timeout_micros { value: 500000 }")
     flags = ("--enable_batching", f"--batching_parameters_file={batching}")
@@ -297,7 +297,7 @@ def test_reload_request_replaces_models_and_moves_labels(two_models):
 
 @pytest.fixture(scope="module")
 def server_of_a(two_models):
-    """A server of model `a`, and what asks it for another config: "" or the error."""
+    """A server of model `a`, and a function that reloads its config: "" or the error."""
     flags = ("--model_name=a", f"--model_base_path={two_models / 'a'}", *QUICK)
     with (
         ServerProcess(*flags) as server,
@@ -399,7 +399,7 @@ def test_model_config_file_is_read_again(two_models, tmp_path):
 
 @contextlib.contextmanager
 def starting(*flags: str):
-    """Starts a server beside the test; yields its ports and what it comes to."""
+    """Starts a server beside the test; yields its process and its ports."""
     ports = free_port(), free_port()
     given = (f"--port={ports[0]}", f"--rest_api_port={ports[1]}", *flags)
     process = subprocess.Popen(

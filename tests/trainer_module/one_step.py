@@ -15,7 +15,7 @@ CONFIG = dataclasses.replace(REFERENCE, conv_stddev=5e-2, batch_size=4, learning
 
 
 class Step:
-    """One training step on four fixed images, in a graph and a session of its own."""
+    """One training step on four fixed images, in its own graph and session."""
 
     def __init__(self, hyper_parameters: HyperParameters) -> None:
         draws = np.random.default_rng(0)

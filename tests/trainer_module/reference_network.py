@@ -6,7 +6,7 @@ Weights = dict[str, np.ndarray]
 
 
 def activations(images: np.ndarray, weights: Weights) -> dict[str, np.ndarray]:
-    """Returns what each layer gives, in the classic order of operations.
+    """Returns the output of each layer, in the classic order of operations.
 
     Args:
         images: float64, shape (n, 24, 24, 3).
@@ -57,7 +57,7 @@ def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 def max_pool(x: np.ndarray) -> np.ndarray:
     """Returns the maximum of each 3×3 window, two pixels apart.
 
-    An even size lacks one line: "SAME" puts it behind the last, none before the first.
+    For an even size, "SAME" adds one line after the last and none before the first.
     """
     half = x.shape[1] // 2
     padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=-np.inf)

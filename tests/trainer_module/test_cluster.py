@@ -22,7 +22,7 @@ DISTRIBUTED = dataclasses.replace(TINY, distribution="mirrored")
 
 
 def start(fn_args: FnArgs, tf_config: dict | None = None) -> subprocess.Popen:
-    """Starts run_fn in a process of its own, with two CPU devices unless in a cluster."""
+    """Starts run_fn in its own process, with two CPU devices unless in a cluster."""
     script = f"""
         import tensorflow as tf
         if {tf_config is None}:

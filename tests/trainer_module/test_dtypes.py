@@ -52,7 +52,7 @@ def accuracy_of(hyper_parameters: HyperParameters, examples_dir: Path, output: P
 @pytest.mark.slow
 @pytest.mark.timeout(3_600)
 def test_every_dtype_reaches_the_same_accuracy(examples_dir, tmp_path):
-    """Seeds of one dtype differ by about a hundredth so early, and so may dtypes."""
+    """So early, seeds of one dtype differ by about 0.01, and so may dtypes."""
     float32 = dataclasses.replace(QUICK, train_steps=STEPS, compute_dtype="float32")
     other_seed = accuracy_of(
         dataclasses.replace(float32, seed=1), examples_dir, tmp_path / "seed-1"

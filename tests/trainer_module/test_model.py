@@ -84,7 +84,7 @@ def test_learning_rate_falls_by_a_tenth_every_350_epochs():
 
 
 def test_small_gradients_survive_float16(monkeypatch):
-    """The last layer passes so little back that float16 holds almost nothing of it."""
+    """The last layer's gradients are so small that float16 loses almost all of them."""
 
     def update_of_conv1(dtype: str) -> np.ndarray:
         step = Step(dataclasses.replace(CONFIG, compute_dtype=dtype))

@@ -104,7 +104,7 @@ def test_killed_run_goes_on_where_it_was(make_fn_args, trained_dir, tmp_path):
 
 
 def assert_same_weights(directory: Path, undisturbed_dir: Path) -> None:
-    """Same batches, same rates, same averages: the weights are those of a run left alone."""
+    """Same batches, rates and averages: the weights equal those of an undisturbed run."""
     undisturbed = read_weights(undisturbed_dir / "checkpoints")
     for name, weights in read_weights(directory / "checkpoints").items():
         np.testing.assert_allclose(weights, undisturbed[name], atol=1e-5, err_msg=name)
@@ -114,7 +114,7 @@ def test_a_run_killed_after_its_last_checkpoint_still_knows_how_it_went(
     make_fn_args, tmp_path, monkeypatch
 ):
     class KilledError(Exception):
-        """Ends the training as a kill would: no hook comes to its end."""
+        """Ends the training as a kill would: no hook's `end` runs."""
 
     def log_last_step(hook: hooks.LogHook) -> None:
         if hook.step == 12:

@@ -22,7 +22,7 @@ def serve(folder: Path, config_maps: Objects, secrets: Objects) -> Iterator[str]
     """Serves the objects; yields the address.
 
     Args:
-        folder: Becomes what Kubernetes mounts into pods: namespace, token, certificate.
+        folder: For the files that Kubernetes mounts into pods: namespace, token, certificate.
         config_maps: The namespace's ConfigMaps.
         secrets: The namespace's Secrets, not yet encoded.
     """

@@ -1,4 +1,4 @@
-"""Argo's controller, as far as Kubeflow Pipelines' Workflows need it: DAGs, templates, pods."""
+"""The parts of Argo's controller that Kubeflow Pipelines needs: DAGs, templates, pods."""
 
 import asyncio
 import dataclasses
@@ -11,12 +11,12 @@ from tests.kubeflow.kfp.workflow import patch_pod
 
 PLACEHOLDER = re.compile(r"\{\{((?:inputs|outputs|tasks|workflow)\.[^{}]+)\}\}")
 
-Scope = dict[str, str]  # what stands in placeholders
+Scope = dict[str, str]  # values of placeholders
 Path = tuple[str, ...]  # the names of the tasks from the entrypoint down
 
 
 class PodFailedError(Exception):
-    """A pod ended with another exit code than 0; the run fails with it."""
+    """A pod's exit code was not 0, so the run fails."""
 
     def __init__(self, path: Path, pod: Pod) -> None:
         super().__init__(f"{'/'.join(path)} failed:\n{pod.log[-3000:]}")
@@ -28,8 +28,8 @@ class Run:
     """One Workflow on one node.
 
     Attributes:
-        pods: What ran, the last attempt of each.
-        skipped: Tasks whose `when` said no, such as steps that came from the cache.
+        pods: The pods that ran, with the last attempt of each.
+        skipped: Tasks whose `when` was false, such as steps that came from the cache.
         succeeded: Output parameters of pods that need not run again.
     """
 
@@ -40,10 +40,10 @@ class Run:
     succeeded: dict[Path, Scope] = dataclasses.field(default_factory=dict)
 
     def go(self) -> None:
-        """Runs what has not succeeded yet: a second call is the UI's Retry of a failed run.
+        """Runs what has not succeeded yet; a second call acts like Retry in the UI.
 
         Raises:
-            PodFailedError: A pod failed; all that did not depend on it has run.
+            PodFailedError: A pod failed; everything that does not depend on it has run.
         """
         asyncio.run(self._template(self.workflow["spec"]["entrypoint"], {}, ()))
 
@@ -129,6 +129,6 @@ def fill(tree: Any, scope: Mapping[str, str]) -> Any:
 
 
 def holds(condition: str) -> bool:
-    """Says whether a filled `when`, such as `true != false`, is true."""
+    """Returns whether a filled `when`, such as `true != false`, is true."""
     left, operator, right = condition.split()
     return {"!=": left != right, "==": left == right}[operator]

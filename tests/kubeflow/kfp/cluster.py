@@ -1,4 +1,4 @@
-"""What stands around the pods of Kubeflow Pipelines: its stores and services, one machine."""
+"""The stores and services around the pods of Kubeflow Pipelines, on one machine."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ MINIO_SECRET = {"accesskey": "minio", "secretkey": "minio123"}
 
 @dataclasses.dataclass(frozen=True)
 class KfpCluster:
-    """One installation: what was stored outlives a run."""
+    """One installation, whose stores outlive a run."""
 
     node: Node
     store: object_store.ObjectStore
@@ -32,16 +32,16 @@ class KfpCluster:
     volume: Path
 
     def submit(self, text: str, **parameters: Any) -> Run:
-        """Returns a run of an uploaded file that has not begun."""
+        """Returns a run, not yet started, of an uploaded file."""
         return Run(compile_run(text, str(uuid.uuid4()), **parameters), self.node)
 
 
 @contextlib.contextmanager
 def start(directory: Path, secrets: api_stub.Objects | None = None) -> Iterator[KfpCluster]:
-    """Starts the services; all end with the context.
+    """Starts the services, which end with the context.
 
     Args:
-        directory: Theirs and the pods'.
+        directory: For the services and the pods.
         secrets: Secrets of the namespace, besides the object store's.
     """
     for folder in ("s3", "volume", "pods"):

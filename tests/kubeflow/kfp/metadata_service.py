@@ -1,4 +1,4 @@
-"""ML Metadata's gRPC service over its real C++ store, which the Python package holds."""
+"""ML Metadata's gRPC service over its real C++ store, which the Python package contains."""
 
 import contextlib
 import threading

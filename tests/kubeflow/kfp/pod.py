@@ -1,4 +1,4 @@
-"""One node of a Kubernetes cluster, as far as a pod of Kubeflow Pipelines can tell."""
+"""A Kubernetes node, as a pod of Kubeflow Pipelines sees it."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.emulator import filesystem
 from tests.kubeflow.kfp.workflow import BINARIES
 
-# Argo runs a container's command below its own, which is not here.
+# Argo wraps a container's command in its own, which is missing here.
 ARGOEXEC = '#!/bin/sh\n# emissary -- COMMAND…\nshift 2\nexec "$@"\n'
 
 # The driver's and the launcher's image, and ours.
@@ -25,7 +25,7 @@ VARIABLE = re.compile(r"\$\((\w+)\)")
 
 @dataclasses.dataclass(frozen=True)
 class Pod:
-    """What became of a pod."""
+    """The outcome of a pod."""
 
     spec: Mapping[str, Any]
     exit_code: int
@@ -50,7 +50,7 @@ class Node:
         volumes: PersistentVolumeClaim → folder.
         secrets: Secret → key → value.
         config_maps: ConfigMap → key → value.
-        kills: Part of a pod's name → when its next container is killed; used up by that.
+        kills: Part of a pod's name → when its next container is killed; used once.
     """
 
     directory: Path

@@ -60,7 +60,7 @@ def steps(documents) -> set[str]:
 
 
 def executor_input(run, step):
-    """Returns what the driver told the launcher of a step."""
+    """Returns the driver's input for the launcher of a step."""
     text = run.pods["root", step, "executor"].argument("--executor_input")
     return json_format.Parse(text, pipeline_spec_pb2.ExecutorInput())
 
@@ -79,7 +79,7 @@ def execution_of(cluster, run, step):
 
 
 def metadata_of(cluster, run, step, output):
-    """Returns what ML Metadata holds of an output of a step: strings, doubles, structs."""
+    """Returns a step output's properties in ML Metadata: strings, doubles, structs."""
     events = cluster.metadata.get_events_by_execution_ids([execution_of(cluster, run, step).id])
     (artifact_id,) = (
         event.artifact_id
@@ -123,7 +123,7 @@ def test_every_output_is_there_and_uploaded(cluster, first_run, steps):
             written = {str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()}
             if page := PAGES.get(step, {}).get(name):
                 assert page in written
-                written = {page}  # the artifact is the page alone
+                written = {page}  # the artifact is only the page
             key = emulator.key_of(uri)
             assert {f"{key}/{file}" for file in written} <= set(cluster.store.keys(key))
 

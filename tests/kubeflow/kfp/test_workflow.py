@@ -29,7 +29,7 @@ def compiled(text: str, **parameters) -> dict:
 
 
 def platform_of(workflow: dict, step: str) -> dict:
-    """Returns what the driver is told of Kubernetes."""
+    """Returns the Kubernetes options passed to the driver."""
     return json.loads(workflow["metadata"]["annotations"][f"{PREFIX}kubernetes-{step}"])
 
 

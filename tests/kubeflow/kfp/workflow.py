@@ -1,4 +1,4 @@
-"""What Kubeflow Pipelines makes of an uploaded file; `make test-kubeflow` builds it."""
+"""Calls Kubeflow Pipelines' code on an uploaded file; `make test-kubeflow` builds it."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def compile_run(text: str, run_id: str, **parameters: Any) -> dict[str, Any]:
     """Returns the Argo Workflow of a run, from the file as uploaded and the run's parameters.
 
     Raises:
-        RefusedError: The API server refuses the file or the parameters.
+        RefusedError: The API server rejects the file or the parameters.
     """
     command = ("workflow", run_id, NAMESPACE, json.dumps(parameters))
     workflow: dict[str, Any] = json.loads(call(*command, given=text))

@@ -44,7 +44,7 @@ def prism(tmp_path_factory) -> Iterator[str]:
 
 
 def on(prism: str) -> list[str]:
-    """Returns the options of a run on Prism: Flink's, but for one Prism does not know.
+    """Returns the options of a run on Prism: Flink's, except one that Prism lacks.
 
     With the default a job of more than a minute would fail (portable_runner.py).
     """
@@ -145,7 +145,7 @@ def test_a_job_that_the_engine_refuses_ends_the_run_in_a_line(prism, tmp_path):
     command = smoke_run(tmp_path / "output", "--runner", "flink", "--runner-url", prism)
     result = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert result.returncode == 1
-    # Prism takes no stages that are fused already.
+    # Prism rejects stages that are already fused.
     assert "Error: The Beam job server says: found" in result.stderr
     assert "executable_stage" in result.stderr
 
