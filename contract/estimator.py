@@ -11,6 +11,7 @@ the Trainer has exported. A trainer module is a module, or a package, that holds
 * `GATES`, if it likes: by the preset's name, what a model must reach in place of the pipeline's
   own `min_accuracy`, `max_accuracy_drop`, `min_class_accuracy` and `max_class_accuracy_drop`,
 * `ABOUT`, if it likes: by the preset's name, a line for the help,
+* `ABOUT`, if it likes: by the preset's name, a few words on it for the help,
 * `WEIGHT_MODULES`, if it likes: dotted paths of what, when edited, trains anew. Without it any
   edit of what `run_fn` is made of does.
 

@@ -29,6 +29,8 @@ class TrainingRecord:
     loss: float | None = None  # of the last step
     examples_per_second: float | None = None
     seconds: float | None = None  # of the last process
+    batch_size: int = 0
+    optimizer: str = ""  # as the graph calls what it applies: Adam, Momentum, …
     compute_dtype: str = ""
     devices: tuple[str, ...] = ()
     cores: int = 0

@@ -4,12 +4,13 @@ cifar run --trainer-module examples.batch_norm
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.compat import v1
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from contract.settings import Fraction, PositiveFloat, PositiveInt
 from trainer_module import head, preprocessing, training
 
 
@@ -17,10 +18,10 @@ from trainer_module import head, preprocessing, training
 class HyperParameters:
     """What `--set` takes; the comments are its help."""
 
-    train_steps: Annotated[int, "> 0"] = 3_000  # batches in all
-    batch_size: Annotated[int, "> 0"] = 128  # images of a batch
-    learning_rate: Annotated[float, "> 0"] = 1e-3  # of Adam
-    ema_decay: Annotated[float, ">= 0", "< 1"] = 0.99  # of the weights that are served
+    train_steps: PositiveInt = 3_000  # batches in all
+    batch_size: PositiveInt = 128  # images of a batch
+    learning_rate: PositiveFloat = 1e-3  # of Adam
+    ema_decay: Fraction = 0.99  # of the weights that are served
 
 
 PRESETS = {

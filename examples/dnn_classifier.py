@@ -4,11 +4,12 @@ cifar run --trainer-module examples.dnn_classifier
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Any
 
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from contract.settings import Fraction, PositiveInt
 from trainer_module import head, preprocessing, training
 
 
@@ -16,10 +17,10 @@ from trainer_module import head, preprocessing, training
 class HyperParameters:
     """What `--set` takes; the comments are its help."""
 
-    train_steps: Annotated[int, "> 0"] = 5_000  # batches in all
-    batch_size: Annotated[int, "> 0"] = 128  # images of a batch
-    hidden_units: Annotated[int, "> 0"] = 256  # of the first layer; the second has half
-    dropout: Annotated[float, ">= 0", "< 1"] = 0.1  # fraction of a layer left out at a time
+    train_steps: PositiveInt = 5_000  # batches in all
+    batch_size: PositiveInt = 128  # images of a batch
+    hidden_units: PositiveInt = 256  # of the first layer; the second has half
+    dropout: Fraction = 0.1  # fraction of a layer left out at a time
 
 
 PRESETS = {

@@ -53,8 +53,7 @@ def collect_facts(sources: Sources) -> Facts:
     if sources.examples:
         facts = _with_examples(facts, sources)
     if sources.model_run:
-        batch_size = sources.settings.batch_size
-        curves = training.training_facts(sources.model_run, batch_size)
+        curves = training.training_facts(sources.model_run)
         facts = dataclasses.replace(facts, training=curves)
     if sources.evaluation:
         facts = _with_evaluation(facts, sources)

@@ -9,6 +9,7 @@ from contract.serving_report import ServingReport
 from contract.training_record import TrainingRecord
 from report import settings
 
+OTHER = "other weights"  # the kind of a layer that nobody here knows
 Point = tuple[int, float]  # a step and a value
 
 
@@ -70,14 +71,60 @@ class SignatureFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class LayerFacts:
+    """A layer of the network.
+
+    Attributes:
+        name: The scope of its weights; empty if it has none.
+        kind: `convolution`, `dense layer`, …
+        window: `5×5`, and how far apart; empty if it looks at everything.
+        output: Its size, as `24×24×64`; empty if the graph does not say.
+        parameters: How many weights it has.
+    """
+
+    name: str
+    kind: str
+    window: str
+    output: str
+    parameters: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CropFacts:
+    """What the network sees of an image, both as `24×24`."""
+
+    seen: str
+    whole: str
+    is_middle: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterFacts:
+    """What a first convolution looks for: a picture as a data URI, their number and size."""
+
+    picture: str
+    count: int
+    size: str
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """The exported model; `filters` is a picture of the first layer, as a data URI."""
+    """The exported model, as its graph and its files tell it.
+
+    Attributes:
+        parameters: How many weights it has.
+        filters: None without a first convolution.
+        crop: None if the network sees all of an image.
+        is_averaged: Whether the weights are moving averages of those that were trained.
+    """
 
     parameters: int
     bytes: int
     signatures: Sequence[SignatureFacts]
-    filters: str
-    filter_count: int
+    layers: Sequence[LayerFacts] = ()
+    crop: CropFacts | None = None
+    is_averaged: bool = False
+    filters: FilterFacts | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,30 +1,39 @@
-"""The exported model: what its first layer looks for, and what a server can ask of it."""
+"""The exported model: its network, and what a server can ask of it."""
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from report import pictures
-from report.facts import ModelFacts, SignatureFacts
+from report import network, pictures
+from report.facts import FilterFacts, ModelFacts, SignatureFacts
 
 FILTERS_PER_ROW = 16
-FIRST_KERNEL = "conv1/weights"
 
 
 def model_facts(model_dir: str) -> ModelFacts:
-    """Returns size, signatures and first-layer filters of a SavedModel."""
+    """Returns the network, size and signatures of a SavedModel."""
+    with tf.io.gfile.GFile(f"{model_dir}/saved_model.pb", "rb") as file:
+        meta_graph = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0]
     variables = f"{model_dir}/variables/variables"
-    shapes = dict(tf.train.list_variables(variables))
-    # An averaged weight is saved as `conv1/weights/ExponentialMovingAverage`.
-    first_kernel = next(name for name in shapes if name.startswith(FIRST_KERNEL))
-    kernel = tf.train.load_variable(variables, first_kernel)
+    found = network.Network(meta_graph, dict(tf.train.list_variables(variables)))
+    kernel = None
+    if found.first_kernel:
+        kernel = tf.train.load_variable(variables, found.first_kernel)
     return ModelFacts(
-        parameters=sum(int(np.prod(shape)) for shape in shapes.values() if shape),
+        parameters=sum(layer.parameters for layer in found.layers),
         bytes=folder_bytes(model_dir),
-        signatures=read_signatures(model_dir),
-        filters=pictures.data_uri(filter_sheet(kernel)),
-        filter_count=kernel.shape[-1],
+        signatures=read_signatures(meta_graph),
+        layers=found.layers,
+        crop=found.crop,
+        is_averaged=found.is_averaged,
+        filters=None if kernel is None else filter_facts(kernel),
     )
+
+
+def filter_facts(kernel: np.ndarray) -> FilterFacts:
+    """Returns the filters of a convolution over the channels of an image."""
+    height, width, _, count = kernel.shape
+    return FilterFacts(pictures.data_uri(filter_sheet(kernel)), count, f"{height}×{width}")
 
 
 def filter_sheet(kernel: np.ndarray) -> np.ndarray:
@@ -41,11 +50,9 @@ def filter_sheet(kernel: np.ndarray) -> np.ndarray:
     return pictures.sheet(list(np.moveaxis(pixels, -1, 0)), FILTERS_PER_ROW, gap=1)
 
 
-def read_signatures(model_dir: str) -> list[SignatureFacts]:
+def read_signatures(meta_graph: meta_graph_pb2.MetaGraphDef) -> list[SignatureFacts]:
     """Returns each signature of a SavedModel, its tensors in words."""
-    with tf.io.gfile.GFile(f"{model_dir}/saved_model.pb", "rb") as file:
-        saved_model = saved_model_pb2.SavedModel.FromString(file.read())
-    signatures = saved_model.meta_graphs[0].signature_def
+    signatures = meta_graph.signature_def
     return [
         SignatureFacts(
             name=name,

@@ -3,29 +3,18 @@
 The headings are those of Mitchell et al., Model Cards for Model Reporting, 2019.
 """
 
-from report.facts import Facts
+from contract import estimator
+from contract.training_record import TrainingRecord
+from report.facts import OTHER, Facts
 
 OFFICIAL_TRAIN_IMAGES = 50_000
 
 
 def model_card(facts: Facts) -> dict[str, list[str]]:
     """Returns the sentences of each heading, with the numbers of this run."""
-    settings = facts.settings
     card = {
-        "Model details": [
-            "A convolutional network for images of 32×32 pixels: two convolutions of 64 "
-            "filters, two dense layers of 384 and 192 units, ten classes. It sees the middle "
-            "24×24 pixels, standardized image by image inside the exported graph.",
-            f"Trained from scratch with preset {settings.preset}: {settings.train_steps:,} "
-            f"steps of {settings.batch_size} images, {settings.optimizer} from a learning "
-            f"rate of {settings.learning_rate:g}. Served are the moving averages of its "
-            "weights.",
-        ],
-        "Intended use": [
-            "A reference for teams that build, gate and serve a classifier with TFX and "
-            "TensorFlow Serving; teaching; comparing changes to the pipeline.",
-            "Not meant for decisions about people, for safety, or for photographs in general.",
-        ],
+        "Model details": [*_network_sentences(facts), *_training_sentences(facts)],
+        "Intended use": _use_sentences(facts),
         "Data": _data_sentences(facts),
         "Metrics": _metrics_sentences(facts),
         "Limits": [
@@ -40,6 +29,51 @@ def model_card(facts: Facts) -> dict[str, list[str]]:
         ],
     }
     return {heading: sentences for heading, sentences in card.items() if sentences}
+
+
+def _use_sentences(facts: Facts) -> list[str]:
+    """Returns what our own Estimator is for; nobody here knows what another is for."""
+    if facts.settings.trainer_module != estimator.DEFAULT:
+        return []
+    return [
+        "A reference for teams that build, gate and serve a classifier with TFX and "
+        "TensorFlow Serving; teaching; comparing changes to the pipeline.",
+        "Not meant for decisions about people, for safety, or for photographs in general.",
+    ]
+
+
+def _network_sentences(facts: Facts) -> list[str]:
+    """Returns what the exported graph tells of the network."""
+    if not facts.model:
+        return []
+    layers = [layer.kind for layer in facts.model.layers if layer.parameters]
+    counts = {kind: layers.count(kind) for kind in dict.fromkeys(layers) if kind != OTHER}
+    words = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
+    sentences = [f"{facts.model.parameters:,} weights{' in ' * bool(words)}{words}."]
+    if crop := facts.model.crop:
+        where = "the middle" if crop.is_middle else "a part of"
+        sentences.append(f"It sees {where} {crop.seen} pixels of {crop.whole}.")
+    if facts.model.is_averaged:
+        sentences.append("The weights are moving averages of those that were trained.")
+    return sentences
+
+
+def _training_sentences(facts: Facts) -> list[str]:
+    """Returns how the model was trained, as far as its record says."""
+    settings = facts.settings
+    record = facts.training.record if facts.training else TrainingRecord()
+    of_module = ""
+    if settings.trainer_module != estimator.DEFAULT:
+        of_module = f" of {settings.trainer_module}"
+    parts = [f"Trained from scratch with preset {settings.preset}{of_module}"]
+    if steps := record.steps or settings.train_steps:
+        images = f" of {record.batch_size:,} images" if record.batch_size else ""
+        parts.append(f"{steps:,} steps{images}")
+    if optimizer := settings.optimizer or record.optimizer:
+        parts.append(f"optimizer {optimizer}")
+    if settings.learning_rate is not None:
+        parts.append(f"learning rate {settings.learning_rate:g} at the start")
+    return ["; ".join(parts) + "."]
 
 
 def _data_sentences(facts: Facts) -> list[str]:

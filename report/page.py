@@ -12,7 +12,7 @@ from contract import features, signatures
 from contract.progress import duration
 from report import lineage, run_record
 from report.class_scores import class_scores
-from report.facts import ExampleRequest, Facts
+from report.facts import ExampleRequest, Facts, ModelFacts
 from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
 from report.run_record import RunRecord
 from report.stages import stage_list
@@ -68,9 +68,24 @@ def render(
             is_whole_data=data and sum(data.counts["train"]) >= OFFICIAL_TRAIN_IMAGES,
             lineage=traced,
             index=index,
+            layer_rows=layer_rows(facts.model) if facts.model else [],
             class_names=features.CLASS_NAMES,
         )
     )
+
+
+def layer_rows(model: ModelFacts) -> list[tuple[str, ...]]:
+    """Returns what the table of the network says of each layer."""
+    return [
+        (
+            layer.kind,
+            layer.name,
+            layer.window,
+            layer.output,
+            f"{layer.parameters:,}" if layer.parameters else "",
+        )
+        for layer in model.layers
+    ]
 
 
 def title(facts: Facts, run: RunRecord | None) -> str:

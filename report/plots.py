@@ -170,26 +170,25 @@ def draw_runs(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> dict[str, str]:
-    """Returns loss, eval accuracy, learning rate and speed over the steps.
+    """Returns loss, eval accuracy, learning rate and speed over the steps, if they are known.
 
     Args:
         runs: The name (empty for the only one) and the training facts of each.
         min_accuracy: What the gate asks for, drawn as a line.
     """
-    return {
-        "loss": _draw_loss(runs),
-        "eval_accuracy": _draw_eval_accuracy(runs, min_accuracy),
-        "learning_rate": _draw_curve(
-            [(name, training.curves.learning_rate) for name, training in runs],
-            "learning rate",
-            "{:.3g}",
-        ),
-        "speed": _draw_curve(
-            [(name, training.curves.images_per_second) for name, training in runs],
-            "images/s",
-            "{:,.0f}",
-        ),
-    }
+    curves = [(name, training.curves) for name, training in runs]
+    rates = [(name, curve.learning_rate) for name, curve in curves]
+    speeds = [(name, curve.images_per_second) for name, curve in curves]
+    plots = {}
+    if any(curve.loss or curve.eval_loss for _, curve in curves):
+        plots["loss"] = _draw_loss(runs)
+    if any(curve.eval_accuracy for _, curve in curves):
+        plots["eval_accuracy"] = _draw_eval_accuracy(runs, min_accuracy)
+    if any(points for _, points in rates):
+        plots["learning_rate"] = _draw_curve(rates, "learning rate", "{:.3g}")
+    if any(points for _, points in speeds):
+        plots["speed"] = _draw_curve(speeds, "images/s", "{:,.0f}")
+    return plots
 
 
 def _draw_loss(runs: Sequence[Run]) -> str:

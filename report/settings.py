@@ -19,9 +19,9 @@ class Settings:
     model_name: str = "cifar10"
     metadata_url: str = ""
     train_steps: int = 0
-    batch_size: int = 0
+    # Of these, what an Estimator's hyper-parameters have.
     optimizer: str = ""
-    learning_rate: float = 0.0
+    learning_rate: float | None = None
     min_accuracy: float = 0.0
     max_accuracy_drop: float = 0.0
 

@@ -9,7 +9,7 @@ MAX_POINTS = 400  # of one curve: more than a screen has room for
 STEPS_PER_SECOND = "global_step/sec"
 
 
-def training_facts(model_run_dir: str, batch_size: int) -> TrainingFacts:
+def training_facts(model_run_dir: str) -> TrainingFacts:
     """Returns what the Trainer wrote: its record, and the curves in its event files."""
     scalars = event_files.read_scalars(model_run_dir)
     record = training_record.read(model_run_dir)
@@ -17,16 +17,18 @@ def training_facts(model_run_dir: str, batch_size: int) -> TrainingFacts:
     def curve(tag: str) -> list[Point]:
         return thin(scalars.get(tag, []))
 
-    steps_per_second = curve(STEPS_PER_SECOND)
+    # An Estimator writes `loss` itself.
+    raw = "total_loss/raw" if "total_loss/raw" in scalars else "loss"
+    speeds = curve(STEPS_PER_SECOND) if record.batch_size else []
     return TrainingFacts(
         record,
         Curves(
-            loss=curve("total_loss/raw"),
+            loss=curve(raw),
             loss_averaged=_updated(curve("total_loss/averaged")),
             cross_entropy=curve("cross_entropy/raw"),
             cross_entropy_averaged=_updated(curve("cross_entropy/averaged")),
             learning_rate=curve("learning_rate"),
-            images_per_second=[(step, value * batch_size) for step, value in steps_per_second],
+            images_per_second=[(step, value * record.batch_size) for step, value in speeds],
             eval_accuracy=[(e.step, e.accuracy) for e in record.evaluations],
             eval_loss=[(e.step, e.loss) for e in record.evaluations],
         ),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from trainer_module.loop import Loop
 
 log = logging.getLogger("cifar.train")
 
+_APPLIES = re.compile(r"(?:Resource)?(?:Sparse)?Apply(\w+?)(?:V2)?")  # operations of optimizers
 _STARTUP_STEPS = 10  # graph optimization and first allocations make these slow
 
 
@@ -38,12 +40,14 @@ class LogHook(v1.train.SessionRunHook):
     Attributes:
         step: The last step done.
         loss: The loss of that step; None before the first.
+        optimizer: What the graph applies to the weights; empty if that has no name.
     """
 
     def __init__(self, loop: Loop) -> None:
         """Takes how often to log, and what the lines say of the training."""
         self.step = 0
         self.loss: float | None = None
+        self.optimizer = ""
         self._train_steps = loop.train_steps
         self._batch_size = loop.batch_size
         self._log_every_steps = loop.log_every_steps
@@ -63,7 +67,10 @@ class LogHook(v1.train.SessionRunHook):
         self._start_seconds += seconds
 
     def begin(self) -> None:
-        """Finds the loss that Estimator minimizes."""
+        """Finds the loss that Estimator minimizes, and by what."""
+        kinds = {operation.type for operation in v1.get_default_graph().get_operations()}
+        applied = filter(None, map(_APPLIES.fullmatch, kinds))
+        self.optimizer = ", ".join(sorted({found[1] for found in applied}))
         self._loss_tensor = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
         self._step_tensor = v1.train.get_global_step()
 

@@ -181,6 +181,7 @@ class Journal:
             loss=log_hook.loss,
             examples_per_second=log_hook.examples_per_second,
             seconds=time.perf_counter() - self._start_seconds,
+            optimizer=log_hook.optimizer,
         )
         training_record.write(self._checkpoint_dir, self._record)
 
@@ -241,6 +242,7 @@ def open_journal(checkpoint_dir: str, loop: Loop, data: Data) -> Journal:
         record = TrainingRecord(
             steps=start_step,
             train_examples=data.num_train_examples,
+            batch_size=loop.batch_size,
             compute_dtype=loop.compute_dtype,
             devices=tuple(device.name for device in tf.config.list_logical_devices()),
             cores=os.cpu_count() or 1,

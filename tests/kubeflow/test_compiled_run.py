@@ -9,9 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from google.protobuf import json_format
 
 from benchmarks.emulator.backend import NEW, OLD, StepFailedError
+from kubeflow.cluster import Cluster
+from kubeflow.compile import compile_pipeline
+from kubeflow.parameters import RunParameters
 from pipeline_def.code_version import ROOT
 from tests.conftest import trainings_at
 from tests.kubeflow.pushed import served_accuracy
@@ -206,3 +210,33 @@ def test_every_step_runs_on_either_launcher(backend, pipeline_yaml, first_run):
     steps = backend.run(pipeline_yaml, OLD, cache=False)
     assert {step.state for step in steps.values()} == {"SUCCEEDED"}
     assert len(versions(backend)) == before + 1
+
+
+@pytest.mark.slow
+def test_another_estimator_is_trained_gated_and_pushed(backend, first_run):
+    before = versions(backend)
+    documents = compile_pipeline(
+        "registry.test/cifar:1",
+        Cluster(),
+        RunParameters(preset="smoke"),
+        ["max_accuracy_drop=0.5", "ema_decay=0.7"],
+        trainer_module="examples.batch_norm",
+    )
+    steps = backend.run(yaml.safe_dump_all(documents), NEW)
+    assert {name for name, step in steps.items() if step.state == "CACHED"} == {
+        "CifarExampleGen",
+        "ImportSchemaGen",
+        "StatisticsGen",
+        "ExampleValidator",
+    }
+    (version,) = {*versions(backend)} - {*before}
+    assert metadata_of(steps["Pusher"], "pushed_model")["pushed_version"] == version.name
+    baseline = metadata_of(steps["BaselineModel"], "model")
+    assert baseline["pushed_version"] == before[-1].name
+    accuracy = metadata_of(steps["Evaluator"], "metrics")["accuracy"]
+    assert served_accuracy(version) == pytest.approx(accuracy)
+    key = steps["ReportGen"].outputs["report"].uri.split("/", 3)[3]
+    page = backend.store.get(key).decode()
+    assert "preset smoke of examples.batch_norm; 30 steps of 32 images" in page
+    assert "3 convolutions, 3 batch norms, 1 dense layer" in page
+    assert '<code>ema_decay</code></th><td class="words"><code>0.7</code>' in page

@@ -1,17 +1,27 @@
+import dataclasses
+
+from contract.training_record import TrainingRecord
 from report.facts import (
     Calibration,
+    CropFacts,
+    Curves,
     DataFacts,
     Facts,
+    LayerFacts,
     Metrics,
+    ModelFacts,
     PixelStatistics,
     PredictionFacts,
+    TrainingFacts,
 )
 from report.model_card import model_card
 
 CONFIG = {
-    "preset": "smoke", "train_steps": 5_500, "batch_size": 128, "optimizer": "sgd",
-    "learning_rate": 0.1,
+    "preset": "smoke", "train_steps": 5_500, "optimizer": "sgd", "learning_rate": 0.1,
 }  # fmt: skip
+TRAINED = TrainingFacts(
+    TrainingRecord(steps=5_500, batch_size=128, optimizer="GradientDescent"), Curves()
+)
 PIXELS = PixelStatistics([], [], [])
 
 
@@ -20,8 +30,42 @@ def data(train: int, evaluation: int) -> DataFacts:
 
 
 def test_the_card_tells_how_the_model_was_trained():
-    details = " ".join(model_card(Facts(CONFIG))["Model details"])
-    assert "preset smoke: 5,500 steps of 128 images, sgd from a learning rate of 0.1" in details
+    (details,) = model_card(Facts(CONFIG, training=TRAINED))["Model details"]
+    assert details == (
+        "Trained from scratch with preset smoke; 5,500 steps of 128 images; optimizer sgd; "
+        "learning rate 0.1 at the start."
+    )
+
+
+def test_of_another_estimator_the_card_says_only_what_its_record_holds():
+    config = {"preset": "spring", "trainer_module": "my_team.flowers", "petals": 5}
+    (details,) = model_card(Facts(config, training=TRAINED))["Model details"]
+    assert details == (
+        "Trained from scratch with preset spring of my_team.flowers; 5,500 steps of 128 "
+        "images; optimizer GradientDescent."
+    )
+    (details,) = model_card(Facts(config))["Model details"]
+    assert details == "Trained from scratch with preset spring of my_team.flowers."
+
+
+def test_the_card_describes_the_network_that_was_exported():
+    layers = [
+        LayerFacts("a", "convolution", "3×3", "32×32×8", 216),
+        LayerFacts("", "max pooling", "2×2", "16×16×8", 0),
+        LayerFacts("b", "convolution", "3×3", "16×16×8", 576),
+        LayerFacts("c", "dense layer", "", "10", 330),
+    ]
+    model = ModelFacts(1_122, 9_000, [], layers)
+    first, _ = model_card(Facts(CONFIG, model=model))["Model details"]
+    assert first == "1,122 weights in 2 convolutions, 1 dense layer."
+    cropped = dataclasses.replace(
+        model, crop=CropFacts("24×24", "32×32", is_middle=True), is_averaged=True
+    )
+    details = model_card(Facts(CONFIG, model=cropped))["Model details"]
+    assert details[1:3] == [
+        "It sees the middle 24×24 pixels of 32×32.",
+        "The weights are moving averages of those that were trained.",
+    ]
 
 
 def test_headings_of_what_nobody_measured_are_left_out():

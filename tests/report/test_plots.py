@@ -17,11 +17,10 @@ ONE_STEP = TrainingFacts(
 
 def test_a_run_of_one_step_has_its_plots():
     drawn = plots.draw_runs([("", ONE_STEP)])
-    assert list(drawn) == ["loss", "eval_accuracy", "learning_rate", "speed"]
+    assert list(drawn) == ["loss", "eval_accuracy", "learning_rate"]  # no speed is known
     assert (
         'aria-label="Accuracy on eval over the steps. Ends at: 9.5%"' in drawn["eval_accuracy"]
     )
-    assert "Ends at: not known" in drawn["speed"]
 
 
 def test_plots_take_the_colours_and_the_font_of_the_page():

@@ -40,6 +40,7 @@ def test_record_tells_how_training_went(trained_dir):
     assert record["start_step"] == 0
     assert record["steps"] == 12
     assert record["train_examples"] == 100
+    assert (record["batch_size"], record["optimizer"]) == (16, "Momentum")
     assert record["examples_per_second"] > 0
     assert record["loss"] > 0
     assert [evaluation["step"] for evaluation in record["evaluations"]] == [8, 12]
@@ -135,7 +136,7 @@ def test_a_run_killed_after_its_last_checkpoint_still_knows_how_it_went(
     assert record.examples_per_second > 0
     assert record.seconds > 0
     assert [evaluation.step for evaluation in record.evaluations] == [8, 12]
-    curves = training_facts(str(tmp_path / "model_run"), TINY.batch_size).curves
+    curves = training_facts(str(tmp_path / "model_run")).curves
     assert curves.loss[0][0] <= 4
 
 
