@@ -17,15 +17,15 @@ BLOCK = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Rewrites the page where a number has changed."""
+    """Updates the numbers on the page."""
     PAGE.write_text(with_tables(PAGE.read_text()))
 
 
 def with_tables(text: str) -> str:
-    """Returns the page with every table as the JSON tells it.
+    """Returns the page with every table filled from the JSON.
 
     Raises:
-        KeyError: There is no table of that name.
+        KeyError: There is no table with that name.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -36,12 +36,12 @@ def with_tables(text: str) -> str:
 
 
 def read(name: str) -> Any:
-    """Returns what was measured under a name."""
+    """Returns the measurements with a name."""
     return json.loads((DOCS / "measurements" / f"{name}.json").read_text())
 
 
 def targets_of(name: str) -> Callable[[], Iterable[str]]:
-    """Returns what makes the table of a benchmark: what is wanted, and what it came to."""
+    """Returns a function that makes the table of a benchmark: goals and results."""
 
     def table() -> Iterable[str]:
         report = read(name)
@@ -83,7 +83,7 @@ def accuracy() -> Iterable[str]:
 
 
 def accuracy_over_steps() -> Iterable[str]:
-    """Yields the table of `best` on its way."""
+    """Yields the table of the accuracy of `best` over its steps."""
     points = read("accuracy")["best_over_steps"]
     yield "| `best`, step | " + " | ".join(f"{int(step):,}" for step in points) + " |"
     yield "|---" * (len(points) + 1) + "|"
@@ -91,7 +91,7 @@ def accuracy_over_steps() -> Iterable[str]:
 
 
 def settings_tried() -> Iterable[str]:
-    """Yields the table of what was tried on held-out images."""
+    """Yields the table of settings that were tried on held-out images."""
     yield "| setting tried | steps | held-out accuracy |"
     yield "|---|---|---|"
     for one in read("accuracy")["tried"]:

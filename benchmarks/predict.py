@@ -1,4 +1,4 @@
-"""Batch prediction beside direct calls of the same SavedModel in the same process."""
+"""Batch prediction compared with direct calls of the same SavedModel, in one process."""
 
 import itertools
 import os
@@ -29,8 +29,8 @@ def main(json_output: bool, data: str = "auto", model_dir: Path = MODEL_DIR) -> 
     """Measures, prints lines or one JSON object, and returns the exit code.
 
     Args:
-        json_output: Whether standard output gets JSON.
-        data: What `cifar run --data` takes.
+        json_output: Whether to print JSON.
+        data: As for `cifar run --data`.
         model_dir: A version, or a folder of versions.
 
     Returns:
@@ -54,7 +54,7 @@ def main(json_output: bool, data: str = "auto", model_dir: Path = MODEL_DIR) -> 
 
 
 def measure(model: Path, batches: Path, progress: Progress) -> dict[str, Any]:
-    """Returns the images a second of direct calls and of whole batch predictions."""
+    """Returns the images per second of direct calls and of whole batch predictions."""
     progress.say("Direct calls …")
     direct = direct_rate(model, batches)
     ours = {}
@@ -73,7 +73,7 @@ def measure(model: Path, batches: Path, progress: Progress) -> dict[str, Any]:
 
 
 def direct_rate(model: Path, batches: Path) -> float:
-    """Returns the images a second of calls in a loop, reading left out."""
+    """Returns the images per second of calls in a loop, excluding reading."""
     servable = Servable(model, "model", 1)
     signature = servable.signatures[signatures.EXAMPLES]
     (fed,) = (info.name for info in signature.inputs.values())
@@ -92,7 +92,7 @@ def direct_rate(model: Path, batches: Path) -> float:
 
 
 def judge(report: dict[str, Any]) -> list[Target]:
-    """Returns the target of `cifar bench predict` and what was measured."""
+    """Returns the target of `cifar bench predict` with the measured value."""
     name = "of the rate of direct calls"
     return [Target(name, report["percent_of_direct"], MIN_PERCENT, "%", is_minimum=True)]
 

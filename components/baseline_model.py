@@ -1,8 +1,8 @@
-"""The pushed model a candidate is compared with, as an artifact.
+"""The baseline, the pushed model that a candidate is compared with, as an artifact.
 
-TFX finds a baseline with a Resolver, which Kubeflow Pipelines 2.x refuses
+TFX finds a baseline with a Resolver, which Kubeflow Pipelines 2.x rejects
 (backend/src/v2/compiler/argocompiler/dag.go). This is an ordinary component, so both
-runners run it. Without a pushed model the artifact stays empty.
+runners can run it. Without a pushed model, the artifact stays empty.
 """
 
 import logging
@@ -22,7 +22,7 @@ from serving.baseline import Candidate
 log = logging.getLogger("cifar.baseline_model")
 
 LATEST = "latest"  # look when the node runs
-NONE = "none"  # there is no baseline
+NONE = "none"  # no baseline
 VERSION_PROPERTY = "pushed_version"
 
 
@@ -51,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
         """Finds the baseline in `model_dir`.
 
         Raises:
-            FileNotFoundError: The named version is not there.
+            FileNotFoundError: The named version does not exist.
         """
         model = artifact_utils.get_single_instance(output_dict["model"])
         source = find_baseline(
@@ -80,8 +80,8 @@ class BaselineModel(base_component.BaseComponent):
         Args:
             model_dir: The folder of the versions, `<serving root>/<model name>`.
             version: A version, `latest` to look when the node runs, or `none`.
-            rule: Which one `latest` is: the best on this eval, or the newest.
-            candidate: Which model is to be compared.
+            rule: What `latest` means: the best on this eval, or the newest.
+            candidate: The model to compare.
         """
         super().__init__(
             spec=BaselineModelSpec(
@@ -95,18 +95,18 @@ class BaselineModel(base_component.BaseComponent):
 
 
 def version_of(baseline: types.Artifact) -> str | None:
-    """Returns which pushed version the artifact holds; None if it is empty."""
+    """Returns the pushed version in the artifact; None if it is empty."""
     return baseline.get_string_custom_property(VERSION_PROPERTY) or None
 
 
 def find_baseline(
     model_dir: Path, version: str, rule: str, candidate: Candidate
 ) -> Path | None:
-    """Returns the folder of the baseline version, or None where there is none.
+    """Returns the folder of the baseline version, or None if there is none.
 
     Raises:
-        FileNotFoundError: A version is named and its folder holds no SavedModel.
-        ValueError: A version is named and its SavedModel is broken.
+        FileNotFoundError: A version is named, but its folder contains no SavedModel.
+        ValueError: A version is named, but its SavedModel is broken.
     """
     if version == NONE:
         return None
@@ -116,13 +116,13 @@ def find_baseline(
     path = model_dir / version
     if not model_registry.holds_model(path):
         raise FileNotFoundError(
-            f"{path} holds no saved_model.pb, though it is the baseline. Was it deleted during "
-            "the run? Run again: another one is taken."
+            f"{path} is the baseline but contains no saved_model.pb. Was it deleted during the "
+            "run? Run again: another baseline is then chosen."
         )
     fault = model_registry.find_fault(model_registry.read_version(path))
     if fault:
         raise ValueError(
-            f"{path} is the baseline and broken: {fault}. Delete it, or name another with "
-            "`--set baseline_version=`; `latest` takes one that is whole."
+            f"{path} is the baseline but is broken: {fault}. Delete it, or name another with "
+            "`--set baseline_version=`; `latest` skips broken versions."
         )
     return path

@@ -1,7 +1,7 @@
-"""The gate on quality: the stock Evaluator, for which an empty baseline is no baseline.
+"""The quality gate: the stock Evaluator, which ignores an empty baseline.
 
-A baseline that is not there has no input channel in TFX; ours is an artifact without a
-model in it (see baseline_model.py), so that one pipeline definition serves every run.
+In TFX, a missing baseline has no input channel. Ours is an artifact without a model (see
+baseline_model.py), so one pipeline definition serves every run.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from report import evaluation
 
 
 class Executor(stock_executor.Executor):
-    """Evaluates the candidate, beside the baseline where there is one."""
+    """Evaluates the candidate, and the baseline if there is one."""
 
     def Do(  # noqa: N802 - the name TFX calls
         self,
@@ -46,15 +46,15 @@ class Executor(stock_executor.Executor):
 
 
 def write_record(output_dict: dict[str, list[types.Artifact]]) -> None:
-    """Writes what was measured beside the blessing, where the Pusher finds it.
+    """Writes the measurements beside the blessing, for the Pusher.
 
     Raises:
-        ValueError: Nothing was measured of the candidate.
+        ValueError: There are no metrics of the candidate.
     """
     evaluation_dir = artifact_utils.get_single_uri(output_dict["evaluation"])
     metrics = evaluation.read_metrics(evaluation_dir)
     if metrics is None:
-        raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
+        raise ValueError(f"{evaluation_dir} contains no metrics of the candidate.")
     gate_record.write(
         artifact_utils.get_single_uri(output_dict["blessing"]),
         gate_record.GateRecord(metrics.accuracy, metrics.eval_examples),
@@ -62,17 +62,17 @@ def write_record(output_dict: dict[str, list[types.Artifact]]) -> None:
 
 
 class Evaluator(StockEvaluator):
-    """Judges the candidate on eval: by a value, and by the change against the baseline."""
+    """Judges the candidate on eval: its accuracy, and the change from the baseline."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
     def __init__(self, **arguments: Any) -> None:
-        """Makes the node from the stock one's arguments; its extractors are ours."""
+        """Makes the node from the stock one's arguments, with our extractors."""
         super().__init__(**arguments, module_path=__name__)
 
 
 def custom_extractors(**arguments: Any) -> list[Any]:
-    """Returns TFMA's extractors, and a last one that says how far they are."""
+    """Returns TFMA's extractors, and a last one that reports progress."""
     say_progress = beam.Map(_say_progress)
     return [
         *tfma.default_extractors(**arguments),
@@ -86,20 +86,20 @@ def _say_progress(extracts: tfma.Extracts) -> tfma.Extracts:
 
 
 def holds_model(artifacts: list[types.Artifact]) -> bool:
-    """Returns whether the one model artifact holds a SavedModel."""
+    """Returns whether the single model artifact contains a SavedModel."""
     uri = artifact_utils.get_single_uri(artifacts)
     return bool(fileio.exists(f"{path_utils.serving_model_dir(uri)}/saved_model.pb"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a candidate must keep, in fractions.
+    """The limits for a candidate, as fractions.
 
     Attributes:
-        min_accuracy: The least accuracy that blesses.
-        max_accuracy_drop: How far below the baseline's accuracy still blesses.
-        min_class_accuracy: The least accuracy of each class.
-        max_class_accuracy_drop: How far below the baseline's that of a class may be.
+        min_accuracy: The minimum accuracy.
+        max_accuracy_drop: How far the accuracy may be below the baseline's.
+        min_class_accuracy: The minimum accuracy of each class.
+        max_class_accuracy_drop: How far a class's accuracy may be below the baseline's.
     """
 
     min_accuracy: float = 0.0
@@ -109,7 +109,7 @@ class Limits:
 
 
 def eval_config(limits: Limits) -> tfma.EvalConfig:
-    """Returns what is measured on eval, and what blesses."""
+    """Returns the metrics on eval and their thresholds."""
     by_class = tfma.SlicingSpec(feature_keys=[features.LABEL])
     least = [_at_least(tfma.SlicingSpec(), limits.min_accuracy)]
     least_change = [_at_least(tfma.SlicingSpec(), -limits.max_accuracy_drop)]
@@ -131,7 +131,7 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
             class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{TOP_3}", "k": 3'
         ),
         tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
-        # TFMA's own change threshold refuses all where the baseline's accuracy is 0.
+        # TFMA's own change threshold rejects everything if the baseline's accuracy is 0.
         tfma.MetricConfig(
             class_name="PairedAccuracy",
             module=paired_metric.__name__,
@@ -140,7 +140,7 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
         ),
     ]
     return tfma.EvalConfig(
-        # No name: with exactly one unnamed model TFMA adds the baseline by itself.
+        # No name: with exactly one unnamed model, TFMA adds the baseline itself.
         model_specs=[
             tfma.ModelSpec(
                 model_type="tf_generic",
@@ -155,7 +155,7 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
 
 
 def _at_least(slices: tfma.SlicingSpec, bound: float) -> tfma.PerSliceMetricThreshold:
-    """Returns a threshold of some slices; a plain one would hold for every slice."""
+    """Returns a threshold for some slices; a plain one would apply to every slice."""
     return tfma.PerSliceMetricThreshold(
         slicing_specs=[slices],
         threshold=tfma.MetricThreshold(

@@ -1,4 +1,4 @@
-"""Candidate and baseline on the same images, in the same pass: who is right where."""
+"""Compares candidate and baseline on the same images, in the same pass."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ Counts = tuple[int, int, int]  # images, only the baseline is right, only the ca
 
 
 class PairedAccuracy(tfma.metrics.Metric):
-    """By how much the candidate is more accurate, and the two counts of McNemar's test."""
+    """The gain in accuracy over the baseline, and the two counts of McNemar's test."""
 
     def __init__(self, name: str) -> None:
-        """Takes the name of the change of accuracy; the counts have names of their own."""
+        """Takes the name of the change in accuracy; the counts have fixed names."""
         super().__init__(paired_accuracy, name=name)
 
 
@@ -34,7 +34,7 @@ def paired_accuracy(
             continue
         keys = [
             metric_types.MetricKey(name=name, model_name=candidate),
-            # As differences: TFMA would look for the baseline's otherwise.
+            # As differences, or else TFMA would look for the baseline's.
             metric_types.MetricKey(ONLY_BASELINE_RIGHT, candidate, is_diff=True),
             metric_types.MetricKey(ONLY_CANDIDATE_RIGHT, candidate, is_diff=True),
         ]

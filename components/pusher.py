@@ -1,6 +1,6 @@
-"""The safe push: a version appears in the serving folder whole, by one rename.
+"""The safe push: a version appears in the serving folder complete, by one rename.
 
-A model that was quarantined, or whose version somebody deleted, is not pushed again.
+A model is not pushed again if it was quarantined or its version was deleted by hand.
 """
 
 import json
@@ -22,7 +22,7 @@ from serving.model_registry import Provenance
 
 log = logging.getLogger("cifar.pusher")
 
-REFUSAL_PROPERTY = "refusal"  # of a push that was not made though the model is blessed
+REFUSAL_PROPERTY = "refusal"  # why a blessed model was not pushed
 
 
 class Executor(stock_executor.Executor):
@@ -37,7 +37,7 @@ class Executor(stock_executor.Executor):
         """Pushes to `push_destination.filesystem.base_directory` if every blessing is given.
 
         Raises:
-            OSError: The folder cannot be written; what is pushed already stays.
+            OSError: The folder cannot be written; pushed versions stay.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
@@ -88,7 +88,7 @@ class Pusher(StockPusher):
 
 
 def refusal_in_words(model_dir: Path, version: int) -> str:
-    """Returns why a model is not pushed again, and how it could be."""
+    """Returns why a model is not pushed again, and how to allow it."""
     record = version_ledger.read(model_dir).versions[version]
     why = record.quarantined and f"is in quarantine ({record.quarantined})"
     return (

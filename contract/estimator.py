@@ -1,22 +1,21 @@
-"""The trainer module: what an Estimator brings to the pipeline, found by a dotted path.
+"""The trainer module: the Estimator's code for the pipeline, found by a dotted path.
 
-The contract, checked before any work (`check`) and, in `contract/exported_model.py`, on what
-the Trainer has exported. A trainer module is a module, or a package, that holds
+`check` verifies the contract before any work, and `contract/exported_model.py` verifies what
+the Trainer has exported. A trainer module is a module or a package that contains
 
 * `run_fn(fn_args)`, which trains and exports: the function TFX's Trainer calls,
 * `preprocessing_fn(inputs)`, which Transform traces: from `image` and `label` to features,
 * `HyperParameters`, a frozen dataclass of settings (`contract/settings.py`), `train_steps`
-  among them; an edit of one whose metadata say `shapes_weights: False` trains nothing anew,
+  among them; a change of one with `shapes_weights: False` in its metadata does not retrain,
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,
-* `GATES`, if it likes: by the preset's name, what a model must reach in place of the pipeline's
-  own `min_accuracy`, `max_accuracy_drop`, `min_class_accuracy` and `max_class_accuracy_drop`,
-* `ABOUT`, if it likes: by the preset's name, a line for the help,
-* `ABOUT`, if it likes: by the preset's name, a few words on it for the help,
-* `WEIGHT_MODULES`, if it likes: dotted paths of what, when edited, trains anew. Without it any
-  edit of what `run_fn` is made of does.
+* `GATES` (optional): by preset name, the limits that replace the pipeline's `min_accuracy`,
+  `max_accuracy_drop`, `min_class_accuracy` and `max_class_accuracy_drop`,
+* `ABOUT` (optional): by preset name, a line for the help,
+* `WEIGHT_MODULES` (optional): dotted paths of the modules whose edits retrain the model. By
+  default, any edit of the code behind `run_fn` does.
 
 A package may spread them over its modules `run`, `preprocessing` and `hyper_parameters`; the
-last is then read without the first two, and so without TensorFlow.
+last is then read without the first two, and therefore without TensorFlow.
 """
 
 import contextlib

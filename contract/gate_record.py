@@ -1,4 +1,4 @@
-"""What the Evaluator measured of a candidate, beside its blessing: the Pusher keeps it."""
+"""The Evaluator's measurements of a candidate, beside its blessing, for the Pusher."""
 
 import dataclasses
 import posixpath
@@ -9,7 +9,7 @@ from contract.files import GATE_FILE
 
 @dataclasses.dataclass(frozen=True)
 class GateRecord:
-    """How good the candidate is on eval."""
+    """The candidate's accuracy on eval."""
 
     accuracy: float
     eval_examples: int
@@ -21,7 +21,7 @@ def read(directory: str) -> GateRecord:
     Raises:
         ValueError: The file is damaged.
     """
-    import tensorflow as tf  # seconds, which whoever only writes a record's type does without
+    import tensorflow as tf  # takes seconds, so only when needed
 
     with tf.io.gfile.GFile(posixpath.join(directory, GATE_FILE)) as file:
         return records.from_json(GateRecord, file.read())

@@ -1,4 +1,4 @@
-"""Which pushed version a candidate is compared with."""
+"""Chooses the pushed version to compare a candidate with."""
 
 import dataclasses
 import logging
@@ -10,21 +10,21 @@ from serving.model_registry import Provenance, PushedVersion
 
 log = logging.getLogger("cifar.baseline_model")
 
-BEST: Final = "best"  # of those judged on this eval: small steps down cannot add up
+BEST: Final = "best"  # of those judged on this eval, so that small drops cannot add up
 NEWEST: Final = "newest"
 RULES = (BEST, NEWEST)
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """What is known of a candidate before it is trained; empty where nobody looked.
+    """What is known about a candidate before its training; empty fields are unknown.
 
     Attributes:
-        training_fingerprint: A model is never its own baseline, so that the second run of an
-            equal training compares with what the first compared with, and finds its evaluation
-            in the cache.
-        data_fingerprint: Of all its batches.
-        eval_fingerprint: Of those that it is judged on.
+        training_fingerprint: Excludes the candidate's own model as its baseline. So a second
+            run of the same training has the same baseline as the first, and its evaluation
+            comes from the cache.
+        data_fingerprint: Identifies all its batches.
+        eval_fingerprint: Identifies the batches it is judged on.
     """
 
     training_fingerprint: str
@@ -33,11 +33,11 @@ class Candidate:
 
 
 def choose(model_dir: Path, candidate: Candidate, rule: str = BEST) -> PushedVersion | None:
-    """Returns the version to compare a candidate with; None where there is none.
+    """Returns the version to compare a candidate with; None if there is none.
 
-    With `best` it is the most accurate on the candidate's eval; where none was judged on it,
-    and with `newest`, the newest. Versions in quarantine are never taken, nor broken ones,
-    which a warning names.
+    `best` chooses the most accurate on the candidate's eval, or the newest if none was judged
+    on it; `newest` chooses the newest. Versions in quarantine are skipped, and so are broken
+    ones, with a warning.
     """
     others = [
         version
@@ -52,7 +52,7 @@ def choose(model_dir: Path, candidate: Candidate, rule: str = BEST) -> PushedVer
 
 
 def accuracy_on(candidate: Candidate, provenance: Provenance) -> float:
-    """Returns a version's accuracy on the candidate's eval; -1 if nobody measured it."""
+    """Returns a version's accuracy on the candidate's eval; -1 if it was not measured."""
     is_same_eval = (
         bool(candidate.eval_fingerprint)
         and candidate.eval_fingerprint == provenance.eval_fingerprint

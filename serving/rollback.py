@@ -1,8 +1,8 @@
-"""What a person does to versions: roll back, release, pin. Each can be undone.
+"""Manual changes to versions: roll back, release, pin. Each can be undone.
 
-A server may serve the folder meanwhile. A rollback pushes the chosen model once more, under the
-next number, and only then renames the version it replaces out of sight: TensorFlow Serving
-loads the new one, and lets go of the old one when that answers.
+A server may be serving the folder. A rollback pushes the chosen model again under the next
+number, and only then hides the version it replaces by a rename. TensorFlow Serving loads the
+new version and unloads the old one once the new one is available.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ def roll_back(model_dir: Path, version: int | None = None, quarantine: bool = Tr
 
     Args:
         model_dir: The folder of the versions.
-        version: Whose model; by default the newest whole one of another training than the one
-            served.
-        quarantine: Whether the version it replaces, and others of the same model, may never
-            be a baseline nor pushed again until they are released.
+        version: The version to restore; by default, the newest intact one from a different
+            training than the one served.
+        quarantine: Whether to bar the replaced version, and others of the same model, from
+            being a baseline or being pushed again, until they are released.
 
     Raises:
-        LookupError: There is no such version to go back to.
-        ValueError: It is served already, broken, or in quarantine.
+        LookupError: There is no such version.
+        ValueError: It is already served, broken, or in quarantine.
         OSError: The folder cannot be written.
     """
     check_exists(model_dir)
@@ -44,7 +44,7 @@ def roll_back(model_dir: Path, version: int | None = None, quarantine: bool = Tr
         ledger = version_ledger.read(model_dir)
         versions = model_registry.pushed_versions(model_dir)
         if not versions:
-            raise LookupError(f"{model_dir} holds no version, so there is nothing to replace.")
+            raise LookupError(f"{model_dir} contains no version, so nothing can be replaced.")
         served = versions[-1]
         chosen = find_target(versions, ledger, version, model_dir)
         banned = [
@@ -54,7 +54,7 @@ def roll_back(model_dir: Path, version: int | None = None, quarantine: bool = Tr
         ]
         if not quarantine:
             banned = []
-        # Marked before anything is served: who comes back after a kill goes on from here.
+        # Marked before anything is served, so that a killed rollback can be continued.
         for number in banned:
             why = f"rolled back to {chosen.number} on {version_ledger.now()[:16]}"
             record = dataclasses.replace(ledger.versions[number], quarantined=why)
@@ -89,27 +89,27 @@ def find_target(
             if is_other and is_trusted and not model_registry.find_fault(one):
                 return one
         raise LookupError(
-            f"{model_dir} keeps no whole version of another model than {served.number}, which "
-            "is served. `cifar versions` lists what there is; a run pushes another model."
+            f"{model_dir} has no intact version of a model other than {served.number}, which "
+            "is served. `cifar versions` lists all versions; a run can push another model."
         )
     if version in ledger.versions and ledger.versions[version].quarantined:
         raise ValueError(
             f"Version {version} is in quarantine ({ledger.versions[version].quarantined}). "
-            f"`cifar rollback --release {version}` takes it out."
+            f"`cifar rollback --release {version}` releases it."
         )
     chosen = next((one for one in versions if one.number == version), None)
     if chosen is None:
         kept = ", ".join(str(one.number) for one in versions)
-        raise LookupError(f"{model_dir} keeps no version {version}. Kept: {kept}.")
+        raise LookupError(f"{model_dir} has no version {version}. It has: {kept}.")
     if chosen is served:
-        raise ValueError(f"Version {version} is served already.")
+        raise ValueError(f"Version {version} is already served.")
     if fault := model_registry.find_fault(chosen):
         raise ValueError(f"{chosen.path} is broken: {fault}. Choose another version.")
     return chosen
 
 
 def finish_quarantine(model_dir: Path) -> None:
-    """Renames versions that are in quarantine out of sight, but for one that is served."""
+    """Hides versions in quarantine by a rename, except one that is served."""
     ledger = version_ledger.read(model_dir)
     for one in model_registry.pushed_versions(model_dir)[:-1]:
         if ledger.versions[one.number].quarantined:
@@ -119,11 +119,11 @@ def finish_quarantine(model_dir: Path) -> None:
 def release(model_dir: Path, version: int) -> Change:
     """Takes a version out of quarantine, with others of the same model.
 
-    They may be a baseline, be rolled back to, be pushed again; so may one that was deleted by
-    hand.
+    They may then be a baseline, be restored, and be pushed again. The same goes for a version
+    that was deleted by hand.
 
     Raises:
-        ValueError: It is not in quarantine, nor deleted.
+        ValueError: It is neither in quarantine nor deleted.
         OSError: The folder cannot be written.
     """
     check_exists(model_dir)
@@ -146,12 +146,12 @@ def release(model_dir: Path, version: int) -> Change:
 
 
 def is_banned(version: Version) -> bool:
-    """Returns whether a version is in quarantine, or was deleted by hand."""
+    """Returns whether a version is in quarantine or was deleted by hand."""
     return bool(version.record.quarantined) or version.state == version_ledger.DELETED
 
 
 def _bring_back(model_dir: Path, version: Version) -> VersionRecord:
-    """Returns the record of a version that is released, its folder back if there is one."""
+    """Returns the record of a released version, and restores its folder if it exists."""
     folder = model_dir / str(version.number)
     hidden = model_dir / f"{QUARANTINE_PREFIX}{version.number}"
     if hidden.is_dir():
@@ -160,10 +160,10 @@ def _bring_back(model_dir: Path, version: Version) -> VersionRecord:
 
 
 def pin(model_dir: Path, version: int, is_pinned: bool = True) -> Change:
-    """Keeps a version from being retired, or no longer does.
+    """Protects a version from being retired, or ends that.
 
     Raises:
-        LookupError: It is not there to be kept.
+        LookupError: Its folder does not exist.
         OSError: The folder cannot be written.
     """
     check_exists(model_dir)
@@ -172,7 +172,7 @@ def pin(model_dir: Path, version: int, is_pinned: bool = True) -> Change:
         numbers = [one.number for one in model_registry.pushed_versions(model_dir)]
         if version not in numbers:
             kept = ", ".join(map(str, numbers)) or "none"
-            raise LookupError(f"{model_dir} keeps no version {version}. Kept: {kept}.")
+            raise LookupError(f"{model_dir} has no version {version}. It has: {kept}.")
         ledger = version_ledger.read(model_dir)
         record = dataclasses.replace(ledger.versions[version], is_pinned=is_pinned)
         change = Change(version_ledger.now(), action, version)
@@ -194,7 +194,7 @@ def check_exists(model_dir: Path) -> None:
 def rolled_back_lines(change: Change) -> list[str]:
     """Returns what a rollback did, what servers do next, and how to undo it."""
     lines = [
-        f"Version {change.version} holds the model of {change.restored} and replaces "
+        f"Version {change.version} contains the model of {change.restored} and replaces "
         f"{change.replaced}.",
         *_next_of_servers(change.version, change.replaced),
     ]
@@ -203,33 +203,33 @@ def rolled_back_lines(change: Change) -> list[str]:
     names = ", ".join(map(str, change.quarantined))
     return [
         *lines,
-        f"Quarantine {names}: no baseline, and no run pushes this model again.",
+        f"Quarantine {names}: not used as a baseline, and not pushed again.",
         f"Undo       cifar rollback --release {change.replaced} && "
         f"cifar rollback {change.replaced} --no-quarantine",
     ]
 
 
 def released_lines(model_dir: Path, version: int) -> list[str]:
-    """Returns what a release did, and what servers and runs do next."""
+    """Returns the effect of a release, and what servers and runs will do."""
     versions = model_registry.pushed_versions(model_dir)
     numbers = [one.number for one in versions]
     if version not in numbers:
         return [
-            f"Version {version} is released. Its files are gone; the next run of its settings "
-            "pushes the model again.",
+            f"Version {version} is released. Its files are gone; the next run with its "
+            "settings pushes the model again.",
         ]
     if version == numbers[-1]:
-        return [f"Version {version} is released and the highest: TensorFlow Serving loads it."]
+        return [f"Version {version} is released and is the highest, so servers load it."]
     return [
-        f"Version {version} is released and kept; {numbers[-1]} is served on.",
+        f"Version {version} is released and kept; {numbers[-1]} is still served.",
         f"Serve it   cifar rollback {version}",
     ]
 
 
 def _next_of_servers(new: int, old: int) -> list[str]:
     return [
-        f"Servers    TensorFlow Serving and `cifar serve` load {new} at their next look at the "
+        f"Servers    TensorFlow Serving and `cifar serve` load {new} when they next poll the "
         f"folder (every second by default),",
-        f"           and unload {old} when it answers. One that is told to serve specific "
-        "versions waits for a new config.",
+        f"           then unload {old}. A server configured for specific versions waits for a "
+        "new config.",
     ]

@@ -1,8 +1,8 @@
-"""What became of every version there ever was: one file in the folder of the versions.
+"""The history of all versions, in one file in the folder of the versions.
 
-TensorFlow Serving looks at names that are numbers alone, so the file and the folders of
-quarantined versions are invisible to it. A folder with a number is served or kept, whatever
-the file says of it; the file knows what no folder can: pins, and versions that are gone.
+TensorFlow Serving only reads names that are numbers, so it ignores this file and the folders of
+quarantined versions. A folder with a number is served or kept, whatever the file says. The file
+adds what folders cannot record: pins, and versions that are gone.
 """
 
 import contextlib
@@ -26,21 +26,21 @@ LEDGER_FILE = ".versions.json"
 QUARANTINE_PREFIX = ".quarantined-"
 
 State = Literal["served", "kept", "retired", "quarantined", "deleted"]
-SERVED: Final = "served"  # the highest number, which TensorFlow Serving takes
-KEPT: Final = "kept"  # there to roll back to, and to compare candidates with
-RETIRED: Final = "retired"  # deleted by the Pusher, to keep no more than `keep_versions`
+SERVED: Final = "served"  # the highest number, which TensorFlow Serving loads
+KEPT: Final = "kept"  # for rollbacks, and for comparison with candidates
+RETIRED: Final = "retired"  # deleted by the Pusher, beyond `keep_versions`
 QUARANTINED: Final = "quarantined"  # never a baseline, never pushed again
-DELETED: Final = "deleted"  # by hand: not pushed again either
+DELETED: Final = "deleted"  # by hand; not pushed again either
 
 Action = Literal["rollback", "release", "pin", "unpin"]
 
 
 @dataclasses.dataclass(frozen=True)
 class VersionRecord:
-    """What is kept of a version, whether its folder is there or not.
+    """The record of a version, even if its folder is gone.
 
     Attributes:
-        quarantined: Why it is; empty if it is not.
+        quarantined: The reason; empty if it is not quarantined.
     """
 
     provenance: Provenance = dataclasses.field(default_factory=Provenance)
@@ -51,14 +51,14 @@ class VersionRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What somebody had done to a version.
+    """A manual change to a version.
 
     Attributes:
         time: ISO 8601, with the offset of the local time.
-        version: Of a rollback, the new number.
-        restored: Of a rollback, the version whose model is served again.
-        replaced: Of a rollback, the version that was served.
-        quarantined: What was quarantined with it.
+        version: The version; for a rollback, the new number.
+        restored: For a rollback, the version whose model is served again.
+        replaced: For a rollback, the version that was served.
+        quarantined: The versions that were quarantined with it.
     """
 
     time: str
@@ -87,7 +87,7 @@ class Ledger:
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A version as the folder and the ledger tell it."""
+    """A version, from its folder and the ledger."""
 
     number: int
     state: State
@@ -95,9 +95,9 @@ class Version:
 
 
 def read(model_dir: Path) -> Ledger:
-    """Returns the ledger, with what the folders of the versions say of themselves.
+    """Returns the ledger, completed from the folders of the versions.
 
-    A file that cannot be read is named in a warning; the folders say the rest.
+    If the file cannot be read, warns and uses only the folders.
     """
     path = model_dir / LEDGER_FILE
     ledger = Ledger()
@@ -106,7 +106,7 @@ def read(model_dir: Path) -> Ledger:
             ledger = records.from_json(Ledger, path.read_bytes())
     except (OSError, ValueError) as error:
         log.warning(
-            "%s cannot be read: %s. Pins and the names of versions that are gone are lost; "
+            "%s cannot be read: %s. Pins and the names of deleted versions are lost; "
             "`cifar versions pin` sets a pin again.",
             path,
             error,
@@ -118,17 +118,17 @@ def read(model_dir: Path) -> Ledger:
     for folder in model_dir.glob(f"{QUARANTINE_PREFIX}*"):
         number = int(folder.name.removeprefix(QUARANTINE_PREFIX))
         provenance = model_registry.read_provenance(folder)
-        found[number] = VersionRecord(provenance, quarantined="it was when this was written")
+        found[number] = VersionRecord(provenance, quarantined="the reason is lost")
     return dataclasses.replace(ledger, versions={**found, **ledger.versions})
 
 
 def write(model_dir: Path, ledger: Ledger) -> None:
-    """Writes the ledger, whole; whoever calls it holds the folder (`held`)."""
+    """Writes the ledger atomically; the caller must hold the folder (`held`)."""
     write_whole(model_dir / LEDGER_FILE, records.to_json(ledger))
 
 
 def list_versions(model_dir: Path) -> list[Version]:
-    """Returns every version there ever was, oldest first."""
+    """Returns all versions, past and present, oldest first."""
     ledger = read(model_dir)
     there = [version.number for version in model_registry.pushed_versions(model_dir)]
 
@@ -150,17 +150,17 @@ def list_versions(model_dir: Path) -> list[Version]:
 
 
 def is_same_model(one: Provenance, other: Provenance) -> bool:
-    """Returns whether two versions are of one training, or hold the same files."""
+    """Returns whether two versions are from one training, or have the same files."""
     if one.training_fingerprint and one.training_fingerprint == other.training_fingerprint:
         return True
     return bool(one.checksums) and one.checksums == other.checksums
 
 
 def find_ban(model_dir: Path, provenance: Provenance) -> int | None:
-    """Returns the version that forbids to push or to trust a model; None if none does.
+    """Returns the version that bars a model from being pushed or trusted; None if none does.
 
-    Such a version was quarantined, or deleted by hand, and holds this very model; a version of
-    it that is still kept says that the model itself is not what was wrong.
+    Such a version contains the same model and was quarantined or deleted by hand. A deletion
+    does not count if another version of the model is still kept.
     """
     same = [
         version
@@ -177,11 +177,11 @@ def find_ban(model_dir: Path, provenance: Provenance) -> int | None:
 
 @contextlib.contextmanager
 def held(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Holds a folder for this process, until it lets go or ends.
+    """Locks a folder for this process, until the block or the process ends.
 
     Raises:
         BlockingIOError: Another process holds it, and `wait` is False.
-        OSError: There is no such folder, or its file system knows no locks.
+        OSError: The folder does not exist, or its file system does not support locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,7 +1,7 @@
-"""How versions come and go: each appears whole, by one rename, and goes by one.
+"""Adds and removes versions, each atomically by one rename.
 
-The stock Pusher copies file by file into the folder TensorFlow Serving watches, names
-it after the second, and takes a folder that is already there for its own work
+The stock Pusher copies file by file into the folder that TensorFlow Serving watches, names
+the version after the current second, and mistakes an existing folder for its own work
 (tfx/components/pusher/executor.py).
 """
 
@@ -26,13 +26,13 @@ log = logging.getLogger("cifar.pusher")
 
 STAGING_PREFIX = ".staging-"
 RETIRED_PREFIX = ".retired-"
-ABANDONED_SECONDS = 3_600  # another machine's staging folder this old: its run was killed
+ABANDONED_SECONDS = 3_600  # at this age, the run of another machine's staging folder is dead
 
 
 def find_pushed(model_dir: Path, provenance: Provenance) -> Path | None:
-    """Returns the newest version if it is this very model, whole; else None.
+    """Returns the newest version if it is exactly this model and intact; else None.
 
-    So it is when a run was killed between its push and the record of it in the metadata.
+    This is the case when a run was killed between its push and the record in the metadata.
     """
     newest = next(reversed(model_registry.pushed_versions(model_dir)), None)
     if (
@@ -50,16 +50,16 @@ def push(model: Path, model_dir: Path, provenance: Provenance) -> Path:
 
     Args:
         model: The folder of the SavedModel.
-        model_dir: The folder of the versions; made if it is not there.
-        provenance: What `assets.extra/pushed.json` says of the model. TensorFlow Serving
-            reports its `model_artifact_id`, from `assets.extra/mlmd_uuid`.
+        model_dir: The folder of the versions, created if needed.
+        provenance: The content of `assets.extra/pushed.json`. TensorFlow Serving reports its
+            `model_artifact_id`, from `assets.extra/mlmd_uuid`.
 
     Returns:
         The folder of the new version. Its number is the Unix time, or one above the newest
         version if that is later: TensorFlow Serving serves the highest.
 
     Raises:
-        OSError: `model_dir` cannot be written, or knows no locks. What is pushed stays.
+        OSError: `model_dir` cannot be written or does not support locks; pushed versions stay.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     staging = model_dir / f"{STAGING_PREFIX}{socket.gethostname()}-{uuid.uuid4().hex}"
@@ -82,10 +82,10 @@ def push(model: Path, model_dir: Path, provenance: Provenance) -> Path:
 
 
 def retire_old_versions(model_dir: Path, keep_versions: int) -> None:
-    """Deletes all but the newest `keep_versions`, each renamed out of sight first.
+    """Deletes all but the newest `keep_versions`, hiding each by a rename first.
 
-    Pinned versions stay, and do not count; nor does the best on the eval of the newest, which
-    is the baseline of the next candidate. Of those in quarantine, too, only the newest
+    Two kinds stay in addition: pinned versions, and the best on the eval of the newest, which
+    is the baseline of the next candidate. Of the versions in quarantine, the newest
     `keep_versions` keep their files.
     """
     with version_ledger.held(model_dir):
@@ -126,7 +126,7 @@ def _number_of(folder: Path) -> int:
 
 
 def _rename_to_next_version(staging: Path, model_dir: Path) -> Path:
-    """Renames `staging` to the next version and enters it; no number is used twice."""
+    """Renames `staging` to the next version and records it; no number is used twice."""
     ledger = version_ledger.read(model_dir)
     numbers = [
         int(path.name) for path in model_dir.iterdir() if model_registry.is_version(path.name)
@@ -134,7 +134,7 @@ def _rename_to_next_version(staging: Path, model_dir: Path) -> Path:
     taken = [*numbers, *ledger.versions]
     number = max([int(time.time()), *(one + 1 for one in taken)])
     provenance = model_registry.read_provenance(staging)
-    # A rename onto a folder with content fails, so a push at the same moment stops here.
+    # A rename onto a non-empty folder fails, so a simultaneous push stops here.
     version = staging.rename(model_dir / str(number))
     try:
         version_ledger.write(model_dir, ledger.with_version(number, VersionRecord(provenance)))
@@ -156,10 +156,10 @@ def remove_abandoned(model_dir: Path) -> None:
 
 
 def _is_abandoned(staging: Path) -> bool:
-    """Returns whether nobody is pushing from a staging folder any more.
+    """Returns whether no push uses a staging folder any more.
 
-    A push of this machine holds a lock on it; one of another machine, whose locks we may not
-    see, has an hour.
+    A push on this machine holds a lock on it. A push on another machine, whose locks may be
+    invisible here, has an hour.
     """
     try:
         if staging.name.startswith(f"{STAGING_PREFIX}{socket.gethostname()}-"):
@@ -171,7 +171,7 @@ def _is_abandoned(staging: Path) -> bool:
 
 
 def _flush_to_disk(folder: Path) -> None:
-    """Waits until every file below `folder` is on disk: a power cut leaves no torn model."""
+    """Waits until all files below `folder` are on disk, so a power cut leaves no half model."""
     for path in folder.rglob("*"):
         _flush(path)
     _flush(folder)

@@ -1,4 +1,4 @@
-"""How predictions are written: Parquet, CSV, JSON lines or PredictionLogs."""
+"""Writes predictions as Parquet, CSV, JSON lines or PredictionLogs."""
 
 import contextlib
 import dataclasses
@@ -25,10 +25,10 @@ class Result:
     """The prediction of one image.
 
     Attributes:
-        name: Of the image.
+        name: Name of the image.
         log: The request and the response.
-        class_name: Of the most probable class.
-        class_id: Its number.
+        class_name: The most probable class.
+        class_id: The number of that class.
         probabilities: float32, shape (classes,).
     """
 
@@ -40,7 +40,7 @@ class Result:
 
 
 def to_result(name: str, log: prediction_log_pb2.PredictionLog) -> Result:
-    """Returns what a PredictionLog of one image says."""
+    """Returns the result in a PredictionLog of one image."""
     outputs = log.predict_log.response.outputs
     return Result(
         name,
@@ -70,7 +70,7 @@ def write_csv(results: Sequence[Result], path: Path) -> None:
 
 
 def write_json_lines(results: Sequence[Result], path: Path) -> None:
-    """Writes what `cifar predict --json` prints."""
+    """Writes the lines that `cifar predict --json` prints."""
     with path.open("w") as file:
         for result in results:
             fields = {
@@ -94,7 +94,7 @@ def count_csv(path: Path) -> int:
 
 
 def count_lines(path: Path) -> int:
-    """Returns how many results, or failed images, a file has."""
+    """Returns how many results or failed images a file has."""
     with path.open() as file:
         return sum(1 for _ in file)
 
@@ -129,17 +129,16 @@ FORMATS = {
 
 
 def batch_file(folder: Path, source: int, batch: int, format_name: str) -> Path:
-    """Returns where the results of a batch are, once they are complete."""
+    """Returns the path of a batch's complete results."""
     return folder / f"{PREDICTIONS}-{source:05d}-{batch:05d}{FORMATS[format_name].suffix}"
 
 
 def write_batch(
     path: Path, format_name: str, results: Sequence[Result], failed: Sequence[Item]
 ) -> None:
-    """Writes the results of a batch by a rename, after the list of the images that failed.
+    """Writes the results of a batch by a rename, after the list of failed images.
 
-    Attempts that run at once write files of their own; the last rename wins, with equal
-    content.
+    Concurrent attempts write separate files; the last rename wins, with equal content.
     """
     if failed:
         lines = [json.dumps({"image": item.name, "error": item.error}) for item in failed]
@@ -150,13 +149,13 @@ def write_batch(
 
 
 def failed_file(path: Path) -> Path:
-    """Returns where the images of a batch that failed are listed."""
+    """Returns the path of the list of a batch's failed images."""
     numbers = path.name.removeprefix(PREDICTIONS).split(".")[0]
     return path.with_name(f"{FAILED}{numbers}.jsonl")
 
 
 def count(folder: Path, format_name: str) -> tuple[int, int]:
-    """Returns how many images of a folder have a prediction, and how many have none."""
+    """Returns how many images of a folder have a prediction, and how many do not."""
     format = FORMATS[format_name]
     found = sum(format.count(path) for path in folder.glob(f"{PREDICTIONS}-*{format.suffix}"))
     return found, sum(count_lines(path) for path in folder.glob(f"{FAILED}-*.jsonl"))

@@ -1,6 +1,6 @@
-"""What batch prediction reads: pictures, CIFAR batches, TFRecord files of tf.Examples.
+"""The input of batch prediction: pictures, CIFAR batches, TFRecord files of tf.Examples.
 
-A source is what one worker reads from start to end. It is cut into batches, each of which is
+One worker reads a source from start to end. A source is split into batches, each of which is
 one step of the model and one file of results.
 """
 
@@ -18,13 +18,13 @@ from data_sources import cifar_format
 from serving import predict
 
 BATCH_SIZE = 256
-CIFAR_RECORDS = 10 * BATCH_SIZE  # of a source: a batch file is shared by several workers
+CIFAR_RECORDS = 10 * BATCH_SIZE  # per source, so that several workers share a batch file
 BATCH_SUFFIX = ".bin"
 _TFRECORDS = ("*.tfrecord", "*.tfrecord.gz", "*tfrecord-*-of-*")
 
 
 class Kind(enum.Enum):
-    """What a source contains, in words."""
+    """The kinds of sources, in words."""
 
     PICTURES = "pictures"
     CIFAR_BATCHES = "CIFAR batches"
@@ -38,7 +38,7 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Files that one worker reads, and their place among all."""
+    """Files that one worker reads, and their position among all."""
 
     index: int
     kind: Kind
@@ -48,7 +48,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image: its name and what the model is fed, or the reason why it cannot be."""
+    """One image: its name and the model's input, or the reason there is none."""
 
     name: str
     content: bytes = b""
@@ -63,7 +63,7 @@ def find(path: Path) -> list[Source]:
             these kinds.
 
     Raises:
-        FileNotFoundError: There is no such path, or nothing in it that can be predicted.
+        FileNotFoundError: The path does not exist, or contains nothing to predict.
         ValueError: The folder contains several kinds, or a batch is truncated.
     """
     if not path.exists():
@@ -113,7 +113,7 @@ def _files(path: Path, kind: Kind) -> list[Path]:
 
 
 def _shares(kind: Kind, files: Sequence[Path]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Yields the files of each source, and the record of a CIFAR batch where it begins."""
+    """Yields the files of each source, and its first record in a CIFAR batch."""
     if kind is Kind.PICTURES:
         for start in range(0, len(files), BATCH_SIZE):
             yield tuple(map(str, files[start : start + BATCH_SIZE])), 0
@@ -152,7 +152,7 @@ def _read_cifar(file: Path, first: int) -> Iterator[Item]:
 
 
 def _record_format(file: Path) -> cifar_format.RecordFormat:
-    """Returns the layout whose records fill the file."""
+    """Returns the layout of a file, from its size."""
     size = file.stat().st_size
     for record_format in cifar_format.FORMATS.values():
         if size and size % record_format.record_bytes == 0:

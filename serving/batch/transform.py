@@ -1,7 +1,7 @@
-"""The Beam transform: sources in, files of predictions out.
+"""The Beam transform from sources to files of predictions.
 
-TFX's own RunInference runs the model. A batch stays one element all the way, so its results
-are on disk before the next is read, and a run that was killed goes on behind them.
+TFX's own RunInference runs the model. A batch is one element throughout, so its results are on
+disk before the next batch is read, and a killed run can continue after them.
 """
 
 import atexit
@@ -26,7 +26,7 @@ CANNOT_DECODE = "the model cannot decode this image"
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What is known of a batch besides the contents: where it goes, and its images."""
+    """A batch without its contents: the path of its results, and its images."""
 
     path: str
     names: tuple[str, ...]  # of the images that are fed
@@ -39,12 +39,12 @@ class PredictSources(beam.PTransform):
     def __init__(
         self, model: Path, found: Sequence[sources.Source], folder: Path, format_name: str
     ) -> None:
-        """Takes what to predict.
+        """Takes the model and the sources.
 
         Args:
             model: The folder of a version.
             found: Sources of one kind.
-            folder: Where the results go; every worker sees it at this path.
+            folder: For the results; every worker must see it at this path.
             format_name: One of `results.FORMATS`.
         """
         super().__init__()
@@ -71,10 +71,9 @@ class PredictSources(beam.PTransform):
 
 
 class Model:
-    """A SavedModel with the `run` of a session, in which one bad image fails alone."""
+    """A SavedModel with the `run` of a session, where a bad image does not fail others."""
 
     def __init__(self, path: str, tags: Sequence[str]) -> None:
-        """Loads it."""
         self._servable = Servable(Path(path), name="batch", version=0, tags=tuple(tags))
         # Beam keeps models until the process ends, when TensorFlow can no longer free them.
         atexit.register(self._servable.close)
@@ -109,7 +108,7 @@ class Model:
 def read_batches(
     source: sources.Source, folder: str, format_name: str
 ) -> Iterator[tuple[Batch, list[bytes]]]:
-    """Yields the batches of a source whose results are not on disk."""
+    """Yields the batches of a source whose results are not on disk yet."""
     for number, items in enumerate(sources.read(source)):
         path = results.batch_file(Path(folder), source.index, number, format_name)
         if not path.exists():
@@ -135,7 +134,7 @@ def write(
 
 
 def _missing(empty: np.ndarray) -> np.ndarray:
-    """Returns one row for an output of which we have none."""
+    """Returns one row for a missing output."""
     shape = (1, *empty.shape[1:])
     if empty.dtype.kind == "S":
         return np.zeros(shape, empty.dtype)
@@ -143,5 +142,5 @@ def _missing(empty: np.ndarray) -> np.ndarray:
 
 
 def _sized(array: np.ndarray) -> np.ndarray:
-    """Returns strings with a dtype of their length: RunInference asks each for its dtype."""
+    """Returns strings with a fixed-length dtype, which RunInference needs."""
     return array.astype(bytes) if array.dtype.hasobject else array

@@ -35,7 +35,7 @@ def test_the_baseline_is_the_newest_model_trained_differently(serving):
 def test_a_broken_version_is_no_baseline_and_an_error_where_it_is_named(serving):
     (serving / "20/saved_model.pb").write_bytes(b"grap")
     assert find(serving, LATEST, "c") == serving / "10"
-    with pytest.raises(ValueError, match="is the baseline and broken"):
+    with pytest.raises(ValueError, match="is the baseline but is broken"):
         find(serving, "20", "c")
 
 
@@ -50,5 +50,5 @@ def test_a_named_version_is_the_baseline(serving):
 
 
 def test_a_named_version_that_is_gone_stops_the_run(serving):
-    with pytest.raises(FileNotFoundError, match="though it is the baseline"):
+    with pytest.raises(FileNotFoundError, match="is the baseline but contains"):
         find(serving, "7", "a")

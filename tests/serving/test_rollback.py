@@ -95,7 +95,7 @@ def test_a_rollback_after_a_rollback_goes_further_back(serving):
     assert served(serving) == "middle"
     rollback.roll_back(serving)
     assert served(serving) == "oldest"
-    with pytest.raises(LookupError, match="keeps no whole version of another model"):
+    with pytest.raises(LookupError, match="has no intact version of a model other"):
         rollback.roll_back(serving)
 
 
@@ -151,7 +151,11 @@ def test_a_version_that_cannot_be_served_again_is_refused(serving, wrong):
     new = rollback.roll_back(serving).version
     before = states(serving)
     number = {"absent": 7, "served": new, "quarantined": bad}[wrong]
-    words = {"absent": f"Kept: {good}, {new}", "served": "already", "quarantined": "--release"}
+    words = {
+        "absent": f"It has: {good}, {new}",
+        "served": "already",
+        "quarantined": "--release",
+    }
     with pytest.raises((LookupError, ValueError), match=words[wrong]):
         rollback.roll_back(serving, number)
     assert states(serving) == before
@@ -193,7 +197,7 @@ def test_a_pinned_version_is_never_retired_and_does_not_count(serving):
     rollback.pin(serving, numbers[0], is_pinned=False)
     version_store.retire_old_versions(serving, keep_versions=2)
     assert states(serving)[numbers[0]] == "retired"
-    with pytest.raises(LookupError, match=f"keeps no version {numbers[0]}"):
+    with pytest.raises(LookupError, match=f"has no version {numbers[0]}"):
         rollback.pin(serving, numbers[0])
 
 
