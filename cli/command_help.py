@@ -71,7 +71,7 @@ def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     return click.option(
         "--preset",
         default="",
-        metavar="|".join(presets()),
+        metavar="|".join([*presets(), "FILE"]),
         shell_complete=lambda _, __, start: [
             name for name in presets() if name.startswith(start)
         ],

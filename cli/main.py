@@ -15,6 +15,7 @@ from cli.kubeflow import kubeflow
 from cli.run import run
 from cli.runs import board, lineage, list_runs, report, status
 from cli.serving import doctor, predict, serve
+from cli.tune import tune
 from cli.versions import rollback, versions
 from contract import stopping
 
@@ -34,7 +35,7 @@ class OneLineErrors(click.Group):
             with stopping.signals_raise():
                 return super().invoke(ctx)
         except stopping.StoppedError as stopped:
-            goes_on = ctx.invoked_subcommand in ("run", "data")
+            goes_on = ctx.invoked_subcommand in ("run", "tune", "data")
             advice = " The same command goes on from what is finished." if goes_on else ""
             click.echo(f"{stopped}.{advice}", err=True)
             stopping.end_process(stopped)
@@ -75,6 +76,7 @@ def main(debug: bool) -> None:
 
 for command in (
     run,
+    tune,
     config,
     data,
     status,

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,24 +27,43 @@ class WorkDone:
     detail: str = ""
 
 
-Listener = Callable[[WorkDone], None]
-_listeners: list[Listener] = []
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """A training was evaluated on its way; a listener may raise, which ends the training.
+
+    Attributes:
+        step: After so many steps of all.
+        accuracy: The fraction of eval images whose class was found.
+    """
+
+    step: int
+    accuracy: float
+
+
+Event = WorkDone | Evaluated
+_E = TypeVar("_E", WorkDone, Evaluated)
+_listeners: list[tuple[type[Event], Callable[[Any], None]]] = []
 
 
 @contextlib.contextmanager
-def sent_to(listener: Listener) -> Iterator[None]:
-    """Sends every event of this process, from any thread, to a listener."""
-    _listeners.append(listener)
+def sent_to(
+    listener: Callable[[_E], None],
+    kind: type[_E] = WorkDone,  # type: ignore[assignment]
+) -> Iterator[None]:
+    """Has every event of a kind in this process sent to a listener, from whichever thread."""
+    entry = (kind, listener)
+    _listeners.append(entry)
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listeners.remove(entry)
 
 
-def send(event: WorkDone) -> None:
-    """Sends an event to all listeners."""
-    for listener in tuple(_listeners):
-        listener(event)
+def send(event: Event) -> None:
+    """Sends an event to whoever listens."""
+    for kind, listener in tuple(_listeners):
+        if isinstance(event, kind):
+            listener(event)
 
 
 class _Count:

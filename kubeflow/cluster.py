@@ -56,7 +56,7 @@ class StepPod(Settings):
 
 
 class TrainerPod(StepPod):
-    """Resources of the Trainer's pod, the only one that can use an accelerator."""
+    """Resources of the Trainer's and the Tuner's pods, which can use an accelerator."""
 
     cpu: pydantic.PositiveFloat = 4
     memory_gib: pydantic.PositiveFloat = 8

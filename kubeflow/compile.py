@@ -221,7 +221,7 @@ def _differences(definitions: Iterable[pipeline.Pipeline]) -> set[tuple[str, str
         for other in others
         for node, properties in first.items()
         for name, value in properties.items()
-        if other[node][name] != value
+        if name not in other.get(node, {}) or other[node][name] != value
     }
 
 
@@ -264,7 +264,7 @@ def pass_parameters(
 
 def pod_of(node: str, cluster: Cluster) -> StepPod:
     """Returns the pod settings of a node."""
-    return cluster.trainer if node == "Trainer" else cluster.steps
+    return cluster.trainer if node in ("Trainer", "Tuner") else cluster.steps
 
 
 def resource_limits(pod: StepPod) -> Spec:

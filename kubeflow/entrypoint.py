@@ -225,7 +225,8 @@ def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
     if "custom_config" not in parameters:
         return None
     config = json.loads(parameters["custom_config"].string_value) or {}  # Transform's is null
-    return Path(config["checkpoint_dir"]) if "checkpoint_dir" in config else None
+    folder = config.get("checkpoint_dir") or config.get("study_dir")
+    return folder and Path(folder)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal
 
-from contract import estimator, metadata_url, settings
+from contract import estimator, metadata_url, search_space, settings
 from contract.did_you_mean import did_you_mean
 from contract.settings import Fraction, PositiveFloat, PositiveInt, Share
+from pipeline_def import preset_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,13 @@ class PipelineConfig:
     data: str = "auto"  # auto, sample, a folder of batch files, or an archive
     data_dir: str = "data/cifar10"  # where fetched batches are kept
     output_dir: str = "output"  # what runs leave: versions, reports, checkpoints, artifacts
+
+    # tune
+
+    # Settings such as `learning_rate=0.01..0.2`, with spaces between; without any, no search.
+    tuned: str = ""
+    tuning_trials: PositiveInt = 20  # in all, whatever became of them
+    tuning_held_out: Fraction = 0.1  # fraction of the train examples that judges the trials
 
     # train
     trainer_module: str = estimator.DEFAULT  # the dotted path of the Estimator
@@ -62,6 +71,9 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         """Checks every value before anything expensive begins."""
         settings.check(self, leave_out=("hyper_parameters",))
+        search_space.parse(self.tuned.split(), self.hyper_parameters)
+        if self.tuned and not self.tuning_held_out:
+            raise ValueError("tuning_held_out must be above 0: it judges what is searched.")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.model_name):
             raise ValueError(
                 "model_name is one folder's name of letters, digits, '_', '.' and '-', got "
@@ -101,11 +113,17 @@ def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig
 def find_preset(name: str = "", trainer_module: str = estimator.DEFAULT) -> PipelineConfig:
     """Returns the config of a preset; without a name of `quick`, or of a module's first.
 
+    A name may be the path of a preset file, which names its trainer module itself.
+
     Raises:
         ValueError: The module breaks the contract or has no such preset.
     """
     found = presets(trainer_module)
     name = name or next(iter({estimator.DEFAULT_PRESET} & found.keys() or found))
+    if name not in found and Path(name).is_file():
+        given = preset_file.read(Path(name))
+        config = find_preset(given.preset, given.trainer_module)
+        return apply_settings(config, (f"{n}={value}" for n, value in given.settings.items()))
     if name not in found:
         raise ValueError(
             f"preset must be one of {', '.join(found)} of {trainer_module}, got {name!r}."

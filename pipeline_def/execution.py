@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import pipeline as tfx_pipeline
 
 from components import baseline_model
@@ -43,9 +44,7 @@ def run_stages(
     if beam_runner.is_elsewhere:
         with console.stage("Beam workers"):
             probe.check_runner(beam_runner, Path(config.output_dir))
-    metadata.check(config.output_dir, config.metadata_url)
-    connection = metadata.connection_to(config.output_dir, config.metadata_url)
-    launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
+    connection = open_metadata(config)
     version_store.remove_abandoned(pipeline.serving_model_dir(config))
     recorder.record = dataclasses.replace(
         recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
@@ -78,6 +77,48 @@ def define(config: PipelineConfig, batches: Batches) -> tfx_pipeline.Pipeline:
     return pipeline.create_pipeline(
         config, batches, choose_baseline(config, batches), find_ban(config, batches)
     )
+
+
+def run_until_tuned(
+    config: PipelineConfig, batches: Batches, console: RunConsole
+) -> results.StageOutputs:
+    """Runs the stages up to the Tuner, and returns its outputs by name.
+
+    Raises:
+        ValueError: The metadata are damaged.
+        Exception: Whatever a stage raises, explained.
+    """
+    connection = open_metadata(config)
+    definition = pipeline.create_pipeline(config, batches, baseline_model.NONE)
+    running = ""
+
+    @contextlib.contextmanager
+    def watch(name: str) -> Iterator[Callable[[bool], None]]:
+        nonlocal running
+        running = name
+        with console.stage(name) as finished:
+            yield finished
+            stopping.check()
+
+    try:
+        for stage in launch.run_nodes(definition, connection, watch, console.say):
+            if stage.name == "Tuner":
+                return stage.outputs
+    except Exception as error:
+        raise failures.explain(error, running, Path(config.output_dir)) from error
+    raise AssertionError("create_pipeline left out the Tuner of a config that searches")
+
+
+def open_metadata(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
+    """Returns the metadata of an output folder, cleared of what killed runs left.
+
+    Raises:
+        ValueError: They are damaged.
+    """
+    metadata.check(config.output_dir, config.metadata_url)
+    connection = metadata.connection_to(config.output_dir, config.metadata_url)
+    launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
+    return connection
 
 
 def take_note(

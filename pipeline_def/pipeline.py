@@ -1,6 +1,6 @@
 """The pipeline: one definition for the laptop and for Kubeflow.
 
-batches → examples → statistics → schema check → transform graph → train → evaluate
+batches → examples → statistics → schema check → transform graph → (tune →) train → evaluate
 → serving check → push → report
 """
 
@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import tensorflow_data_validation as tfdv
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -26,11 +27,14 @@ from components.example_validator import ExampleValidator
 from components.pusher import Pusher
 from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
+from components.tuner import Tuner
 from contract import estimator
 from pipeline_def.batches import Batches
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
 from serving.baseline import Candidate
+
+Node = TypeVar("Node", bound=base_node.BaseNode)
 
 PIPELINE_NAME = "cifar10-estimator"
 SCHEMA_FILE = "components/schema.pbtxt"
@@ -74,6 +78,9 @@ def create_pipeline(
         disable_analyzer_cache=True,
         force_tf_compat_v1=True,
     )
+    tuner = tuner_of(config, batches, example_gen, transform, schema_gen)
+    if tuner:
+        tuner.add_upstream_node(example_validator)
     trainer = Trainer(
         run_fn=trainer_node.RUN_FN,
         examples=example_gen.outputs["examples"],
@@ -81,6 +88,7 @@ def create_pipeline(
         schema=schema_gen.outputs["schema"],
         train_args=trainer_pb2.TrainArgs(num_steps=config.hyper_parameters.train_steps),
         eval_args=trainer_pb2.EvalArgs(),
+        hyperparameters=tuner and tuner.outputs["best_hyperparameters"],
         custom_config={
             "trainer_module": trainer_module.name,
             "hyper_parameters": dataclasses.asdict(config.hyper_parameters),
@@ -149,6 +157,7 @@ def create_pipeline(
             statistics_gen,
             depends_on_code(example_validator, "components.example_validator"),
             depends_on_code(transform, trainer_module.preprocessing_module),
+            *([tuner] if tuner else []),
             depends_on_code(
                 trainer,
                 trainer_node.__name__,
@@ -168,6 +177,44 @@ def create_pipeline(
     )
 
 
+def tuner_of(
+    config: PipelineConfig,
+    batches: Batches,
+    example_gen: base_node.BaseNode,
+    transform: base_node.BaseNode,
+    schema_gen: base_node.BaseNode,
+) -> Tuner | None:
+    """Returns the node that searches hyper-parameters; None if the config searches none."""
+    if not config.tuned:
+        return None
+    trainer_module = estimator.load(config.trainer_module)
+    tuner = Tuner(
+        examples=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema_gen.outputs["schema"],
+        custom_config={
+            "trainer_module": config.trainer_module,
+            "preset": config.preset,
+            "hyper_parameters": dataclasses.asdict(config.hyper_parameters),
+            "space": config.tuned.split(),
+            "trials": config.tuning_trials,
+            "held_out": config.tuning_held_out,
+            "study_dir": str(study_dir(config, batches)),
+        },
+    )
+    return depends_on_code(
+        tuner,
+        "components.tuner",
+        trainer_module.run_module,
+        without=trainer_module.settings_module,
+    )
+
+
+def study_dir(config: PipelineConfig, batches: Batches) -> Path:
+    """Returns the folder of a search: one that is killed, or wants more trials, goes on."""
+    return Path(config.output_dir) / "tuning" / training_fingerprint(config, batches)
+
+
 def serving_model_dir(config: PipelineConfig) -> Path:
     """Returns the folder of the pushed versions, the one TensorFlow Serving watches."""
     root = Path(config.serving_dir or Path(config.output_dir) / "serving")
@@ -184,7 +231,8 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
     """Returns what tells one training from another: all that shapes the weights.
 
     That is the data and how it becomes examples, the network with its inputs, and the
-    hyper-parameters; how it is trained, logged and exported is not.
+    hyper-parameters, or what is searched for them; how it is trained, logged and exported is
+    not.
     """
     trainer_module = estimator.load(config.trainer_module)
     facts = {
@@ -195,6 +243,7 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
             without=trainer_module.settings_module,
         ),
         "hyper_parameters": estimator.weight_settings(config.hyper_parameters),
+        "search": [config.tuned, config.tuning_held_out] if config.tuned else [],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -207,8 +256,8 @@ def candidate(config: PipelineConfig, batches: Batches) -> Candidate:
 
 
 def depends_on_code(
-    node: base_node.BaseNode, *modules: str, without: str = "", files: tuple[str, ...] = ()
-) -> base_node.BaseNode:
+    node: Node, *modules: str, without: str = "", files: tuple[str, ...] = ()
+) -> Node:
     """Returns the node with a hash of its code among its parameters, so in its cache key."""
     node.exec_properties["code_version"] = code_version(*modules, without=without, files=files)
     return node

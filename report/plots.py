@@ -37,7 +37,7 @@ _PAGE_COLOURS = {
     PAPER: "var(--paper)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
 }
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",  # text stays text
     "font.size": 11,
     "text.color": INK,
@@ -76,7 +76,7 @@ WIDTH, HEIGHT = 5.0, 3.0  # inches
 def draw_all(facts: Facts) -> dict[str, str]:
     """Returns the SVG of each plot whose facts are there, by name."""
     plots = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         if facts.data:
             plots["counts"] = draw_counts(facts.data.counts)
             plots["pixels"] = draw_pixels(facts.data.pixels)
@@ -92,7 +92,7 @@ def draw_all(facts: Facts) -> dict[str, str]:
 
 def draw_counts(counts: Mapping[str, Sequence[int]]) -> str:
     """Returns bars of images per class, a colour for each split."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     width = 0.8 / len(counts)
     for number, (split, values) in enumerate(counts.items()):
         places = [place + number * width for place in range(len(values))]
@@ -105,12 +105,12 @@ def draw_counts(counts: Mapping[str, Sequence[int]]) -> str:
         f"{split}: {min(values):,} to {max(values):,} images per class"
         for split, values in counts.items()
     )
-    return _svg(figure, f"Images per class. {summary}")
+    return as_svg(figure, f"Images per class. {summary}")
 
 
 def draw_pixels(pixels: PixelStatistics) -> str:
     """Returns how often each pixel value occurs in each channel."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     colours = (SERIES[3], SERIES[2], SERIES[0])
     for name, fractions, colour in zip(CHANNEL_NAMES, pixels.histogram, colours, strict=True):
         axes.plot([value * 100 for value in fractions], label=name, color=colour, linewidth=1.3)
@@ -121,7 +121,7 @@ def draw_pixels(pixels: PixelStatistics) -> str:
     means = ", ".join(
         f"{name} {mean:.1f}" for name, mean in zip(CHANNEL_NAMES, pixels.mean, strict=True)
     )
-    return _svg(figure, f"Pixel values of the train images. Mean: {means}")
+    return as_svg(figure, f"Pixel values of the train images. Mean: {means}")
 
 
 class MeasuredRun(NamedTuple):
@@ -141,8 +141,8 @@ class MeasuredRun(NamedTuple):
 
 def draw_history(runs: Sequence[MeasuredRun]) -> str:
     """Returns the accuracy of each run with its confidence interval, in the order of runs."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(width=2 * WIDTH)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(width=2 * WIDTH)
         for status, colour, marker in ((PUSHED, SERIES[0], "o"), (NOT_BLESSED, SERIES[3], "X")):
             shown = [(n, run) for n, run in enumerate(runs) if run.status == status]
             for number, run in shown:
@@ -160,12 +160,12 @@ def draw_history(runs: Sequence[MeasuredRun]) -> str:
         axes.set_ylabel("accuracy on eval, %")
         _legend_above(axes)
         words = [str(run) for run in runs]
-        return _svg(figure, f"Accuracy of {len(runs)} runs. The last, {words[-1]}", words)
+        return as_svg(figure, f"Accuracy of {len(runs)} runs. The last, {words[-1]}", words)
 
 
 def draw_runs(runs: Sequence[Run]) -> dict[str, str]:
     """Returns the SVG of each training plot with the curves of several runs, by name."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         return _draw_training(runs)
 
 
@@ -192,7 +192,7 @@ def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> di
 
 
 def _draw_loss(runs: Sequence[Run]) -> str:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for (name, training), colour in zip(runs, SERIES, strict=False):
         curves = training.curves
         if curves.loss and not name:
@@ -200,40 +200,40 @@ def _draw_loss(runs: Sequence[Run]) -> str:
         _plot(axes, curves.loss_averaged, colour, label=name or "averaged")
         label = "" if name else "cross-entropy on eval"
         _plot(axes, curves.eval_loss, SERIES[1] if not name else colour, label, ":", "o")
-    _label_steps(axes)
+    label_steps(axes)
     axes.set_ylabel("loss")
     _start_at_zero(axes)
     _legend_above(axes)
     ends = [(name, training.curves.loss_averaged) for name, training in runs]
-    return _svg(figure, _ends_at("Training loss", ends, "{:.3f}"))
+    return as_svg(figure, _ends_at("Training loss", ends, "{:.3f}"))
 
 
 def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for (name, training), colour in zip(runs, SERIES, strict=False):
         points = [(step, value * 100) for step, value in training.curves.eval_accuracy]
         _plot(axes, points, colour, name or "accuracy", marker="o")
     if min_accuracy is not None:
         axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="asked for")
-    _label_steps(axes)
+    label_steps(axes)
     axes.set_ylabel("% right on eval")
     axes.set_xlim(left=0)
     _start_at_zero(axes)
     _legend_above(axes)
     ends = [(name, training.curves.eval_accuracy) for name, training in runs]
-    return _svg(figure, _ends_at("Accuracy on eval", ends, "{:.1%}"))
+    return as_svg(figure, _ends_at("Accuracy on eval", ends, "{:.1%}"))
 
 
 def _draw_curve(curves: Sequence[Curve], label: str, form: str) -> str:
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for (name, points), colour in zip(curves, SERIES, strict=False):
         _plot(axes, points, colour, name)
-    _label_steps(axes)
+    label_steps(axes)
     axes.set_ylabel(label)
     _start_at_zero(axes)
     if len(curves) > 1:
         _legend_above(axes)
-    return _svg(figure, _ends_at(label, curves, form))
+    return as_svg(figure, _ends_at(label, curves, form))
 
 
 def _plot(
@@ -271,7 +271,7 @@ def draw_gate(accuracy: float, gate: Gate) -> str:
     if gate.baseline_accuracy is not None:
         bars.append(("baseline", gate.baseline_accuracy, SERIES[1]))
         limits.append((gate.baseline_accuracy - gate.max_accuracy_drop, "drop allowed"))
-    figure, axes = _figure(height=1 + 0.4 * len(bars))
+    figure, axes = new_figure(height=1 + 0.4 * len(bars))
     for name, value, colour in bars:
         bar = axes.barh(name, value * 100, 0.55, color=colour)
         axes.bar_label(bar, [f"{value:.1%}"], label_type="center", color=PAPER)
@@ -283,12 +283,12 @@ def draw_gate(accuracy: float, gate: Gate) -> str:
     axes.set_xlabel("% right on eval")
     axes.grid(visible=False, axis="y")
     _legend_above(axes)
-    return _svg(figure, f"The gate. {gate.verdict}")
+    return as_svg(figure, f"The gate. {gate.verdict}")
 
 
 def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
     """Returns the accuracy on each class, beside the baseline's where there is one."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     models = [("candidate", candidate.class_accuracy)]
     if baseline:
         models.append(("baseline", baseline.class_accuracy))
@@ -301,12 +301,12 @@ def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
     axes.set_ylabel("% right on eval")
     if len(models) > 1:
         _legend_above(axes)
-    return _svg(figure, "Accuracy on each class; the table below has the numbers")
+    return as_svg(figure, "Accuracy on each class; the table below has the numbers")
 
 
 def draw_calibration(calibration: Calibration) -> str:
     """Returns accuracy over confidence, beside the line on which both are equal."""
-    figure, axes = _figure()
+    figure, axes = new_figure()
     bins = calibration.bins
     axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="as sure as right")
     confidence = [b.confidence * 100 for b in bins]
@@ -326,19 +326,21 @@ def draw_calibration(calibration: Calibration) -> str:
     axes.set_xlim(0, 102)
     axes.set_ylim(0, 102)
     _legend_above(axes)
-    return _svg(
+    return as_svg(
         figure,
         "Calibration: accuracy over confidence. Expected calibration error "
         f"{calibration.expected_error:.1%}",
     )
 
 
-def _figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
+def new_figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """Returns a figure of so many inches, and its one plot."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=UNITS_PER_INCH)
     return figure, figure.subplots()
 
 
-def _label_steps(axes: Axes) -> None:
+def label_steps(axes: Axes) -> None:
+    """Marks the horizontal axis in steps."""
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -367,7 +369,7 @@ def _legend_above(axes: Axes) -> None:
     )
 
 
-def _svg(figure: Figure, summary: str, x_names: Sequence[str] = ()) -> str:
+def as_svg(figure: Figure, summary: str, x_names: Sequence[str] = ()) -> str:
     """Returns the figure as an SVG element that says `summary` to a screen reader.
 
     Args:

@@ -6,9 +6,11 @@ and what later stages compare are here.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import example_files, features, training_record
+from contract import events, example_files, features, training_record
 from contract.cluster import is_chief, is_cluster
 from contract.training_record import Evaluation, TrainingRecord
 from trainer_module import checkpoints, cluster, hand_over, hooks, inputs, preprocessing
@@ -72,7 +74,8 @@ def run(
     Args:
         fn_args: What Trainer hands over. `custom_config` holds `hyper_parameters`, by name, and
             `checkpoint_dir`, the folder that a run with the same data, network and
-            hyper-parameters comes back to.
+            hyper-parameters comes back to. `hyperparameters`, of a Tuner, holds `values` that
+            take the place of those given.
         model_fn: As `tf.estimator.Estimator` takes it, with what `Task.params` says.
             `head.classifier_spec` makes its results of logits.
         kind: The dataclass of the hyper-parameters; `Loop` says which of them are read here.
@@ -87,8 +90,7 @@ def run(
             failed.
         hooks.TrainingDivergedError: The loss or a weight is no number any more.
     """
-    hyper_parameters = kind(**fn_args.custom_config["hyper_parameters"])
-    checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
+    hyper_parameters, checkpoint_dir = find_settings(fn_args, kind)
     data = find_data(fn_args)
     examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)
     check_no_skew(data.transform_output, examples, prepare)
@@ -108,6 +110,17 @@ def run(
     if is_chief():
         with hand_over.failed_export_explained(fn_args.serving_model_dir, checkpoint_dir):
             hand_over.hand_over(estimator, fn_args, data.transform_output, examples)
+
+
+def find_settings(fn_args: FnArgs, kind: type) -> tuple[Any, str]:
+    """Returns the hyper-parameters, of `kind`, and the checkpoint folder of theirs alone."""
+    given = fn_args.custom_config["hyper_parameters"]
+    checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
+    if not fn_args.hyperparameters:
+        return kind(**given), checkpoint_dir
+    found = fn_args.hyperparameters["values"]
+    checksum = zlib.crc32(json.dumps(found, sort_keys=True).encode())
+    return kind(**{**given, **found}), f"{checkpoint_dir}-{checksum:08x}"
 
 
 def find_data(fn_args: FnArgs) -> Data:
@@ -324,3 +337,4 @@ def evaluate(estimator: tf.estimator.Estimator, data: Data, journal: Journal) ->
     step, accuracy, loss = (metrics[name] for name in ("global_step", "accuracy", "loss"))
     journal.add(Evaluation(int(step), float(accuracy), float(loss)))
     log.info(f"step {step:,} evaluated  accuracy {accuracy:.4f}  loss {loss:.3f}")
+    events.send(events.Evaluated(int(step), float(accuracy)))

@@ -1,0 +1,115 @@
+"""`cifar tune`: a search for better hyper-parameters."""
+
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from cli.command_help import (
+    examples,
+    metadata_url_option,
+    preset_option,
+    trainer_module_option,
+)
+from contract import search_space
+from pipeline_def.config import PipelineConfig, apply_settings, find_preset
+
+
+@click.command(
+    epilog=examples(
+        "cifar tune --set learning_rate=log:0.01..0.2 --set train_steps=1_000",
+        "cifar tune --set momentum=0.8,0.9,0.95 --set label_smoothing=0..0.2 --trials 40",
+        "cifar run --preset output/tuned.yaml --set train_steps=5_500",
+    )
+)
+@preset_option("Which settings to start from.")
+@trainer_module_option
+@click.option(
+    "--data",
+    "data_source",
+    default="auto",
+    show_default=True,
+    metavar="auto|sample|DIR|ARCHIVE",
+    help="As in `cifar run`.",
+)
+@click.option("--output", default="output", show_default=True, metavar="DIR")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=LOW..HIGH|log:LOW..HIGH|VALUE,VALUE…|VALUE",
+    help="A range or a list is searched, one value is taken; may be given again.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=PipelineConfig.tuning_trials,
+    show_default=True,
+    metavar="N",
+    help="How many in all; those of an earlier, equal search count.",
+)
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=PipelineConfig.tuning_held_out,
+    show_default=True,
+    metavar="FRACTION",
+    help="Of the train examples: trials are judged on it. The eval images are not touched.",
+)
+@metadata_url_option
+@click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
+def tune(
+    preset: str,
+    trainer_module: str,
+    data_source: str,
+    output: str,
+    settings: tuple[str, ...],
+    trials: int,
+    held_out: float,
+    metadata_url: str,
+    verbose: bool,
+) -> None:
+    """Search hyper-parameters: trials in, a page and a preset file out.
+
+    A trial that falls behind the others is stopped early. A search that was stopped or killed
+    goes on with the same command.
+    """
+    searched = [one for one in settings if search_space.is_search(one.partition("=")[2])]
+    if not searched:
+        raise click.UsageError(
+            "There is nothing to search: give --set a range (learning_rate=0.01..0.2) or a "
+            "list (momentum=0.8,0.9)."
+        )
+    try:
+        config = dataclasses.replace(
+            find_preset(preset, trainer_module),
+            data=data_source,
+            output_dir=output,
+            metadata_url=metadata_url,
+        )
+        started_from = config.hyper_parameters
+        config = apply_settings(config, [one for one in settings if one not in searched])
+        config = dataclasses.replace(
+            config,
+            tuned=" ".join(searched),
+            tuning_trials=trials,
+            tuning_held_out=held_out,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    from pipeline_def import tuning
+
+    found = tuning.run(config, started_from, verbose)
+    best = found.record.best
+    cifar = Path(sys.argv[0])
+    click.echo("")
+    click.echo(
+        f"Best      {best.accuracy:.2%} on held-out train examples, in trial {best.number}"
+    )
+    for name, value in best.values.items():
+        click.echo(f"            {name} = {value}")
+    click.echo(f"Page      {found.page}")
+    click.echo(f"Next      {cifar} run --preset {shlex.quote(str(found.preset))}")
+    click.echo(f"          {cifar.with_name('tensorboard')} --logdir {found.trials_dir}")

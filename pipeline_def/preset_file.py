@@ -1,0 +1,60 @@
+"""A preset as a file: what a search found, for `cifar run --preset FILE`."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from contract.search_record import SearchRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class PresetFile:
+    """What a preset file holds: another preset, and what differs from it."""
+
+    trainer_module: str
+    preset: str
+    settings: Mapping[str, Any]
+
+
+def write(path: Path, record: SearchRecord, started_from: Any) -> None:
+    """Writes the best values of a search.
+
+    Args:
+        path: The file.
+        record: What was found.
+        started_from: The hyper-parameters of the preset itself.
+    """
+    found = {**record.hyper_parameters, **record.best.values}
+    differing = {
+        name: value for name, value in found.items() if value != getattr(started_from, name)
+    }
+    held_out = f"{record.held_out:.0%} of the train examples"
+    content = {
+        "trainer_module": record.trainer_module,
+        "preset": record.preset,
+        "settings": differing,
+    }
+    path.write_text(
+        f"# Found in {len(record.trials)} trials of {' '.join(record.space)}:\n"
+        f"# {record.best.accuracy:.2%} right on {held_out}, which were held out of training.\n"
+        + yaml.safe_dump(content, sort_keys=False)
+    )
+
+
+def read(path: Path) -> PresetFile:
+    """Returns what a preset file holds.
+
+    Raises:
+        ValueError: It is no preset file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+        return PresetFile(**content)
+    except (OSError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{path} is no preset file, which has trainer_module, preset and settings as "
+            f"`cifar tune` writes them: {error}"
+        ) from error
