@@ -31,8 +31,8 @@ PRESETS = {"spring": HyperParameters(), "autumn": HyperParameters(petals=8)}
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """Where a team calls cifar, with its package beside it."""
-    (tmp_path / "my_team").mkdir()
-    (tmp_path / "my_team/flowers.py").write_text(MODULE)
+    (tmp_path / "garden").mkdir()
+    (tmp_path / "garden/flowers.py").write_text(MODULE)
     return tmp_path
 
 
@@ -47,21 +47,21 @@ def test_the_help_lists_the_presets():
     [
         (
             ["--preset", "quick"],
-            "preset must be one of spring, autumn of my_team.flowers, got 'quick'",
+            "preset must be one of spring, autumn of garden.flowers, got 'quick'",
         ),
         (["--set", "petals=many"], "petals must be a whole number, got 'many'"),
         (["--set", "petals=2"], "petals must be a whole number >= 3, got 2"),
         (["--set", "learning_rate=1"], "--set learning_rate: there is no such field"),
         (["--set", "petal=4"], "no such field. Did you mean petals?"),
         (["--preset", "srping"], "got 'srping'. Did you mean spring?"),
-        (["--trainer-module", "my_team.trees"], "there is no module my_team.trees"),
+        (["--trainer-module", "garden.trees"], "there is no module garden.trees"),
     ],
 )
 def test_a_wrong_choice_is_said_before_anything_starts(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("PYTHONPATH", "")
-    options = ["run", "--trainer-module", "my_team.flowers", "--output", "out"]
+    options = ["run", "--trainer-module", "garden.flowers", "--output", "out"]
     done = CliRunner().invoke(main, [*options, *arguments])
     assert done.exit_code == 2
     assert message in done.output
