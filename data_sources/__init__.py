@@ -1,1 +1,1 @@
-"""Where the pictures come from: fetched or found, verified, and read."""
+"""Fetches, finds, verifies and reads the images."""

@@ -1,4 +1,4 @@
-"""One file over HTTP, checked; a broken download goes on where it broke."""
+"""Downloads one file over HTTP and checks it; a broken download resumes."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,22 +9,22 @@ import urllib3
 
 from contract.progress import Progress
 
-CONNECT_SECONDS = 5  # so that a closed network is noticed soon
+CONNECT_SECONDS = 5  # short, to notice a closed network soon
 READ_SECONDS = 30
-CHUNK_BYTES = 1 << 16  # what a broken connection may lose
+CHUNK_BYTES = 1 << 16  # at most lost when a connection breaks
 
 
 class SourceError(ConnectionError):
-    """Says why a source cannot deliver; another one may."""
+    """A source failed, with the reason; another source may work."""
 
 
 def download(url: str, target: Path, size_bytes: int, md5: str, progress: Progress) -> None:
-    """Downloads `url` to `target`; a broken download goes on where it broke.
+    """Downloads `url` to `target`; a broken download resumes where it stopped.
 
-    The bytes so far stay in `target`.part, also when the process is killed.
+    The bytes so far stay in `target`.part, even if the process is killed.
 
     Raises:
-        SourceError: The host cannot be reached, refuses, or sends something else.
+        SourceError: The host cannot be reached, refuses, or sends another file.
     """
     if target.exists():
         return
@@ -50,7 +50,7 @@ def download(url: str, target: Path, size_bytes: int, md5: str, progress: Progre
 def _download_rest(
     url: str, part: Path, size_bytes: int, update: Callable[[int], None]
 ) -> None:
-    """Appends what `part` lacks, or writes it anew if the server's file has changed."""
+    """Appends the rest to `part`, or rewrites it if the server's file has changed."""
     validator = part.with_name(f"{part.name}.validator")
     offset = _size(part)
     headers = {"Accept-Encoding": "identity"}
@@ -65,8 +65,8 @@ def _download_rest(
             offset = 0
             validator.write_text(_validator(response))
         with part.open("ab" if resumes else "wb") as file:
-            # As sent: some servers call a .gz a compressed response, which requests would
-            # unpack.
+            # Not decoded: some servers declare a .gz as a compressed response, which requests
+            # would unpack.
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 offset += len(chunk)
                 if offset > size_bytes:
@@ -79,7 +79,7 @@ def _download_rest(
 
 
 def _check_response(response: requests.Response, offset: int, size_bytes: int) -> None:
-    """Raises SourceError unless the body is the archive, or its rest from `offset` on."""
+    """Raises SourceError unless the body is the archive, or the rest of it from `offset`."""
     if response.status_code == requests.codes.partial_content:
         found = response.headers.get("Content-Range", "no Content-Range")
         expected = f"bytes {offset}-{size_bytes - 1}/{size_bytes}"
@@ -95,7 +95,7 @@ def _check_response(response: requests.Response, offset: int, size_bytes: int) -
 
 
 def _validator(response: requests.Response) -> str:
-    """Returns what tells this version of the file from another, for If-Range."""
+    """Returns an identifier of this version of the file, for If-Range."""
     etag = response.headers.get("ETag", "")
     if etag and not etag.startswith("W/"):
         return etag
@@ -113,8 +113,8 @@ def _size(path: Path) -> int:
 
 
 def file_digest(path: Path, algorithm: str) -> bytes:
-    """Returns the hash of a file, read a piece at a time."""
-    # hashlib.file_digest begins with Python 3.11.
+    """Returns the hash of a file, read in pieces."""
+    # hashlib.file_digest needs Python 3.11.
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while piece := file.read(1 << 20):

