@@ -16,7 +16,6 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from contract.features import IMAGE_SIZE
 from data_sources.cifar_format import CIFAR10, TRAIN_FILES
 
 CROP_SIZE = 24
@@ -91,7 +90,7 @@ def distorted_inputs(files: list[str], count: int) -> tuple[tf.Tensor, tf.Tensor
     _, record = v1.FixedLengthRecordReader(CIFAR10.record_bytes).read(queue)
     values = tf.io.decode_raw(record, tf.uint8)
     label = tf.cast(values[0], tf.int32)
-    planes = tf.reshape(values[1:], [3, IMAGE_SIZE, IMAGE_SIZE])
+    planes = tf.reshape(values[1:], [3, CIFAR10.image_size, CIFAR10.image_size])
     image = tf.cast(tf.transpose(planes, [1, 2, 0]), tf.float32)
     image = tf.image.random_crop(image, [CROP_SIZE, CROP_SIZE, 3])
     image = tf.image.random_flip_left_right(image)

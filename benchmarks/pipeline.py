@@ -45,7 +45,7 @@ STEP_FIELDS = (
 DATA_STAGES = {  # task → node of the stock pipeline, node of ours
     "examples": ("ImportExampleGen", "CifarExampleGen"),
     "statistics": ("StatisticsGen", "StatisticsGen"),
-    "schema": ("SchemaGen", "ImportSchemaGen"),
+    "schema": ("SchemaGen", ""),  # ours comes with the examples
     "transform": ("Transform", "Transform"),
 }
 COMPARED_STAGES = {**DATA_STAGES, "evaluate": ("Evaluator", "Evaluator")}
@@ -167,7 +167,7 @@ def step_seconds(record: Mapping[str, Any]) -> float:
 def data_seconds(report: Mapping[str, Any]) -> tuple[float, float]:
     """Returns the seconds of the data stages: stock, ours."""
     stock = sum(report["stock"]["stages"][stock] for stock, _ in DATA_STAGES.values())
-    ours = sum(report["ours"]["stages"][ours] for _, ours in DATA_STAGES.values())
+    ours = sum(report["ours"]["stages"].get(ours, 0.0) for _, ours in DATA_STAGES.values())
     return stock, ours
 
 
@@ -192,7 +192,7 @@ def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
     stock, ours = report["stock"], report["ours"]
     stock_seconds, our_seconds = data_seconds(report)
     rows = [
-        (name, stock["stages"][stock_node], ours["stages"][our_node])
+        (name, stock["stages"][stock_node], ours["stages"].get(our_node, 0.0))
         for name, (stock_node, our_node) in COMPARED_STAGES.items()
     ]
     rows.insert(len(DATA_STAGES), ("data stages", stock_seconds, our_seconds))

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks import load, malformed
 from benchmarks.targets import Target, conclude
-from contract import features
+from data_sources.cifar_format import CIFAR10
 from pipeline_def.config import PipelineConfig
 from serving.model_server import storage
 from serving.model_server.config import DEFAULT_METRICS_PATH
@@ -94,15 +94,16 @@ def write_untrained(path: Path) -> None:
     """Writes the network as a SavedModel whose default signature takes images."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
-        images = v1.placeholder(tf.uint8, [None, *preprocessing.IMAGE_SHAPE], "images")
+        images = v1.placeholder(tf.uint8, [None, *CIFAR10.image_set.image_shape], "images")
         cropped = preprocessing.standardize(preprocessing.central_crop(images))
-        logits = layers.logits_of(cropped, network.layers(REFERENCE.conv_stddev), "float32")
+        all_layers = network.layers(REFERENCE.conv_stddev, CIFAR10.num_classes)
+        logits = layers.logits_of(cropped, all_layers, "float32")
         probabilities = tf.nn.softmax(logits)
         class_ids = tf.argmax(probabilities, -1)
         outputs = {
             "probabilities": probabilities,
             "class_ids": class_ids,
-            "classes": tf.gather(tf.constant(features.CLASS_NAMES), class_ids),
+            "classes": tf.gather(tf.constant(CIFAR10.class_names), class_ids),
         }
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(path), {"images": images}, outputs)
@@ -110,7 +111,7 @@ def write_untrained(path: Path) -> None:
 
 def images_of(count: int) -> np.ndarray:
     """Returns noise as uint8 images, shape (count, 32, 32, 3)."""
-    shape = (count, *preprocessing.IMAGE_SHAPE)
+    shape = (count, *CIFAR10.image_set.image_shape)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 

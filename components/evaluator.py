@@ -5,11 +5,12 @@ baseline_model.py), so one pipeline definition serves every run.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
-from google.protobuf import wrappers_pb2
+from google.protobuf import json_format, wrappers_pb2
 from tfx import types
 from tfx.components.evaluator import executor as stock_executor
 from tfx.components.evaluator.component import Evaluator as StockEvaluator
@@ -19,8 +20,8 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
 from components import paired_metric
-from contract import events, example_files, features, gate_record, signatures
-from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, TOP_3
+from contract import events, example_files, features, gate_record, image_set, signatures
+from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, top_k_metrics
 from report import evaluation
 
 
@@ -41,18 +42,31 @@ class Executor(stock_executor.Executor):
         files = artifact_utils.get_split_uris(artifacts, features.EVAL_SPLIT)
         total = example_files.count(example_files.find([f"{uri}/*" for uri in files]))
         events.begin(total, "images")
+        schema_dir = artifact_utils.get_single_uri(
+            input_dict[standard_component_specs.SCHEMA_KEY]
+        )
+        class_names = image_set.read(schema_dir).class_names
+        config = with_top_k(
+            exec_properties[standard_component_specs.EVAL_CONFIG_KEY], len(class_names)
+        )
+        exec_properties = {
+            **exec_properties,
+            standard_component_specs.EVAL_CONFIG_KEY: config,
+        }
         super().Do(input_dict, output_dict, exec_properties)
-        write_record(output_dict)
+        write_record(output_dict, class_names)
 
 
-def write_record(output_dict: dict[str, list[types.Artifact]]) -> None:
+def write_record(
+    output_dict: dict[str, list[types.Artifact]], class_names: Sequence[str]
+) -> None:
     """Writes the measurements beside the blessing, for the Pusher.
 
     Raises:
         ValueError: There are no metrics of the candidate.
     """
     evaluation_dir = artifact_utils.get_single_uri(output_dict["evaluation"])
-    metrics = evaluation.read_metrics(evaluation_dir)
+    metrics = evaluation.read_metrics(evaluation_dir, class_names)
     if metrics is None:
         raise ValueError(f"{evaluation_dir} contains no metrics of the candidate.")
     gate_record.write(
@@ -127,9 +141,6 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
         tfma.MetricConfig(
             class_name="SparseCategoricalCrossentropy", config=f'"name": "{CROSS_ENTROPY}"'
         ),
-        tfma.MetricConfig(
-            class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{TOP_3}", "k": 3'
-        ),
         tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
         # TFMA's own change threshold rejects everything if the baseline's accuracy is 0.
         tfma.MetricConfig(
@@ -164,3 +175,16 @@ def _at_least(slices: tfma.SlicingSpec, bound: float) -> tfma.PerSliceMetricThre
             )
         ),
     )
+
+
+def with_top_k(config_json: str, num_classes: int) -> str:
+    """Returns an EvalConfig that also asks for the right class among the first few.
+
+    How many those are depends on the number of classes, which only the examples' schema says.
+    """
+    config = json_format.Parse(config_json, tfma.EvalConfig())
+    for name, k in top_k_metrics(num_classes).items():
+        config.metrics_specs[0].metrics.add(
+            class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{name}", "k": {k}'
+        )
+    return json_format.MessageToJson(config, sort_keys=True)

@@ -1,4 +1,4 @@
-"""CIFAR batches → examples: at least five TFRecord shards for each split.
+"""Batches → examples, at least five TFRecord shards for each split, and their schema.
 
 The stock ExampleGens pass every record through Beam one by one: serialise, reshuffle,
 checksum in Python, gzip. A batch file is small enough to decode at once, so here Beam
@@ -16,14 +16,13 @@ whoever comes late has nowhere to write.
 # TFX reads annotations at run time, so this module does without
 # `from __future__ import annotations`.
 import dataclasses
-import hashlib
 import json
 import logging
 import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import apache_beam as beam
@@ -35,8 +34,9 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from contract import events, example_files, features
-from data_sources import cifar_format, example_format
+from contract import data_record, events, example_files, image_set
+from data_sources import cifar_format, example_format, layouts
+from data_sources.options import DataOptions
 
 log = logging.getLogger("cifar.example_gen")
 
@@ -49,16 +49,18 @@ CHECKSUMS_PROPERTY = "checksums"  # of the examples: JSON, SHA-256 by batch file
 
 
 class CifarExampleGenSpec(component_spec.ComponentSpec):
-    """Parameters and output of CifarExampleGen."""
+    """Parameters and outputs of CifarExampleGen."""
 
     INPUTS: dict[str, Any] = {}
     PARAMETERS = {
         "input_base": component_spec.ExecutionParameter(type=str),
-        "splits": component_spec.ExecutionParameter(type=str),
-        "record_format": component_spec.ExecutionParameter(type=str),
         "data_fingerprint": component_spec.ExecutionParameter(type=str),
+        "data": component_spec.ExecutionParameter(type=str),
     }
-    OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Reads `input_base`, writes `Split-<name>/data_tfrecord-0000i-of-0000n`.
+        """Reads `input_base`; writes `Split-<name>/data_tfrecord-0000i-of-0000n`, the schema.
 
         Raises:
             FileNotFoundError: A batch file is missing; all missing ones are named.
@@ -90,17 +92,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         started = time.monotonic()
         input_base = exec_properties["input_base"].rstrip("/")
-        splits: dict[str, list[str]] = json.loads(exec_properties["splits"])
-        record_format = cifar_format.FORMATS[exec_properties["record_format"]]
-        check_batches_exist(input_base, splits)
+        data = json.loads(exec_properties["data"])
+        layout = layouts.find_layout(Path(input_base), data["options"]["labels"])
+        schema = artifact_utils.get_single_instance(output_dict["schema"])
+        image_set.write(schema.uri, layout.image_set)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        examples.split_names = artifact_utils.encode_split_names(list(splits))
+        examples.split_names = artifact_utils.encode_split_names(list(layout.splits))
         shards = []
-        for split, names in splits.items():
+        for split, names in layout.splits.items():
             split_dir = artifact_utils.get_split_uri([examples], split)
             fileio.makedirs(split_dir)
             sources = [f"{input_base}/{name}" for name in names]
-            shards += plan_shards(sources, split_dir, record_format)
+            shards += plan_shards(sources, split_dir, layout.record_format)
         partial_dir = f"{examples.uri}/{PARTIAL_DIR}"
         fileio.makedirs(partial_dir)
         events.begin(len(shards), "shards")
@@ -113,18 +116,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         fileio.rmtree(partial_dir)
         check_counts(shards)
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        checksums = checksums_of(sorted({shard.source for shard in shards}))
-        examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(checksums))
+        data_record.write(examples.uri, layout.record)
+        examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(data["checksums"]))
         log.info(
             "Wrote %d shards of %s examples in %.1f s",
             len(shards),
-            " and ".join(splits),
+            " and ".join(layout.splits),
             time.monotonic() - started,
         )
 
 
 class CifarExampleGen(base_beam_component.BaseBeamComponent):
-    """Turns CIFAR batch files into `image`, `label` and `key` examples.
+    """Turns batch files into `image`, `label` and `key` examples.
 
     The splits are given as files, so nothing is hashed or drawn anew, and shards come
     out byte-identical for identical batches.
@@ -137,49 +140,27 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
         self,
         input_base: str,
         data_fingerprint: str,
-        splits: Mapping[str, Sequence[str]] = {
-            features.TRAIN_SPLIT: cifar_format.TRAIN_FILES,
-            features.EVAL_SPLIT: cifar_format.EVAL_FILES,
-        },
-        record_format: cifar_format.RecordFormat = cifar_format.CIFAR10,
+        checksums: Mapping[str, str],
+        options: DataOptions,
     ) -> None:
         """Makes the node.
 
         Args:
             input_base: The folder of the batch files.
             data_fingerprint: What tells these batches from others: part of the cache key.
-            splits: The batch files of each split, in order.
-            record_format: The layout of one record.
+            checksums: SHA-256 of each file of the data by name: where lineage ends.
+            options: How the pictures are read.
         """
+        data = {"checksums": dict(checksums), "options": dataclasses.asdict(options)}
         super().__init__(
             spec=CifarExampleGenSpec(
                 input_base=input_base,
-                splits=json.dumps({name: list(files) for name, files in splits.items()}),
-                record_format=record_format.name,
                 data_fingerprint=data_fingerprint,
+                data=json.dumps(data),
                 examples=types.Channel(type=standard_artifacts.Examples),
+                schema=types.Channel(type=standard_artifacts.Schema),
             )
         )
-
-
-def check_batches_exist(input_base: str, splits: Mapping[str, Sequence[str]]) -> None:
-    """Raises FileNotFoundError that names every batch file missing from `input_base`."""
-    names = [name for files in splits.values() for name in files]
-    missing = [name for name in names if not fileio.exists(f"{input_base}/{name}")]
-    if missing:
-        raise FileNotFoundError(
-            f"{input_base} lacks {', '.join(missing)}; expected {', '.join(names)}. "
-            "`cifar data fetch` gets them."
-        )
-
-
-def checksums_of(paths: Sequence[str]) -> dict[str, str]:
-    """Returns the SHA-256 of each file by its name: where lineage ends."""
-    checksums = {}
-    for path in paths:
-        with fileio.open(path, "rb") as file:
-            checksums[PurePosixPath(path).name] = hashlib.sha256(file.read()).hexdigest()
-    return checksums
 
 
 def plan_shards(

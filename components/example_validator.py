@@ -45,9 +45,9 @@ class Executor(stock_executor.Executor):
             findings += describe_anomalies(split, _read_anomalies(output_dict, split))
         if findings:
             raise ValueError(
-                "The examples do not fit components/schema.pbtxt:\n  "
+                "The examples do not fit their schema:\n  "
                 + "\n  ".join(findings)
-                + "\nMend the batches, or the schema where the data is right."
+                + "\nMend the data; contract/image_set.py says what an example is."
             )
         return output
 

@@ -29,6 +29,7 @@ class ReportGenSpec(component_spec.ComponentSpec):
 
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
         "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
@@ -65,6 +66,7 @@ class Executor(base_executor.BaseExecutor):
             collect.Sources(
                 config=json.loads(exec_properties["config"]),
                 examples=inputs["examples"].uri,
+                schema=inputs["schema"].uri,
                 anomalies=inputs["anomalies"].uri,
                 model=path_utils.serving_model_dir(inputs["model"].uri),
                 model_run=inputs["model_run"].uri,

@@ -4,7 +4,9 @@
 the Trainer has exported. A trainer module is a module or a package that contains
 
 * `run_fn(fn_args)`, which trains and exports: the function TFX's Trainer calls,
-* `preprocessing_fn(inputs)`, which Transform traces: from `image` and `label` to features,
+* `preprocessing_fn(inputs, custom_config)`, which Transform traces: from `image` and `label` to
+  features. `custom_config`, which it may do without, holds the data's `image_size` and
+  `class_names`,
 * `HyperParameters`, a frozen dataclass of settings (`contract/settings.py`), `train_steps`
   among them; a change of one with `shapes_weights: False` in its metadata does not retrain,
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,

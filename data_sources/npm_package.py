@@ -22,9 +22,8 @@ from contract.progress import Progress
 from data_sources.cifar_format import (
     BATCH_FILES,
     CHANNELS,
+    CIFAR10,
     EVAL_FILES,
-    IMAGE_BYTES,
-    IMAGE_SIZE,
     TRAIN_FILES,
 )
 from data_sources.download import SourceError, file_digest
@@ -150,18 +149,18 @@ def _decode_sheet(png: bytes, labels: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: The sheet is not 1,024 pixels wide and n high.
     """
+    pixels_each = CIFAR10.image_size**2
     with Image.open(io.BytesIO(png)) as image:
         # A sheet has 10 million pixels; Pillow's guard against decompression bombs starts at
         # 89 million and stays on.
-        if image.size != (IMAGE_SIZE * IMAGE_SIZE, len(labels)):
+        if image.size != (pixels_each, len(labels)):
             raise ValueError(
-                f"a sheet is {image.width}×{image.height}, expected "
-                f"{IMAGE_SIZE * IMAGE_SIZE}×{len(labels)}"
+                f"a sheet is {image.width}×{image.height}, expected {pixels_each}×{len(labels)}"
             )
         pixels = np.asarray(image)[..., :CHANNELS]
-    records = np.empty((len(labels), 1 + IMAGE_BYTES), np.uint8)
+    records = np.empty((len(labels), CIFAR10.record_bytes), np.uint8)
     records[:, 0] = labels
-    records[:, 1:] = pixels.transpose(0, 2, 1).reshape(len(labels), IMAGE_BYTES)
+    records[:, 1:] = pixels.transpose(0, 2, 1).reshape(len(labels), -1)
     return records
 
 

@@ -64,9 +64,11 @@ def model_fn(
     return spec
 
 
-def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def preprocessing_fn(
+    inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
+) -> dict[str, tf.Tensor]:
     """Returns the features of raw examples, and their labels: for Transform."""
-    return preprocessing.transform(inputs, prepare)
+    return preprocessing.transform(inputs, custom_config, prepare)
 
 
 def run_fn(fn_args: FnArgs) -> None:

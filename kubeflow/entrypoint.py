@@ -92,7 +92,7 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     config = config_of(run_parameters, options.settings, options.trainer_module)
     batches = batches_of(run_parameters)
     if "data_fingerprint" in inputs_spec.parameters:
-        batches = find_batches(config.data, batches)
+        batches = find_batches(config, batches)
     node = find_node(options.node, config, batches)
     check_code(node, parameters)
     for name in inputs_spec.parameters:
@@ -114,7 +114,8 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         output.artifacts[name].artifacts[0].uri += f"/{page}"
     if options.node in ui_artifacts.UI_OUTPUTS:
         evaluation_dir = execution.outputs.artifacts["evaluation"].artifacts[0].uri
-        for name, metadata in ui_artifacts.read_ui_metadata(evaluation_dir).items():
+        schema_dir = execution.inputs.artifacts["schema"].artifacts[0].uri
+        for name, metadata in ui_artifacts.read_ui_metadata(evaluation_dir, schema_dir).items():
             output.artifacts[name].artifacts.add(uri=uris[name]).metadata.update(metadata)
     output_file.write_text(json_format.MessageToJson(output))
 
@@ -161,21 +162,23 @@ def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
         )
 
 
-def find_batches(data: str, expected: Batches) -> Batches:
+def find_batches(config: PipelineConfig, expected: Batches) -> Batches:
     """Returns the batches that the run expects, with their folder.
 
     Raises:
         FileNotFoundError: The batches are missing.
         ValueError: The batches are malformed or have another fingerprint.
     """
-    found = dataset.locate(data, Path(expected.directory))
+    found = dataset.locate(config.data, Path(expected.directory), options=config.data_options)
     if found.fingerprint != expected.fingerprint:
         raise ValueError(
             f"the batches in {found.directory} have the fingerprint {found.fingerprint}, but "
             f"the run expects {expected.fingerprint}. Set the parameter data_fingerprint to "
             "the first to train on them, or repair the batches (`cifar data verify`)."
         )
-    return Batches(str(found.directory), found.fingerprint, found.eval_fingerprint)
+    return Batches(
+        str(found.directory), found.fingerprint, found.eval_fingerprint, found.checksums
+    )
 
 
 def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:

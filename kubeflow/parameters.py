@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from contract import estimator
 from data_sources import dataset
-from data_sources.batch_files import OFFICIAL
+from data_sources.batch_files import OFFICIAL, fingerprint_of
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig, apply_settings, find_preset
 
@@ -66,17 +66,12 @@ def config_of(
 
 
 def batches_of(parameters: RunParameters) -> Batches:
-    """Returns the batches that a run expects, without looking at any file."""
-    is_sample = parameters.data == SAMPLE
-    return Batches(
-        str(dataset.SAMPLE_DIR) if is_sample else parameters.data,
-        parameters.data_fingerprint or default_fingerprint(is_sample),
-    )
-
-
-def default_fingerprint(is_sample: bool) -> str:
-    """Returns the fingerprint of the bundled sample, or of the official CIFAR-10."""
-    if is_sample:
-        return dataset.read_sample().fingerprint
-    checksums = dict(OFFICIAL.checksums)
-    return dataset.Dataset(dataset.SAMPLE_DIR, "official", checksums, True).fingerprint
+    """Returns the batches that a run expects, without looking for any but the sample."""
+    if parameters.data == SAMPLE:
+        sample = dataset.read_sample()
+        fingerprint = parameters.data_fingerprint or sample.fingerprint
+        return Batches(
+            str(sample.directory), fingerprint, sample.eval_fingerprint, sample.checksums
+        )
+    fingerprint = parameters.data_fingerprint or fingerprint_of(OFFICIAL.checksums)
+    return Batches(parameters.data, fingerprint)

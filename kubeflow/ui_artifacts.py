@@ -7,9 +7,11 @@ is declared as an HTML page, for which the UI expects a file, not a folder.
 
 from typing import Any
 
-from contract import features
+from contract import image_set
 from contract.files import PAGE_FILE
+from contract.metrics import TOP_3, TOP_5
 from report import evaluation
+from report.facts import Metrics
 
 UI_OUTPUTS = {
     "Evaluator": {
@@ -29,15 +31,16 @@ def declare(node: str, component: dict[str, Any]) -> None:
         }
 
 
-def read_ui_metadata(evaluation_dir: str) -> dict[str, dict[str, Any]]:
+def read_ui_metadata(evaluation_dir: str, schema_dir: str) -> dict[str, dict[str, Any]]:
     """Returns the metadata of each output that only the UI reads, by the output's name."""
-    metrics = evaluation.read_metrics(evaluation_dir)
+    class_names = image_set.read(schema_dir).class_names
+    metrics = evaluation.read_metrics(evaluation_dir, class_names)
     if metrics is None:
         raise ValueError(f"{evaluation_dir} contains no metrics of the candidate.")
     return {
         "metrics": {
             "accuracy": metrics.accuracy,
-            "top_3_accuracy": metrics.top_3_accuracy,
+            **top_k_accuracies(metrics),
             "cross_entropy": metrics.cross_entropy,
             "eval_examples": metrics.eval_examples,
             **{f"accuracy_{name}": value for name, value in metrics.class_accuracy.items()},
@@ -45,8 +48,14 @@ def read_ui_metadata(evaluation_dir: str) -> dict[str, dict[str, Any]]:
         # The layout the UI reads: frontend/src/components/viewers/MetricsVisualizations.tsx.
         "confusion_matrix": {
             "confusionMatrix": {
-                "annotationSpecs": [{"displayName": name} for name in features.CLASS_NAMES],
+                "annotationSpecs": [{"displayName": name} for name in class_names],
                 "rows": [{"row": row} for row in metrics.confusion],
             }
         },
     }
+
+
+def top_k_accuracies(metrics: Metrics) -> dict[str, float]:
+    """Returns how often the right class is among the first few, where that was asked for."""
+    found = {TOP_3: metrics.top_3_accuracy, TOP_5: metrics.top_5_accuracy}
+    return {name: value for name, value in found.items() if value is not None}

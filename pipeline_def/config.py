@@ -10,6 +10,7 @@ from typing import Any, Literal
 from contract import estimator, metadata_url, search_space, settings
 from contract.did_you_mean import did_you_mean
 from contract.settings import Fraction, PositiveFloat, PositiveInt, Share
+from data_sources.options import DEFAULT_OPTIONS, DataOptions, ImageSize, Labels
 from pipeline_def import preset_file
 
 
@@ -24,8 +25,11 @@ class PipelineConfig:
     preset: str = "reference"  # the settings it started from
 
     # batches → examples
-    data: str = "auto"  # auto, sample, a folder of batch files, or an archive
+    data: str = "auto"  # auto, sample, cifar100, a folder, or an archive
     data_dir: str = "data/cifar10"  # where fetched batches are kept
+    image_size: ImageSize = DEFAULT_OPTIONS.image_size  # lines and columns of a picture
+    labels: Labels = DEFAULT_OPTIONS.labels  # which of CIFAR-100's two is learned
+    skip_corrupt: bool = DEFAULT_OPTIONS.skip_corrupt  # go on without unreadable pictures
     output_dir: str = "output"  # what runs leave: versions, reports, checkpoints, artifacts
 
     # tune
@@ -81,6 +85,11 @@ class PipelineConfig:
             )
         if self.metadata_url:
             metadata_url.parse(self.metadata_url)
+
+    @property
+    def data_options(self) -> DataOptions:
+        """Returns how pictures are read."""
+        return DataOptions(self.image_size, self.labels, self.skip_corrupt)
 
     def as_record(self) -> dict[str, Any]:
         """Returns every field by name, for files people share: without a password."""

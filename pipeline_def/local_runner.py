@@ -18,7 +18,7 @@ import rich.console
 from contract import imports, records
 from contract.files import PAGE_FILE, RECORD_FILE
 from contract.progress import Progress
-from data_sources import batch_files, dataset
+from data_sources import dataset
 from pipeline_def import retention, run_state
 from pipeline_def.batches import Batches
 from pipeline_def.beam import runner
@@ -83,7 +83,7 @@ def run_recorded(
 ) -> None:
     """Finds the data and runs every stage; writes how it ended, and raises what ended it."""
     try:
-        data = dataset.locate(config.data, Path(config.data_dir))
+        data = locate(config)
         batches = batches_of(data)
         recorder.keep(
             dataclasses.replace(
@@ -110,7 +110,14 @@ def run_recorded(
 
 def batches_of(data: dataset.Dataset) -> Batches:
     """Returns the batches of a dataset, and what tells them from others."""
-    return Batches(str(data.directory), data.fingerprint, data.eval_fingerprint)
+    return Batches(str(data.directory), data.fingerprint, data.eval_fingerprint, data.checksums)
+
+
+def locate(config: PipelineConfig, progress: Progress | None = None) -> dataset.Dataset:
+    """Returns the batches that a config names, every file checked."""
+    return dataset.locate(
+        config.data, Path(config.data_dir), progress, options=config.data_options
+    )
 
 
 def find_equal(config: PipelineConfig) -> RunRecord | None:
@@ -120,7 +127,7 @@ def find_equal(config: PipelineConfig) -> RunRecord | None:
         OSError, ValueError: The data are not there or malformed.
     """
     config = with_absolute_paths(config)
-    data = dataset.locate(config.data, Path(config.data_dir))
+    data = locate(config)
     return run_state.find_equal(config, batches_of(data))
 
 
@@ -132,11 +139,10 @@ def dry_run(config: PipelineConfig) -> "Iterator[PlannedStage]":
     """
     config = with_absolute_paths(config)
     data_dir = Path(config.data_dir)
-    official = batch_files.OFFICIAL.checksums
     batches = None
-    if config.data != "auto" or not batch_files.verify(data_dir, official):
+    if dataset.is_ready(config.data, data_dir):
         quiet_progress = Progress(rich.console.Console(quiet=True))
-        data = dataset.locate(config.data, data_dir, quiet_progress)
+        data = locate(config, quiet_progress)
         batches = batches_of(data)
     imports.silence()
     with imports.fast():

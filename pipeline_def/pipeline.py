@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import tensorflow_data_validation as tfdv
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
-from tfx.components.transform.component import Transform
 from tfx.dsl.components.base import base_node
 from tfx.orchestration import pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
@@ -27,6 +25,7 @@ from components.example_validator import ExampleValidator
 from components.pusher import Pusher
 from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
+from components.transform import Transform
 from components.tuner import Tuner
 from contract import estimator
 from pipeline_def.batches import Batches
@@ -37,7 +36,6 @@ from serving.baseline import Candidate
 Node = TypeVar("Node", bound=base_node.BaseNode)
 
 PIPELINE_NAME = "cifar10-estimator"
-SCHEMA_FILE = "components/schema.pbtxt"
 
 
 def create_pipeline(
@@ -56,36 +54,38 @@ def create_pipeline(
     fingerprint = training_fingerprint(config, batches)
     trainer_module = estimator.load(config.trainer_module)
 
-    example_gen = CifarExampleGen(batches.directory, batches.fingerprint)
-    schema_gen = ImportSchemaGen(str(ROOT / SCHEMA_FILE))
+    example_gen = CifarExampleGen(
+        batches.directory, batches.fingerprint, batches.checksums, config.data_options
+    )
+    schema = example_gen.outputs["schema"]
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],
-        schema=schema_gen.outputs["schema"],
+        schema=schema,
         # Frequent values by sketches: one Beam combiner in place of half the graph, which
         # for 60,000 images takes longer to build than to run (6.4 s → 4.0 s).
         stats_options=tfdv.StatsOptions(experimental_use_sketch_based_topk_uniques=True),
     )
     example_validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+        statistics=statistics_gen.outputs["statistics"], schema=schema
     )
     # Nothing to analyse and nothing materialised: TFX traces the graph and reads no data.
     transform = Transform(
         examples=example_gen.outputs["examples"],
-        schema=schema_gen.outputs["schema"],
+        schema=schema,
         preprocessing_fn=f"{trainer_module.preprocessing_module}.preprocessing_fn",
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
         force_tf_compat_v1=True,
     )
-    tuner = tuner_of(config, batches, example_gen, transform, schema_gen)
+    tuner = tuner_of(config, batches, example_gen, transform)
     if tuner:
         tuner.add_upstream_node(example_validator)
     trainer = Trainer(
         run_fn=trainer_node.RUN_FN,
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
-        schema=schema_gen.outputs["schema"],
+        schema=schema,
         train_args=trainer_pb2.TrainArgs(num_steps=config.hyper_parameters.train_steps),
         eval_args=trainer_pb2.EvalArgs(),
         hyperparameters=tuner and tuner.outputs["best_hyperparameters"],
@@ -104,7 +104,7 @@ def create_pipeline(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=baseline_model.outputs["model"],
-        schema=schema_gen.outputs["schema"],
+        schema=schema,
         eval_config=eval_config(
             Limits(
                 config.min_accuracy,
@@ -140,6 +140,7 @@ def create_pipeline(
     report_gen = ReportGen(
         config.as_record() | batches.as_record(),
         examples=example_gen.outputs["examples"],
+        schema=schema,
         anomalies=example_validator.outputs["anomalies"],
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
@@ -153,10 +154,11 @@ def create_pipeline(
         pipeline_root=str(Path(config.output_dir) / "pipeline"),
         components=[
             depends_on_code(example_gen, "components.example_gen"),
-            depends_on_code(schema_gen, files=(SCHEMA_FILE,)),
             statistics_gen,
             depends_on_code(example_validator, "components.example_validator"),
-            depends_on_code(transform, trainer_module.preprocessing_module),
+            depends_on_code(
+                transform, "components.transform", trainer_module.preprocessing_module
+            ),
             *([tuner] if tuner else []),
             depends_on_code(
                 trainer,
@@ -182,7 +184,6 @@ def tuner_of(
     batches: Batches,
     example_gen: base_node.BaseNode,
     transform: base_node.BaseNode,
-    schema_gen: base_node.BaseNode,
 ) -> Tuner | None:
     """Returns the node that searches hyper-parameters; None if the config searches none."""
     if not config.tuned:
@@ -191,7 +192,7 @@ def tuner_of(
     tuner = Tuner(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
-        schema=schema_gen.outputs["schema"],
+        schema=example_gen.outputs["schema"],
         custom_config={
             "trainer_module": config.trainer_module,
             "preset": config.preset,
@@ -242,6 +243,7 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
             "data_sources.example_format",
             without=trainer_module.settings_module,
         ),
+        "data_options": dataclasses.asdict(config.data_options),
         "hyper_parameters": estimator.weight_settings(config.hyper_parameters),
         "search": [config.tuned, config.tuning_held_out] if config.tuned else [],
     }

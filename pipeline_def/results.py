@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from tfx import types
 
 from components import baseline_model, pusher
-from contract import serving_report, training_record
+from contract import image_set, serving_report, training_record
 from pipeline_def import launch
 from pipeline_def.config import PipelineConfig
 from report import evaluation, run_record
@@ -55,18 +55,21 @@ def with_results(record: RunRecord, config: PipelineConfig, outputs: Outputs) ->
 
 def _with_metrics(record: RunRecord, config: PipelineConfig, outputs: Outputs) -> RunRecord:
     evaluation_dir = outputs["Evaluator"]["evaluation"].uri
-    metrics = evaluation.read_metrics(evaluation_dir)
+    class_names = image_set.read(outputs["CifarExampleGen"]["schema"].uri).class_names
+    metrics = evaluation.read_metrics(evaluation_dir, class_names)
     if metrics is None:
         raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
     return dataclasses.replace(
         record,
         accuracy=metrics.accuracy,
         top_3_accuracy=metrics.top_3_accuracy,
+        top_5_accuracy=metrics.top_5_accuracy,
         cross_entropy=metrics.cross_entropy,
         eval_examples=metrics.eval_examples,
         class_accuracy=metrics.class_accuracy,
         gate=evaluation.read_gate(
             evaluation_dir,
+            class_names,
             config.min_accuracy,
             config.max_accuracy_drop,
             baseline_model.version_of(outputs["BaselineModel"]["model"]),

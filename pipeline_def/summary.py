@@ -3,12 +3,16 @@
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from contract.files import PAGE_FILE
 from contract.progress import duration
+from data_sources.cifar_format import CIFAR10
 from report import run_record
 from report.run_record import RunRecord
+
+MAX_CLASS_LINES = 20
 
 
 def summary_lines(record: RunRecord) -> list[str]:
@@ -31,12 +35,11 @@ def result_lines(record: RunRecord) -> list[str]:
     if record.accuracy is not None:
         lines += [
             f"Accuracy {record.accuracy:.1%} on {record.eval_examples:,} eval images "
-            f"(top 3: {record.top_3_accuracy:.1%}, cross-entropy {record.cross_entropy:.3f})",
+            f"({_top_k_words(record)}cross-entropy {record.cross_entropy:.3f})",
+            "",
+            *class_lines(record.class_accuracy),
             "",
         ]
-        for name, accuracy in record.class_accuracy.items():
-            lines.append(f"  {name:<12} {accuracy:6.1%}  {'▇' * round(accuracy * 30)}")
-        lines.append("")
     if record.gate:
         lines.append(f"Gate      {record.gate.verdict}")
     if record.serving_check:
@@ -50,6 +53,26 @@ def result_lines(record: RunRecord) -> list[str]:
     return lines
 
 
+def class_lines(class_accuracy: Mapping[str, float]) -> list[str]:
+    """Returns the accuracy of each class as a bar; of many classes, of the worst ones."""
+    shown = list(class_accuracy.items())
+    title = []
+    if len(shown) > MAX_CLASS_LINES:
+        shown = sorted(shown, key=lambda item: item[1])[:MAX_CLASS_LINES]
+        title = [f"  The worst {len(shown)} of {len(class_accuracy):,} classes:"]
+    width = max([12, *(len(name) for name, _ in shown)])
+    return title + [
+        f"  {name:<{width}} {accuracy:6.1%}  {'▇' * round(accuracy * 30)}"
+        for name, accuracy in shown
+    ]
+
+
+def _top_k_words(record: RunRecord) -> str:
+    """Returns how often the right class is among the first few, where that was asked for."""
+    found = {3: record.top_3_accuracy, 5: record.top_5_accuracy}
+    return "".join(f"top {k}: {value:.1%}, " for k, value in found.items() if value is not None)
+
+
 def next_lines(record: RunRecord) -> list[str]:
     """Returns the commands to go on with, as they can be pasted into this terminal."""
     cifar = Path(sys.argv[0])
@@ -57,8 +80,11 @@ def next_lines(record: RunRecord) -> list[str]:
         cifar = cifar.relative_to(Path.cwd())
     output = shlex.quote(os.path.relpath(record.settings.output_dir))
     where = "" if output == "output" else f" --output {output}"
+    # The images that `--sample` draws are CIFAR-10's.
+    is_cifar10 = set(record.class_accuracy) <= set(CIFAR10.class_names)
+    images = "--sample 10 --png ten.png" if is_cifar10 else "IMAGE…"
     return [
         f"Next      {cifar} serve{where}",
-        f"          {cifar} predict --sample 10 --png ten.png",
+        f"          {cifar} predict {images}",
         f"          {cifar} board{where}",
     ]

@@ -3,8 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-from contract import features
-
 
 @dataclasses.dataclass(frozen=True)
 class ClassScore:
@@ -28,23 +26,27 @@ class ClassScore:
     confused_fraction: float
 
 
-def class_scores(confusion: Sequence[Sequence[int]]) -> list[ClassScore]:
+def class_scores(
+    confusion: Sequence[Sequence[int]], class_names: Sequence[str]
+) -> list[ClassScore]:
     """Returns the scores of each class; `Metrics.confusion` says how the matrix is laid out."""
-    return [_score(confusion, label) for label in range(len(confusion))]
+    return [_score(confusion, class_names, label) for label in range(len(confusion))]
 
 
-def _score(confusion: Sequence[Sequence[int]], label: int) -> ClassScore:
+def _score(
+    confusion: Sequence[Sequence[int]], class_names: Sequence[str], label: int
+) -> ClassScore:
     images = sum(confusion[label])
     predicted = sum(row[label] for row in confusion)
     right = confusion[label][label]
     errors = [0 if other == label else count for other, count in enumerate(confusion[label])]
     most = max(errors)
     return ClassScore(
-        name=features.CLASS_NAMES[label],
+        name=class_names[label],
         images=images,
         recall=right / max(images, 1),
         precision=right / max(predicted, 1),
         f1=2 * right / max(images + predicted, 1),
-        confused_with=features.CLASS_NAMES[errors.index(most)] if most else None,
+        confused_with=class_names[errors.index(most)] if most else None,
         confused_fraction=most / max(images, 1),
     )

@@ -3,12 +3,13 @@
 import base64
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from contract import features, serving_report
+from contract import data_record, features, image_set, serving_report
+from contract.image_set import ImageSet
 from report import data, evaluation, model, pictures, predictions, settings, training
 from report.facts import ExampleRequest, Facts
 
@@ -19,6 +20,7 @@ class Sources:
 
     Attributes:
         config: The fields of PipelineConfig.
+        schema: What the examples are.
         model: The candidate's SavedModel.
         serving_check: What ServingCheck found.
         baseline_version: The pushed version compared with, if there was one.
@@ -28,6 +30,7 @@ class Sources:
 
     config: Mapping[str, Any]
     examples: str = ""
+    schema: str = ""
     anomalies: str = ""
     model: str = ""
     model_run: str = ""
@@ -50,24 +53,27 @@ def collect_facts(sources: Sources) -> Facts:
         pushed_version=sources.pushed_version,
         pushed_path=sources.pushed_path,
     )
-    if sources.examples:
-        facts = _with_examples(facts, sources)
+    images = image_set.read(sources.schema) if sources.schema else None
+    if sources.examples and images:
+        facts = _with_examples(facts, sources, images)
     if sources.model_run:
         curves = training.training_facts(sources.model_run)
         facts = dataclasses.replace(facts, training=curves)
-    if sources.evaluation:
-        facts = _with_evaluation(facts, sources)
+    if sources.evaluation and images:
+        facts = _with_evaluation(facts, sources, images.class_names)
     if sources.serving_check:
         found = serving_report.read(sources.serving_check)
         facts = dataclasses.replace(facts, serving_check=found)
     return facts
 
 
-def _with_examples(facts: Facts, sources: Sources) -> Facts:
+def _with_examples(facts: Facts, sources: Sources, images: ImageSet) -> Facts:
     """Returns the facts with those of the data, and of the model's answers to them."""
     names = (features.TRAIN_SPLIT, features.EVAL_SPLIT)
-    splits = {name: data.read_split(sources.examples, name) for name in names}
-    facts = dataclasses.replace(facts, data=data.data_facts(splits, sources.anomalies))
+    splits = {name: data.read_split(sources.examples, name, images) for name in names}
+    record = data_record.read(sources.examples)
+    found = data.data_facts(splits, images, record, sources.anomalies)
+    facts = dataclasses.replace(facts, data=found)
     if not sources.model:
         return facts
     split = splits[features.EVAL_SPLIT]
@@ -75,19 +81,20 @@ def _with_examples(facts: Facts, sources: Sources) -> Facts:
     return dataclasses.replace(
         facts,
         model=model.model_facts(sources.model),
-        predictions=predictions.prediction_facts(split, probabilities),
-        request=example_request(split, probabilities),
+        predictions=predictions.prediction_facts(split, probabilities, images.class_names),
+        request=example_request(split, probabilities, images.class_names),
     )
 
 
-def _with_evaluation(facts: Facts, sources: Sources) -> Facts:
+def _with_evaluation(facts: Facts, sources: Sources, class_names: Sequence[str]) -> Facts:
     """Returns the facts with what the Evaluator found."""
     return dataclasses.replace(
         facts,
-        evaluation=evaluation.read_metrics(sources.evaluation),
-        baseline=evaluation.read_metrics(sources.evaluation, evaluation.BASELINE),
+        evaluation=evaluation.read_metrics(sources.evaluation, class_names),
+        baseline=evaluation.read_metrics(sources.evaluation, class_names, evaluation.BASELINE),
         gate=evaluation.read_gate(
             sources.evaluation,
+            class_names,
             sources.settings.min_accuracy,
             sources.settings.max_accuracy_drop,
             sources.baseline_version,
@@ -95,12 +102,14 @@ def _with_evaluation(facts: Facts, sources: Sources) -> Facts:
     )
 
 
-def example_request(split: data.Split, probabilities: np.ndarray) -> ExampleRequest:
+def example_request(
+    split: data.Split, probabilities: np.ndarray, class_names: Sequence[str]
+) -> ExampleRequest:
     """Returns the first image of eval, and what the model answers."""
     return ExampleRequest(
         key=split.keys[0],
         png=base64.b64encode(pictures.png_bytes(split.images[0])).decode(),
-        label=features.CLASS_NAMES[split.labels[0]],
-        answer=features.CLASS_NAMES[probabilities[0].argmax()],
+        label=class_names[split.labels[0]],
+        answer=class_names[probabilities[0].argmax()],
         probability=float(probabilities[0].max()),
     )

@@ -36,6 +36,7 @@ PERCENT, POINTS = "{:.1%}", "{:+.1f} points"
 METRICS = (
     Metric("accuracy", lambda run: run.accuracy, PERCENT, POINTS),
     Metric("top-3 accuracy", lambda run: run.top_3_accuracy, PERCENT, POINTS),
+    Metric("top-5 accuracy", lambda run: run.top_5_accuracy, PERCENT, POINTS),
     Metric("cross-entropy", lambda run: run.cross_entropy, "{:.3f}", "{:+.3f}"),
     Metric("training steps", lambda run: run.train_steps, "{:,}", "{:+,}"),
     Metric("images/s in training", lambda run: run.examples_per_second, "{:,.0f}", "{:+,.0f}"),

@@ -9,11 +9,14 @@ from PIL import Image
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from contract import example_files, features
+from contract.data_record import DataRecord
+from contract.image_set import ImageSet
 from report import pictures
 from report.anomalies import describe_anomalies
 from report.facts import DataFacts, PixelStatistics
 
 SAMPLES_PER_CLASS = 8
+SAMPLED_CLASSES = 40  # of more, a page shows the first
 _PARSE_BATCH = 1_000
 _ANOMALIES_FILE = "SchemaDiff.pb"  # what TFX's ExampleValidator writes for each split
 
@@ -23,7 +26,7 @@ class Split:
     """The examples of one split, in the order of the batch files.
 
     Attributes:
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, height, width, 3).
         labels: int64, shape (n,).
         keys: `file:record` of each.
     """
@@ -33,7 +36,7 @@ class Split:
     keys: list[str]
 
 
-def read_split(examples_dir: str, split: str) -> Split:
+def read_split(examples_dir: str, split: str, images: ImageSet) -> Split:
     """Returns every example of a split.
 
     Raises:
@@ -53,33 +56,42 @@ def read_split(examples_dir: str, split: str) -> Split:
 
     batches = example_files.read(files).batch(_PARSE_BATCH).map(parse).as_numpy_iterator()
     pixels, labels, keys = (np.concatenate(column) for column in zip(*batches, strict=True))
-    shape = (-1, features.IMAGE_SIZE, features.IMAGE_SIZE, features.CHANNELS)
-    return Split(pixels.reshape(shape), labels, [key.decode() for key in keys])
+    return Split(
+        pixels.reshape(-1, *images.image_shape), labels, [key.decode() for key in keys]
+    )
 
 
-def data_facts(splits: Mapping[str, Split], anomalies_dir: str) -> DataFacts:
+def data_facts(
+    splits: Mapping[str, Split], images: ImageSet, record: DataRecord, anomalies_dir: str
+) -> DataFacts:
     """Returns counts, samples, pixel statistics and anomalies.
 
     Args:
         splits: The examples by split.
+        images: What the images are.
+        record: Where they came from.
         anomalies_dir: ExampleValidator's artifact; empty if the run did not come that far.
     """
     train = splits[features.TRAIN_SPLIT]
     return DataFacts(
         counts={
-            name: np.bincount(split.labels, minlength=features.NUM_CLASSES).tolist()
+            name: np.bincount(split.labels, minlength=images.num_classes).tolist()
             for name, split in splits.items()
         },
-        samples=sample_strips(train),
+        samples=sample_strips(train, images.class_names),
         pixels=pixel_statistics(train.images),
         anomalies=read_anomalies(anomalies_dir, list(splits)) if anomalies_dir else None,
+        name=record.name,
+        class_names=images.class_names,
+        image_size=images.image_size,
+        skipped=record.skipped,
     )
 
 
-def sample_strips(split: Split) -> dict[str, str]:
+def sample_strips(split: Split, class_names: Sequence[str]) -> dict[str, str]:
     """Returns the first few images of each class side by side, as data URIs by class name."""
     strips = {}
-    for label, name in enumerate(features.CLASS_NAMES):
+    for label, name in enumerate(class_names[:SAMPLED_CLASSES]):
         first = split.images[split.labels == label][:SAMPLES_PER_CLASS]
         if len(first):
             strips[name] = pictures.data_uri(pictures.sheet(first, SAMPLES_PER_CLASS))

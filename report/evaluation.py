@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import validation_result_pb2
 
-from contract import features
 from contract.metrics import (
     ACCURACY,
     ACCURACY_CHANGE,
@@ -14,6 +13,7 @@ from contract.metrics import (
     ONLY_BASELINE_RIGHT,
     ONLY_CANDIDATE_RIGHT,
     TOP_3,
+    TOP_5,
 )
 from report import certainty, intervals
 from report.facts import Comparison, Gate, Metrics
@@ -24,8 +24,16 @@ CANDIDATE = ("", "candidate")
 BASELINE = ("baseline",)
 
 
-def read_metrics(evaluation_dir: str, names: Sequence[str] = CANDIDATE) -> Metrics | None:
-    """Returns a model's metrics on eval, overall and for each class; None without the model."""
+def read_metrics(
+    evaluation_dir: str, class_names: Sequence[str], names: Sequence[str] = CANDIDATE
+) -> Metrics | None:
+    """Returns a model's metrics on eval, overall and for each class; None without the model.
+
+    Args:
+        evaluation_dir: The Evaluator's artifact.
+        class_names: In the order of the labels.
+        names: What TFMA may call the model.
+    """
     overall: dict[str, float] = {}
     by_label: dict[int, dict[str, float]] = {}
     for metrics in tfma.load_metrics(evaluation_dir):
@@ -40,20 +48,23 @@ def read_metrics(evaluation_dir: str, names: Sequence[str] = CANDIDATE) -> Metri
         return None
     return Metrics(
         accuracy=overall[ACCURACY],
-        top_3_accuracy=overall[TOP_3],
+        top_3_accuracy=overall.get(TOP_3),
+        top_5_accuracy=overall.get(TOP_5),
         cross_entropy=overall[CROSS_ENTROPY],
         eval_examples=int(overall["example_count"]),
         class_accuracy={
-            features.CLASS_NAMES[label]: metrics[ACCURACY]
-            for label, metrics in sorted(by_label.items())
+            class_names[label]: metrics[ACCURACY] for label, metrics in sorted(by_label.items())
         },
-        confusion=read_confusion(evaluation_dir, names),
+        confusion=read_confusion(evaluation_dir, len(class_names), names),
+        class_names=list(class_names),
     )
 
 
-def read_confusion(evaluation_dir: str, names: Sequence[str]) -> list[list[int]]:
+def read_confusion(
+    evaluation_dir: str, num_classes: int, names: Sequence[str]
+) -> list[list[int]]:
     """Returns how often a model predicted each class (column) for each class (row)."""
-    matrix = [[0] * features.NUM_CLASSES for _ in range(features.NUM_CLASSES)]
+    matrix = [[0] * num_classes for _ in range(num_classes)]
     for plots in tfma.load_plots(evaluation_dir):
         if plots.slice_key.single_slice_keys:
             continue
@@ -71,6 +82,7 @@ def read_confusion(evaluation_dir: str, names: Sequence[str]) -> list[list[int]]
 
 def read_gate(
     evaluation_dir: str,
+    class_names: Sequence[str],
     min_accuracy: float,
     max_accuracy_drop: float,
     baseline_version: str | None,
@@ -79,6 +91,7 @@ def read_gate(
 
     Args:
         evaluation_dir: The Evaluator's artifact.
+        class_names: In the order of the labels.
         min_accuracy: What was asked for, a fraction.
         max_accuracy_drop: What was allowed against the baseline, a fraction.
         baseline_version: The pushed version compared with, if there was one.
@@ -86,8 +99,8 @@ def read_gate(
     Raises:
         ValueError: The Evaluator's artifact holds no metrics of the candidate.
     """
-    candidate = read_metrics(evaluation_dir)
-    baseline = read_metrics(evaluation_dir, BASELINE)
+    candidate = read_metrics(evaluation_dir, class_names)
+    baseline = read_metrics(evaluation_dir, class_names, BASELINE)
     if candidate is None:
         raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
     gate = Gate(
@@ -97,7 +110,7 @@ def read_gate(
         baseline_version=baseline_version,
         baseline_accuracy=baseline.accuracy if baseline else None,
         comparison=read_comparison(evaluation_dir),
-        refusals=refusals(evaluation_dir),
+        refusals=refusals(evaluation_dir, class_names),
     )
     return dataclasses.replace(gate, verdict=verdict(candidate.accuracy, gate))
 
@@ -139,7 +152,7 @@ def read_comparison(evaluation_dir: str) -> Comparison | None:
     return certainty.compare(counts[ONLY_BASELINE_RIGHT], counts[ONLY_CANDIDATE_RIGHT])
 
 
-def refusals(evaluation_dir: str) -> list[str]:
+def refusals(evaluation_dir: str, class_names: Sequence[str]) -> list[str]:
     """Returns each threshold the candidate failed, in words; none if it was blessed."""
     validation = tfma.load_validation_result(evaluation_dir)
     by_slice = [
@@ -148,7 +161,7 @@ def refusals(evaluation_dir: str) -> list[str]:
     ]
     by_slice.sort(key=lambda found: found[0][0].int64_value if found[0] else -1)
     return [
-        (f"{features.CLASS_NAMES[keys[0].int64_value]}: " if keys else "") + _refusal(failure)
+        (f"{class_names[keys[0].int64_value]}: " if keys else "") + _refusal(failure)
         for keys, failures in by_slice
         for failure in failures
     ]

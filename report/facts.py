@@ -27,6 +27,9 @@ class DataFacts:
     """What the run was given.
 
     Attributes:
+        name: What people call the data.
+        class_names: In the order of the labels.
+        skipped: How many pictures could not be read and were left out, by the reason.
         counts: Images of each class, by split.
         samples: A strip of images as a data URI, by class name.
         anomalies: A line for each; None if nobody looked.
@@ -36,6 +39,10 @@ class DataFacts:
     samples: Mapping[str, str]
     pixels: PixelStatistics
     anomalies: Sequence[str] | None = None
+    name: str = "CIFAR-10"
+    class_names: Sequence[str] = ()
+    image_size: int = 32
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,16 +192,25 @@ class Metrics:
     """What the Evaluator measured of a model on eval.
 
     Attributes:
+        top_3_accuracy: How often the right class is among the first 3; None among few classes.
+        top_5_accuracy: How often it is among the first 5; None unless there are many classes.
         class_accuracy: The recall of each class, by name.
         confusion: How often each class (row) was predicted as each class (column).
     """
 
     accuracy: float
-    top_3_accuracy: float
+    top_3_accuracy: float | None
     cross_entropy: float
     eval_examples: int
     class_accuracy: Mapping[str, float]
     confusion: Sequence[Sequence[int]] = ()
+    class_names: Sequence[str] = ()
+    top_5_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        """Names the classes of a record that does not."""
+        if not self.class_names:
+            object.__setattr__(self, "class_names", list(self.class_accuracy))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,10 @@ The headings are those of Mitchell et al., Model Cards for Model Reporting, 2019
 
 from contract import estimator
 from contract.training_record import TrainingRecord
-from report.facts import OTHER, Facts
+from report.facts import OTHER, DataFacts, Facts, Metrics
 
-OFFICIAL_TRAIN_IMAGES = 50_000
+OFFICIAL_TRAIN_IMAGES = 50_000  # of CIFAR-10, and of CIFAR-100
+CIFAR = "CIFAR-10"  # what the name of both begins with
 
 
 def model_card(facts: Facts) -> dict[str, list[str]]:
@@ -18,14 +19,9 @@ def model_card(facts: Facts) -> dict[str, list[str]]:
         "Data": _data_sentences(facts),
         "Metrics": _metrics_sentences(facts),
         "Limits": [
-            "Every image is given one of ten classes, also an image of something else: there "
+            "Every image is given one of the classes, also an image of something else: there "
             "is no answer “none of these”.",
-            "Larger photographs are shrunk to 32×32 pixels first; small or off-centre objects "
-            "are lost.",
-            "CIFAR-10 was collected from the web in 2009 and says nothing about how classes "
-            "are spread elsewhere; other cameras, crops or styles lower the accuracy.",
-            "About 3% of the eval images have near-duplicates in train (Barz and Denzler, Do "
-            "we train on test data?, 2020), so that the accuracy is a little flattering.",
+            *_data_limits(facts),
         ],
     }
     return {heading: sentences for heading, sentences in card.items() if sentences}
@@ -76,20 +72,59 @@ def _training_sentences(facts: Facts) -> list[str]:
     return ["; ".join(parts) + "."]
 
 
+def is_sample(data: DataFacts | None) -> bool:
+    """Returns whether the data are a part of CIFAR-10 or CIFAR-100."""
+    return (
+        data is not None
+        and data.name.startswith(CIFAR)
+        and sum(data.counts["train"]) < OFFICIAL_TRAIN_IMAGES
+    )
+
+
+def _data_limits(facts: Facts) -> list[str]:
+    """Returns what the model cannot do because of its data."""
+    if not facts.data:
+        return []
+    size = facts.data.image_size
+    limits = [
+        f"Larger photographs are shrunk to {size}×{size} pixels first; small or off-centre "
+        "objects are lost."
+    ]
+    if facts.data.name.startswith(CIFAR):
+        limits.append(
+            f"{facts.data.name} was collected from the web in 2009 and says nothing about how "
+            "classes are spread elsewhere; other cameras, crops or styles lower the accuracy."
+        )
+    if facts.data.name == CIFAR:
+        limits.append(
+            "About 3% of the eval images have near-duplicates in train (Barz and Denzler, Do "
+            "we train on test data?, 2020), so that the accuracy is a little flattering."
+        )
+    return limits
+
+
 def _data_sentences(facts: Facts) -> list[str]:
     """Returns what it was trained on and judged by."""
     if not facts.data:
         return []
     sizes = {split: sum(counts) for split, counts in facts.data.counts.items()}
     sentences = [
-        f"Trained on {sizes['train']:,} images of CIFAR-10, judged by {sizes['eval']:,} others "
-        "which selected nothing: no early stopping, no best checkpoint.",
-        "Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.",
+        f"Trained on {sizes['train']:,} images of {facts.data.name}, judged by "
+        f"{sizes['eval']:,} others which selected nothing: no early stopping, no best "
+        "checkpoint.",
     ]
-    if sizes["train"] < OFFICIAL_TRAIN_IMAGES:
+    if facts.data.name.startswith(CIFAR):
         sentences.append(
-            f"That is a part of CIFAR-10's {OFFICIAL_TRAIN_IMAGES:,} train images: enough to "
-            "try the pipeline, too few for a good model."
+            "Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, "
+            "2009."
+        )
+    if facts.data.skipped:
+        skipped = sum(facts.data.skipped.values())
+        sentences.append(f"{skipped:,} pictures could not be read and were left out.")
+    if is_sample(facts.data):
+        sentences.append(
+            f"That is a part of {facts.data.name}'s {OFFICIAL_TRAIN_IMAGES:,} train images: "
+            "enough to try the pipeline, too few for a good model."
         )
     return sentences
 
@@ -101,8 +136,8 @@ def _metrics_sentences(facts: Facts) -> list[str]:
         return []
     worst, accuracy = min(metrics.class_accuracy.items(), key=lambda item: item[1])
     sentences = [
-        f"Accuracy {metrics.accuracy:.1%} on {metrics.eval_examples:,} images; the right "
-        f"class is among the first three for {metrics.top_3_accuracy:.1%}.",
+        f"Accuracy {metrics.accuracy:.1%} on {metrics.eval_examples:,} images"
+        f"{_top_k_words(metrics)}.",
         f"Worst on {worst}: {accuracy:.1%}.",
     ]
     if facts.predictions:
@@ -111,3 +146,12 @@ def _metrics_sentences(facts: Facts) -> list[str]:
             f"Its confidence is off by {error:.1%} on average (expected calibration error)."
         )
     return sentences
+
+
+def _top_k_words(metrics: Metrics) -> str:
+    """Returns how often the right class is among the first few, where that was asked for."""
+    if metrics.top_5_accuracy is not None:
+        return f"; the right class is among the first five for {metrics.top_5_accuracy:.1%}"
+    if metrics.top_3_accuracy is not None:
+        return f"; the right class is among the first three for {metrics.top_3_accuracy:.1%}"
+    return ""

@@ -8,15 +8,16 @@ from pathlib import Path
 import jinja2
 import markupsafe
 
-from contract import features, signatures
+from contract import signatures
 from contract.progress import duration
 from report import lineage, run_record
 from report.class_scores import class_scores
 from report.facts import ExampleRequest, Facts, ModelFacts
-from report.model_card import OFFICIAL_TRAIN_IMAGES, model_card
+from report.model_card import is_sample, model_card
 from report.run_record import RunRecord
 from report.stages import stage_list
 
+MATRIX_CLASSES = 40  # a confusion matrix of more has no room on a page
 TEMPLATES = Path(__file__).parent / "templates"
 
 _TITLES = {
@@ -63,13 +64,13 @@ def render(
             run=run,
             stages=stage_list(run),
             card=model_card(facts),
-            scores=class_scores(metrics.confusion) if metrics else [],
+            scores=class_scores(metrics.confusion, metrics.class_names) if metrics else [],
             requests=example_requests(facts, facts.request) if facts.request else [],
-            is_whole_data=data and sum(data.counts["train"]) >= OFFICIAL_TRAIN_IMAGES,
+            is_sample=is_sample(data),
             lineage=traced,
             index=index,
             layer_rows=layer_rows(facts.model) if facts.model else [],
-            class_names=features.CLASS_NAMES,
+            has_matrix=metrics and len(metrics.class_names) <= MATRIX_CLASSES,
         )
     )
 

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from contract import features
 from report.facts import (
     Calibration,
     Facts,
@@ -67,6 +66,7 @@ _FOR_A_PAGE = {
     r'(<svg)[^>]*( viewBox="[^"]*")[^>]*': r"\1\2",  # as wide as its place in the page
     r"\s*\n\s*": " ",
 }
+NAMED_CLASSES = 20  # names of more would cover each other
 CHANNEL_NAMES = ("red", "green", "blue")
 Run = tuple[str, TrainingFacts]  # named; empty for the only one
 Curve = tuple[str, Sequence[Point]]  # named; empty for the only one
@@ -78,7 +78,7 @@ def draw_all(facts: Facts) -> dict[str, str]:
     plots = {}
     with matplotlib.rc_context(STYLE):
         if facts.data:
-            plots["counts"] = draw_counts(facts.data.counts)
+            plots["counts"] = draw_counts(facts.data.counts, facts.data.class_names)
             plots["pixels"] = draw_pixels(facts.data.pixels)
         if facts.training:
             plots |= _draw_training([("", facts.training)], facts.settings.min_accuracy)
@@ -90,14 +90,14 @@ def draw_all(facts: Facts) -> dict[str, str]:
     return plots
 
 
-def draw_counts(counts: Mapping[str, Sequence[int]]) -> str:
+def draw_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> str:
     """Returns bars of images per class, a colour for each split."""
     figure, axes = new_figure()
     width = 0.8 / len(counts)
     for number, (split, values) in enumerate(counts.items()):
         places = [place + number * width for place in range(len(values))]
         axes.bar(places, values, width, label=split)
-    _name_classes(axes)
+    _name_classes(axes, class_names)
     axes.set_ylabel("images")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     _legend_above(axes)
@@ -289,15 +289,16 @@ def draw_gate(accuracy: float, gate: Gate) -> str:
 def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
     """Returns the accuracy on each class, beside the baseline's where there is one."""
     figure, axes = new_figure()
+    names = candidate.class_names
     models = [("candidate", candidate.class_accuracy)]
     if baseline:
         models.append(("baseline", baseline.class_accuracy))
     width = 0.8 / len(models)
-    for number, (name, accuracy) in enumerate(models):
-        places = [place + number * width for place in range(features.NUM_CLASSES)]
-        values = [accuracy.get(name, 0) * 100 for name in features.CLASS_NAMES]
-        axes.bar(places, values, width, label=name)
-    _name_classes(axes)
+    for number, (model, accuracy) in enumerate(models):
+        places = [place + number * width for place in range(len(names))]
+        values = [accuracy.get(name, 0) * 100 for name in names]
+        axes.bar(places, values, width, label=model)
+    _name_classes(axes, names)
     axes.set_ylabel("% right on eval")
     if len(models) > 1:
         _legend_above(axes)
@@ -351,9 +352,12 @@ def _start_at_zero(axes: Axes) -> None:
     axes.set_ylim(0, top * 1.06 if top > 0 else 1)
 
 
-def _name_classes(axes: Axes) -> None:
-    axes.set_xticks([place + 0.2 for place in range(features.NUM_CLASSES)])
-    axes.set_xticklabels(features.CLASS_NAMES, rotation=40, ha="right", rotation_mode="anchor")
+def _name_classes(axes: Axes, names: Sequence[str]) -> None:
+    if len(names) <= NAMED_CLASSES:
+        axes.set_xticks([place + 0.2 for place in range(len(names))])
+        axes.set_xticklabels(names, rotation=40, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xlabel(f"{len(names):,} classes, in the order of their labels")
     axes.grid(visible=False, axis="x")
 
 

@@ -1,9 +1,11 @@
 """What the candidate says of eval, image by image: where it errs, and how sure it is."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
-from contract import features, signatures
+from contract import signatures
 from report import pictures
 from report.data import Split
 from report.facts import Calibration, CalibrationBin, Mistake, PredictionFacts
@@ -18,10 +20,10 @@ def predict(model_dir: str, images: np.ndarray) -> np.ndarray:
 
     Args:
         model_dir: Holds `saved_model.pb`.
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, height, width, 3).
 
     Returns:
-        float32, shape (n, 10): probabilities.
+        float32, shape (n, classes): probabilities.
     """
     signature = tf.saved_model.load(model_dir).signatures[signatures.PIXELS]
     return np.concatenate(
@@ -34,16 +36,19 @@ def predict(model_dir: str, images: np.ndarray) -> np.ndarray:
     )
 
 
-def prediction_facts(split: Split, probabilities: np.ndarray) -> PredictionFacts:
+def prediction_facts(
+    split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+) -> PredictionFacts:
     """Returns calibration and mistakes.
 
     Args:
         split: The examples.
-        probabilities: float, shape (n, 10), of each.
+        probabilities: float, shape (n, classes), of each.
+        class_names: In the order of the labels.
     """
     return PredictionFacts(
         calibration=calibration(split.labels, probabilities),
-        mistakes=confident_mistakes(split, probabilities),
+        mistakes=confident_mistakes(split, probabilities, class_names),
     )
 
 
@@ -65,7 +70,9 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
     return Calibration(bins, error)
 
 
-def confident_mistakes(split: Split, probabilities: np.ndarray) -> list[Mistake]:
+def confident_mistakes(
+    split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+) -> list[Mistake]:
     """Returns the mistakes the candidate was most sure of, surest first, with pictures."""
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
@@ -74,8 +81,8 @@ def confident_mistakes(split: Split, probabilities: np.ndarray) -> list[Mistake]
     return [
         Mistake(
             key=split.keys[index],
-            label=features.CLASS_NAMES[split.labels[index]],
-            predicted=features.CLASS_NAMES[predicted[index]],
+            label=class_names[split.labels[index]],
+            predicted=class_names[predicted[index]],
             confidence=float(confidence[index]),
             picture=pictures.data_uri(split.images[index]),
         )

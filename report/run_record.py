@@ -67,6 +67,7 @@ class RunRecord:
     error: str | None = None
     accuracy: float | None = None
     top_3_accuracy: float | None = None
+    top_5_accuracy: float | None = None
     cross_entropy: float | None = None
     eval_examples: int | None = None
     class_accuracy: Mapping[str, float] = dataclasses.field(default_factory=dict)

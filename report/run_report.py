@@ -102,6 +102,7 @@ def report_of(record: RunRecord) -> Report:
         collect.Sources(
             config=record.config,
             examples=record.uri("CifarExampleGen", "examples"),
+            schema=record.uri("CifarExampleGen", "schema"),
             anomalies=record.uri("ExampleValidator", "anomalies"),
             model=model and path_utils.serving_model_dir(model),
             model_run=record.uri("Trainer", "model_run"),

@@ -6,8 +6,7 @@ from report import run_record
 from report.run_record import RunRecord
 
 STAGES = {
-    "CifarExampleGen": "batches → examples",
-    "ImportSchemaGen": "the curated schema",
+    "CifarExampleGen": "batches → examples and schema",
     "StatisticsGen": "examples → statistics",
     "ExampleValidator": "statistics against schema",
     "Transform": "the transform graph",

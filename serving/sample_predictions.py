@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from contract import terminal
-from contract.features import CLASS_NAMES
 from contract.terminal import Column
 from data_sources import cifar_format
 from data_sources.dataset import SAMPLE_DIR
@@ -58,7 +57,9 @@ def draw(count: int, seed: int, data_dir: Path) -> list[Drawn]:
         raise ValueError(f"{path} has {len(labels):,} images, but {count:,} were requested.")
     records = np.random.default_rng(seed).choice(len(labels), count, replace=False)
     return [
-        Drawn(f"{name}:{record}", images[record], CLASS_NAMES[labels[record]])
+        Drawn(
+            f"{name}:{record}", images[record], cifar_format.CIFAR10.class_names[labels[record]]
+        )
         for record in records
     ]
 

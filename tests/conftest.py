@@ -58,6 +58,27 @@ def cifar_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def cifar100_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CIFAR-100's layout with six classes in two groups; to be read only.
+
+    The first record of train has the coarse label 1 and the fine label 2, the next 0 and 1.
+    """
+    directory = tmp_path_factory.mktemp("cifar100")
+    fine = ("apple", "bear", "chair", "dolphin", "elm", "fox")
+    (directory / "fine_label_names.txt").write_text("\n".join(fine) + "\n")
+    (directory / "coarse_label_names.txt").write_text("animals\nthings\n")
+    noise = random.Random(1)
+    for name, count in (("train.bin", 120), ("test.bin", 30)):
+        labels = [(number * 5 + 2) % 6 for number in range(count)]
+        records = [
+            bytes([fine[label] in ("apple", "chair", "elm")]) + coloured_record(label, noise)
+            for label in labels
+        ]
+        (directory / name).write_bytes(b"".join(records))
+    return directory
+
+
 def trainings_at(checkpoints: Path, step: int) -> set[Path]:
     """Returns the training folders with a checkpoint of a step that a restart would find.
 

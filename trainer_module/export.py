@@ -28,6 +28,7 @@ def export_for_serving(
     estimator: tf.estimator.Estimator,
     serving_model_dir: str,
     transform_output: tft.TFTransformOutput,
+    image_shape: tuple[int, int, int],
     examples: Sequence[bytes],
 ) -> None:
     """Writes the SavedModel: weights, four signatures, warm-up records.
@@ -36,6 +37,7 @@ def export_for_serving(
         estimator: A trained Estimator.
         serving_model_dir: Where `saved_model.pb` appears; what was there is replaced.
         transform_output: The transform graph, which becomes part of the model.
+        image_shape: Height, width and channels of an image.
         examples: Serialized tf.Examples to warm up with; at least one.
     """
     staging_dir = serving_model_dir.rstrip("/") + ".staging"
@@ -43,10 +45,10 @@ def export_for_serving(
         tf.io.gfile.rmtree(staging_dir)
     tf.io.gfile.makedirs(staging_dir)
     warmup_path = posixpath.join(staging_dir, WARMUP_FILE)
-    write_warmup_records(warmup_path, examples)
+    write_warmup_records(warmup_path, image_shape, examples)
     exported_dir = estimator.export_saved_model(
         staging_dir,
-        serving_input_receiver_fn(transform_output),
+        serving_input_receiver_fn(transform_output, image_shape),
         assets_extra={WARMUP_FILE: warmup_path},
     ).decode()
     name_signatures(posixpath.join(exported_dir, "saved_model.pb"))
@@ -57,7 +59,7 @@ def export_for_serving(
 
 
 def serving_input_receiver_fn(
-    transform_output: tft.TFTransformOutput,
+    transform_output: tft.TFTransformOutput, image_shape: tuple[int, int, int]
 ) -> Callable[[], tf.estimator.export.ServingInputReceiver]:
     """Returns the function that builds the way from each kind of request to the model.
 
@@ -72,7 +74,7 @@ def serving_input_receiver_fn(
         examples = v1.placeholder_with_default(empty, [None], "examples")
         image_bytes = v1.placeholder_with_default(empty, [None], "image_bytes")
         images = v1.placeholder_with_default(
-            decode_images(image_bytes), [None, *preprocessing.IMAGE_SHAPE], "images"
+            decode_images(image_bytes, image_shape), [None, *image_shape], "images"
         )
         from_examples = tf.io.parse_example(examples, spec)[features.IMAGE]
         from_images = tf.reshape(preprocessing.encode(images), [-1, *from_examples.shape[1:]])
@@ -91,23 +93,23 @@ def serving_input_receiver_fn(
     return receive
 
 
-def decode_images(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Returns encoded images as 32×32 pixels; one of that size keeps every value.
+def decode_images(image_bytes: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """Returns encoded images in the model's size; one of that size keeps every value.
 
     Args:
         image_bytes: string, shape (n,): PNG, JPEG, BMP or GIF (its first frame), any size.
+        image_shape: Height, width and channels the model takes.
 
     Returns:
-        uint8, shape (n, 32, 32, 3).
+        uint8, shape (n, *image_shape).
     """
 
     def decode(content: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(content, features.CHANNELS, expand_animations=False)
-        size = [features.IMAGE_SIZE, features.IMAGE_SIZE]
-        resized = tf.image.resize(image, size, antialias=True)
+        image = tf.io.decode_image(content, image_shape[2], expand_animations=False)
+        resized = tf.image.resize(image, image_shape[:2], antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
-    signature = tf.TensorSpec(preprocessing.IMAGE_SHAPE, tf.uint8)
+    signature = tf.TensorSpec(image_shape, tf.uint8)
     return tf.map_fn(decode, image_bytes, fn_output_signature=signature)
 
 
@@ -131,7 +133,9 @@ def name_signatures(saved_model_path: str) -> None:
         file.write(saved_model.SerializeToString(deterministic=True))
 
 
-def write_warmup_records(path: str, examples: Sequence[bytes]) -> None:
+def write_warmup_records(
+    path: str, image_shape: tuple[int, int, int], examples: Sequence[bytes]
+) -> None:
     """Writes a request of each signature and usual batch size, for a server to replay.
 
     The server refuses a model when one of them fails.
@@ -140,15 +144,17 @@ def write_warmup_records(path: str, examples: Sequence[bytes]) -> None:
     with tf.io.TFRecordWriter(path) as writer:
         for size in WARMUP_BATCH_SIZES:
             batch = [examples[i % len(examples)] for i in range(size)]
-            for log in _warmup_requests(batch):
+            for log in _warmup_requests(batch, image_shape):
                 writer.write(log.SerializeToString())
 
 
-def _warmup_requests(batch: Sequence[bytes]) -> list[prediction_log_pb2.PredictionLog]:
+def _warmup_requests(
+    batch: Sequence[bytes], image_shape: tuple[int, int, int]
+) -> list[prediction_log_pb2.PredictionLog]:
     """Returns one request to each signature."""
     examples = [tf.train.Example.FromString(serialized) for serialized in batch]
     raw = b"".join(e.features.feature[features.IMAGE].bytes_list.value[0] for e in examples)
-    images = np.frombuffer(raw, np.uint8).reshape(-1, *preprocessing.IMAGE_SHAPE)
+    images = np.frombuffer(raw, np.uint8).reshape(-1, *image_shape)
     encoded = [tf.io.encode_png(image).numpy() for image in images]
     logs = [
         _predict_request(signatures.PIXELS, "images", images),

@@ -37,10 +37,13 @@ def hand_over(
     estimator: tf.estimator.Estimator,
     fn_args: FnArgs,
     transform_output: tft.TFTransformOutput,
+    image_shape: tuple[int, int, int],
     examples: Sequence[bytes],
 ) -> None:
     """Writes the model, and into the model run what later stages know of its training."""
-    export.export_for_serving(estimator, fn_args.serving_model_dir, transform_output, examples)
+    export.export_for_serving(
+        estimator, fn_args.serving_model_dir, transform_output, image_shape, examples
+    )
     copy_training_files(estimator.model_dir, fn_args.model_run_dir)
     predictions_path = posixpath.join(fn_args.model_run_dir, PREDICTIONS_FILE)
     write_predictions(estimator, predictions_path, examples, transform_output)
@@ -64,7 +67,7 @@ def write_predictions(
     examples: Sequence[bytes],
     transform_output: tft.TFTransformOutput,
 ) -> None:
-    """Writes what the Estimator itself predicts: `keys` (n,) and `probabilities` (n, 10)."""
+    """Writes what the Estimator predicts: `keys` (n,) and `probabilities` (n, classes)."""
     predicted = estimator.predict(inputs.predict_input_fn(examples, transform_output))
     probabilities = np.stack([prediction["probabilities"] for prediction in predicted])
     content = io.BytesIO()  # np.savez seeks, which files of a bucket cannot

@@ -79,7 +79,8 @@ class HyperParameters:
     def __post_init__(self) -> None:
         """Checks every value before anything expensive begins."""
         settings.check(self)
-        names = [layer.name for layer in network.with_weights(network.layers(self.conv_stddev))]
+        layers = network.layers(self.conv_stddev, num_classes=2)  # of more, the same names
+        names = [layer.name for layer in network.with_weights(layers)]
         if set(self.muon_layers.split("+")) - {*names}:
             raise ValueError(
                 f"muon_layers are some of {'+'.join(names)}, with + between, got "

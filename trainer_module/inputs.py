@@ -28,6 +28,7 @@ MakeFeatures = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 def train_dataset(
     files: Sequence[str],
     num_examples: int,
+    image_size: int,
     loop: Loop,
     start_step: int,
     make_features: MakeFeatures,
@@ -40,10 +41,11 @@ def train_dataset(
     Args:
         files: TFRecord files of tf.Examples.
         num_examples: How many examples the files hold.
+        image_size: Lines and columns of each image.
         loop: Batch size and seed.
         start_step: Steps trained before.
-        make_features: Given images, uint8, (n, 32, 32, 3), and a seed, int64, (2,), which is
-            another for each step: what the network sees of them.
+        make_features: Given images, uint8, (n, height, width, 3), and a seed, int64, (2,),
+            which is another for each step: what the network sees of them.
 
     Returns:
         Batches: features by name, and labels, int64, (n,).
@@ -63,7 +65,8 @@ def train_dataset(
             deterministic=True,
         ).prefetch(4)
 
-    return example_files.without_autotune(_read_all(files, num_examples).flat_map(batches_of))
+    examples = _read_all(files, num_examples, image_size)
+    return example_files.without_autotune(examples.flat_map(batches_of))
 
 
 def parts_of_process(
@@ -133,24 +136,25 @@ def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameter
     once: the crop and the flip are one gather of pixels, brightness and contrast one line.
 
     Args:
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, height, width, 3).
         seed: int64, shape (2,): equal seeds distort equally.
         hyper_parameters: Which distortions, and how strong.
 
     Returns:
-        float32, shape (n, 24, 24, 3); values may leave 0 to 255, as nothing is clipped.
+        float32, shape (n, crop, crop, 3); values may leave 0 to 255, as nothing is clipped.
     """
     count = tf.shape(images)[0]
     crop_seed, flip_seed, brightness_seed, contrast_seed = tf.unstack(
         tf.random.experimental.stateless_split(seed, 4)
     )
+    size = preprocessing.crop_size(int(images.shape[1]))
     images = preprocessing.central_crop(images) if not hyper_parameters.random_crop else images
-    positions = int(images.shape[1]) - preprocessing.CROP_SIZE + 1
+    positions = int(images.shape[1]) - size + 1
     corners = tf.random.stateless_uniform([2, count], crop_seed, 0, positions, tf.int32)
     flips = tf.zeros([count], tf.bool)
     if hyper_parameters.random_flip:
         flips = tf.random.stateless_uniform([count], flip_seed) < 0.5
-    cropped = tf.cast(crop_and_flip(images, corners[0], corners[1], flips), tf.float32)
+    cropped = tf.cast(crop_and_flip(images, size, corners[0], corners[1], flips), tf.float32)
 
     factor_shape = [count, 1, 1, 1]
     delta = hyper_parameters.max_brightness_delta
@@ -165,21 +169,22 @@ def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameter
 
 
 def crop_and_flip(
-    images: tf.Tensor, tops: tf.Tensor, lefts: tf.Tensor, flips: tf.Tensor
+    images: tf.Tensor, size: int, tops: tf.Tensor, lefts: tf.Tensor, flips: tf.Tensor
 ) -> tf.Tensor:
-    """Returns the 24×24 window of each image, mirrored left to right where `flips` is true.
+    """Returns a window of each image, mirrored left to right where `flips` is true.
 
     Args:
         images: shape (n, height, width, 3).
+        size: Lines and columns of the windows.
         tops: int32, shape (n,): first line of each window.
         lefts: int32, shape (n,): first column of each window.
         flips: bool, shape (n,).
 
     Returns:
-        The dtype of `images`, shape (n, 24, 24, 3).
+        The dtype of `images`, shape (n, size, size, 3).
     """
     height, width = int(images.shape[1]), int(images.shape[2])
-    steps = tf.range(preprocessing.CROP_SIZE)
+    steps = tf.range(size)
     lines = tops[:, None] + steps
     columns = lefts[:, None] + tf.where(flips[:, None], steps[::-1], steps)
     image_starts = tf.range(tf.shape(images)[0]) * height * width
@@ -227,12 +232,12 @@ def _transform(serialized: tf.data.Dataset, transform_output: tft.TFTransformOut
     return transformed, labels
 
 
-def _read_all(files: Sequence[str], num_examples: int) -> tf.data.Dataset:
-    """Returns one element: all images, uint8 (n, 32, 32, 3), and all labels, int64 (n,)."""
+def _read_all(files: Sequence[str], num_examples: int, image_size: int) -> tf.data.Dataset:
+    """Returns one element: all images, uint8 (n, height, width, 3), and labels, int64 (n,)."""
 
     def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         raw = tf.io.parse_example(serialized, _READ_SPEC)
-        return preprocessing.decode(raw[features.IMAGE]), raw[features.LABEL]
+        return preprocessing.decode(raw[features.IMAGE], image_size), raw[features.LABEL]
 
     batches = example_files.read(files).batch(_READ_BATCH_SIZE).map(decode)
     return batches.unbatch().batch(num_examples, drop_remainder=True)

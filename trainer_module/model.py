@@ -21,29 +21,33 @@ def model_fn(
     """Returns what the Estimator runs in a mode.
 
     Args:
-        features: `standardized_image`, float32, shape (n, 24, 24, 3).
+        features: `standardized_image`, float32, shape (n, crop, crop, 3).
         labels: int64, shape (n,); None in PREDICT.
         mode: A key of `tf.estimator.ModeKeys`.
         params: `hyper_parameters`, `class_names`, and `num_train_examples`, which an epoch is.
     """
     images = features[STANDARDIZED_IMAGE]
-    hyper_parameters = params["hyper_parameters"]
+    hyper_parameters, class_names = params["hyper_parameters"], params["class_names"]
     if mode == tf.estimator.ModeKeys.TRAIN:
-        return train_spec(images, labels, hyper_parameters, params["num_train_examples"])
-    logits, scaffold = averaged_logits(images, hyper_parameters)
+        num_train_examples = params["num_train_examples"]
+        return train_spec(
+            images, labels, hyper_parameters, len(class_names), num_train_examples
+        )
+    logits, scaffold = averaged_logits(images, hyper_parameters, len(class_names))
     if mode == tf.estimator.ModeKeys.EVAL:
         return head.eval_spec(logits, labels, scaffold)
-    return head.predict_spec(logits, params["class_names"], scaffold)
+    return head.predict_spec(logits, class_names, scaffold)
 
 
 def train_spec(
     images: tf.Tensor,
     labels: tf.Tensor,
     hyper_parameters: HyperParameters,
+    num_classes: int,
     num_train_examples: int,
 ) -> tf.estimator.EstimatorSpec:
     """Returns the loss and the step that the Estimator runs again and again."""
-    all_layers = network.layers(hyper_parameters.conv_stddev)
+    all_layers = network.layers(hyper_parameters.conv_stddev, num_classes)
     parts = fast_operations.num_parts(hyper_parameters.batch_size)
     logits = layers.logits_of(images, all_layers, hyper_parameters.compute_dtype, parts)
     v1.summary.image("images", images, max_outputs=8)
@@ -56,14 +60,14 @@ def train_spec(
 
 
 def averaged_logits(
-    images: tf.Tensor, hyper_parameters: HyperParameters
+    images: tf.Tensor, hyper_parameters: HyperParameters, num_classes: int
 ) -> tuple[tf.Tensor, v1.train.Scaffold]:
     """Returns the logits, and what restores the averaged weights in place of the weights.
 
     The weights are float32 whatever training computed in, and so is what is judged and served:
     any CPU computes it alike, and probabilities are not rounded to 8 bits.
     """
-    all_layers = network.layers(hyper_parameters.conv_stddev)
+    all_layers = network.layers(hyper_parameters.conv_stddev, num_classes)
     logits = layers.logits_of(images, all_layers, compute_dtype="float32")
     return logits, head.averaged_scaffold(hyper_parameters.ema_decay)
 

@@ -1,4 +1,4 @@
-"""The network: the layers from an image to ten logits, and what their weights start from.
+"""The network: the layers from an image to the logits, and what their weights start from.
 
 This is CIFAR-10's classic convolutional network, as TensorFlow's tutorial taught it:
 https://github.com/tensorflow/models/blob/v1.13.0/tutorials/image/cifar10/cifar10.py
@@ -12,11 +12,9 @@ from __future__ import annotations  # the layers come first, their kinds below
 import dataclasses
 from collections.abc import Sequence
 
-from contract.features import NUM_CLASSES
 
-
-def layers(conv_stddev: float) -> tuple[Layer, ...]:
-    """Returns the layers from the image, 24×24 pixels of 3 channels, to the logits."""
+def layers(conv_stddev: float, num_classes: int) -> tuple[Layer, ...]:
+    """Returns the layers from the image to the logits; sizes are those of 24×24 pixels."""
     return (
         Convolution("conv1", size=5, channels=64, stddev=conv_stddev, bias=0.0),  # 24×24×64
         MaxPool(size=3, stride=2),  # 12×12×64
@@ -26,7 +24,7 @@ def layers(conv_stddev: float) -> tuple[Layer, ...]:
         MaxPool(size=3, stride=2),  # 6×6×64, then flat: 2,304
         Dense("local3", units=384, stddev=0.04, bias=0.1, decays=True),
         Dense("local4", units=192, stddev=0.04, bias=0.1, decays=True),
-        Dense("softmax_linear", NUM_CLASSES, stddev=1 / 192, bias=0.0, has_relu=False),
+        Dense("softmax_linear", num_classes, stddev=1 / 192, bias=0.0, has_relu=False),
     )
 
 

@@ -4,66 +4,78 @@ Transform puts `preprocessing_fn` in the graph that evaluation and serving pass 
 training calls the same `standardize` after its random crops and flips.
 """
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from contract import features
 
-STANDARDIZED_IMAGE = "standardized_image"  # float32, 24×24×3: what the model sees
-CROP_SIZE = 24  # lines and columns of it
-
-_MARGIN = (features.IMAGE_SIZE - CROP_SIZE) // 2
-IMAGE_SHAPE = (features.IMAGE_SIZE, features.IMAGE_SIZE, features.CHANNELS)
+STANDARDIZED_IMAGE = "standardized_image"  # float32, 24×24×3 of 32×32: what the model sees
 
 
-def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def preprocessing_fn(
+    inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
+) -> dict[str, tf.Tensor]:
     """Returns what the model sees of raw examples: for Transform, without any analyzer.
 
     Args:
-        inputs: `image`, string, shape (n,) or (n, 1), 3,072 bytes each, and `label`, int64.
+        inputs: `image`, string, shape (n,) or (n, 1), as `decode` takes it, and `label`, int64.
+        custom_config: `image_size`, lines and columns of an image.
 
     Returns:
-        `standardized_image`, float32, shape (n, 24, 24, 3), and `label`, int64, shape (n,).
+        `standardized_image`, float32, shape (n, crop, crop, 3), and `label`, int64, shape (n,).
     """
-    return transform(inputs, prepare)
+    return transform(inputs, custom_config, prepare)
 
 
 def prepare(images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns what the model sees of images of shape (n, 32, 32, 3), without distortion."""
+    """Returns what the model sees, undistorted, of images, uint8, (n, height, width, 3)."""
     return {STANDARDIZED_IMAGE: standardize(central_crop(images))}
 
 
 def transform(
-    inputs: dict[str, tf.Tensor], prepare: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    inputs: dict[str, tf.Tensor],
+    custom_config: dict[str, Any],
+    prepare: Callable[[tf.Tensor], dict[str, tf.Tensor]],
 ) -> dict[str, tf.Tensor]:
     """Returns the features that `prepare` makes of decoded images, and the label."""
     label = tf.reshape(inputs[features.LABEL], [-1])
-    return {**prepare(decode(inputs[features.IMAGE])), features.LABEL: label}
+    images = decode(inputs[features.IMAGE], custom_config["image_size"])
+    return {**prepare(images), features.LABEL: label}
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def crop_size(image_size: int) -> int:
+    """Returns how many lines and columns of an image the model sees: 24 of 32."""
+    return image_size * 3 // 4
+
+
+def decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
     """Returns the images stored in raw bytes.
 
     Args:
-        image_bytes: string, shape (n,) or (n, 1), 3,072 bytes each: height, width, RGB.
+        image_bytes: string, shape (n,) or (n, 1): height, width, RGB, a byte for each value.
+        image_size: Lines and columns of each.
 
     Returns:
-        uint8, shape (n, 32, 32, 3).
+        uint8, shape (n, image_size, image_size, 3).
 
     Raises:
         tf.errors.InvalidArgumentError: When run on bytes of another length.
     """
+    shape = (image_size, image_size, features.CHANNELS)
+    num_bytes = math.prod(shape)
     image_bytes = tf.reshape(image_bytes, [-1])
     has_right_length = tf.debugging.assert_equal(
         tf.strings.length(image_bytes),
-        features.IMAGE_BYTES,
-        f"An image has {features.IMAGE_BYTES:,} raw bytes: 32 lines of 32 pixels, RGB.",
+        num_bytes,
+        f"An image has {num_bytes:,} raw bytes: {image_size} lines of {image_size} RGB pixels.",
     )
     with tf.control_dependencies([has_right_length]):
         # A fixed length lets an empty batch through; the check above keeps it from padding.
-        pixels = tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=features.IMAGE_BYTES)
-    return tf.reshape(pixels, (-1, *IMAGE_SHAPE))
+        pixels = tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=num_bytes)
+    return tf.reshape(pixels, (-1, *shape))
 
 
 def encode(images: tf.Tensor) -> tf.Tensor:
@@ -72,23 +84,25 @@ def encode(images: tf.Tensor) -> tf.Tensor:
     TensorFlow has no operation for this, but a serialized tensor ends with its content.
 
     Args:
-        images: uint8, shape (n, 32, 32, 3).
+        images: uint8, shape (n, height, width, 3), of which only n may be open.
 
     Returns:
-        string, shape (n,), 3,072 bytes each.
+        string, shape (n,), a byte for each value.
     """
-    images = tf.ensure_shape(images, (None, *IMAGE_SHAPE))
+    num_bytes = math.prod(images.shape[1:])
     serialized = tf.io.serialize_tensor(images)
     count = tf.shape(images)[0]
-    header_bytes = tf.strings.length(serialized) - count * features.IMAGE_BYTES
-    starts = header_bytes + tf.range(count) * features.IMAGE_BYTES
-    return tf.strings.substr(serialized, starts, tf.fill([count], features.IMAGE_BYTES))
+    header_bytes = tf.strings.length(serialized) - count * num_bytes
+    starts = header_bytes + tf.range(count) * num_bytes
+    return tf.strings.substr(serialized, starts, tf.fill([count], num_bytes))
 
 
 def central_crop(images: tf.Tensor) -> tf.Tensor:
-    """Returns the middle 24×24 pixels of images of shape (n, 32, 32, 3)."""
-    end = _MARGIN + CROP_SIZE
-    return images[:, _MARGIN:end, _MARGIN:end, :]
+    """Returns the middle of images of shape (n, height, width, 3): 24×24 pixels of 32×32."""
+    image_size = int(images.shape[1])
+    size = crop_size(image_size)
+    margin = (image_size - size) // 2
+    return images[:, margin : margin + size, margin : margin + size, :]
 
 
 def standardize(images: tf.Tensor) -> tf.Tensor:

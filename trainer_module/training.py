@@ -9,6 +9,7 @@ import dataclasses
 import json
 import logging
 import os
+import posixpath
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -18,8 +19,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import events, example_files, features, training_record
+from contract import events, example_files, features, image_set, training_record
 from contract.cluster import is_chief, is_cluster
+from contract.image_set import ImageSet
 from contract.training_record import Evaluation, TrainingRecord
 from trainer_module import checkpoints, cluster, hand_over, hooks, inputs, preprocessing
 from trainer_module.loop import Loop
@@ -43,6 +45,7 @@ class Data:
     num_train_examples: int
     eval_files: list[str]
     transform_output: tft.TFTransformOutput
+    image_set: ImageSet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +82,8 @@ def run(
         model_fn: As `tf.estimator.Estimator` takes it, with what `Task.params` says.
             `head.classifier_spec` makes its results of logits.
         kind: The dataclass of the hyper-parameters; `Loop` says which of them are read here.
-        prepare: Given images, uint8, (n, 32, 32, 3): what the network sees of them, by name.
-            The transform graph must say the same: `preprocessing.transform` makes it so.
+        prepare: Given images, uint8, (n, height, width, 3): what the network sees of them, by
+            name. The transform graph must say the same: `preprocessing.transform` makes it so.
         augment: Given images, a seed, int64, (2,), and the hyper-parameters: what the network
             sees of them in training; by default what `prepare` returns.
 
@@ -93,12 +96,12 @@ def run(
     hyper_parameters, checkpoint_dir = find_settings(fn_args, kind)
     data = find_data(fn_args)
     examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)
-    check_no_skew(data.transform_output, examples, prepare)
+    check_no_skew(data.transform_output, data.image_set.image_size, examples, prepare)
     task = Task(
         model_fn,
         params={
             "hyper_parameters": hyper_parameters,
-            "class_names": features.CLASS_NAMES,
+            "class_names": data.image_set.class_names,
             "num_train_examples": data.num_train_examples,
         },
         loop=Loop.of(hyper_parameters),
@@ -109,7 +112,10 @@ def run(
     estimator = train(task, checkpoint_dir, data)
     if is_chief():
         with hand_over.failed_export_explained(fn_args.serving_model_dir, checkpoint_dir):
-            hand_over.hand_over(estimator, fn_args, data.transform_output, examples)
+            image_shape = data.image_set.image_shape
+            hand_over.hand_over(
+                estimator, fn_args, data.transform_output, image_shape, examples
+            )
 
 
 def find_settings(fn_args: FnArgs, kind: type) -> tuple[Any, str]:
@@ -131,11 +137,15 @@ def find_data(fn_args: FnArgs) -> Data:
         example_files.count(train_files),
         example_files.find(fn_args.eval_files),
         tft.TFTransformOutput(fn_args.transform_graph_path),
+        image_set.read(posixpath.dirname(fn_args.schema_path)),
     )
 
 
 def check_no_skew(
-    transform_output: tft.TFTransformOutput, examples: Sequence[bytes], prepare: Prepare
+    transform_output: tft.TFTransformOutput,
+    image_size: int,
+    examples: Sequence[bytes],
+    prepare: Prepare,
 ) -> None:
     """Proves that training without distortion and the transform graph see the same pixels.
 
@@ -146,7 +156,7 @@ def check_no_skew(
     spec = transform_output.raw_feature_spec()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         raw = tf.io.parse_example(list(examples), spec)
-        expected = prepare(preprocessing.decode(raw[features.IMAGE]))
+        expected = prepare(preprocessing.decode(raw[features.IMAGE], image_size))
         transformed = transform_output.transform_raw_features(raw)
         if missing := expected.keys() - transformed.keys():
             raise RuntimeError(
@@ -324,7 +334,12 @@ def train_input_fn(task: Task, data: Data, start_step: int) -> Callable[..., tf.
         input_context: tf.distribute.InputContext | None = None,
     ) -> tf.data.Dataset:
         batches = inputs.train_dataset(
-            data.train_files, data.num_train_examples, task.loop, start_step, task.make_features
+            data.train_files,
+            data.num_train_examples,
+            data.image_set.image_size,
+            task.loop,
+            start_step,
+            task.make_features,
         )
         return inputs.parts_of_process(batches, input_context)
 

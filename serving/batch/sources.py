@@ -20,6 +20,10 @@ from serving import predict
 BATCH_SIZE = 256
 CIFAR_RECORDS = 10 * BATCH_SIZE  # per source, so that several workers share a batch file
 BATCH_SUFFIX = ".bin"
+_FORMATS = (  # the labels are not read
+    cifar_format.CIFAR10,
+    cifar_format.RecordFormat("CIFAR-100", label_bytes=2, label_index=1, class_names=()),
+)
 _TFRECORDS = ("*.tfrecord", "*.tfrecord.gz", "*tfrecord-*-of-*")
 
 
@@ -142,10 +146,8 @@ def _read_cifar(file: Path, first: int) -> Iterator[Item]:
         stream.seek(first * record_format.record_bytes)
         content = stream.read(CIFAR_RECORDS * record_format.record_bytes)
     records = np.frombuffer(content, np.uint8).reshape(-1, record_format.record_bytes)
-    planes = records[:, record_format.label_bytes :].reshape(
-        -1, features.CHANNELS, features.IMAGE_SIZE, features.IMAGE_SIZE
-    )
-    for number, image in enumerate(planes.transpose(0, 2, 3, 1), start=first):
+    images = cifar_format.images_of(records, record_format)
+    for number, image in enumerate(images, start=first):
         example = example_pb2.Example()
         example.features.feature[features.IMAGE].bytes_list.value.append(image.tobytes())
         yield Item(f"{file.name}:{number}", example.SerializeToString())
@@ -154,10 +156,10 @@ def _read_cifar(file: Path, first: int) -> Iterator[Item]:
 def _record_format(file: Path) -> cifar_format.RecordFormat:
     """Returns the layout of a file, from its size."""
     size = file.stat().st_size
-    for record_format in cifar_format.FORMATS.values():
+    for record_format in _FORMATS:
         if size and size % record_format.record_bytes == 0:
             return record_format
-    sizes = sorted({each.record_bytes for each in cifar_format.FORMATS.values()})
+    sizes = sorted(record_format.record_bytes for record_format in _FORMATS)
     raise ValueError(
         f"{file} has {size:,} bytes, which is not a whole number of CIFAR records of "
         f"{' or '.join(map(str, sizes))} bytes. It is truncated or not a CIFAR batch."

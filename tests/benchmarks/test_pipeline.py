@@ -27,9 +27,8 @@ REPORT = {
         "seconds": 70.0,
         "peak_bytes": 1.5 * GIB,
         "stages": {
-            "CifarExampleGen": 2.0,
+            "CifarExampleGen": 2.5,
             "StatisticsGen": 5.0,
-            "ImportSchemaGen": 0.5,
             "Transform": 0.5,
             "Trainer": 30.0,
             "Evaluator": 9.0,

@@ -41,7 +41,7 @@ def test_verify_says_that_the_sample_matches_its_own_checksums():
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "ok     data_batch_1.bin"
-    assert lines[-1] == f"The six files in {SAMPLE_DIR} match the folder's SHA256SUMS."
+    assert lines[-1] == f"The 6 files in {SAMPLE_DIR} match the folder's SHA256SUMS."
 
 
 def truncate(path):
@@ -82,7 +82,7 @@ def test_verify_names_the_damaged_batch(damage, found, batches):
     (batches / "SHA256SUMS").write_bytes(sums.stdout)
     damage(batches / "data_batch_4.bin")
     result = cifar("data", "verify", batches)
-    assert_one_error(result, "1 of the six files", "cifar data fetch")
+    assert_one_error(result, "1 of the 6 files", "cifar data fetch")
     wrong = [line for line in result.stdout.splitlines() if line.startswith("wrong")]
     assert len(wrong) == 1
     assert found in wrong[0]

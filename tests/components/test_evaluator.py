@@ -9,6 +9,7 @@ import tensorflow_model_analysis as tfma
 
 from components.evaluator import Limits, eval_config
 from contract import features
+from data_sources.cifar_format import CIFAR10
 from report import evaluation
 from report.facts import Gate
 
@@ -37,7 +38,11 @@ def judge(
     data = pd.DataFrame({features.LABEL: labels, **columns})
     tfma.analyze_raw_data(data, config, output_path=str(folder))
     return evaluation.read_gate(
-        str(folder), limits.min_accuracy, limits.max_accuracy_drop, "17" if baseline else None
+        str(folder),
+        CIFAR10.class_names,
+        limits.min_accuracy,
+        limits.max_accuracy_drop,
+        "17" if baseline else None,
     )
 
 

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,22 +18,27 @@ from components.example_gen import (
     plan_shards,
     write_shard,
 )
+from contract import data_record, image_set
 from data_sources import cifar_format
+from data_sources.dataset import SAMPLE_DIR
+from data_sources.options import DataOptions
 
 
 def generate(
-    input_base: Path,
-    output: Path,
-    record_format=cifar_format.CIFAR10,
-    executor: Executor | None = None,
-    **splits,
+    input_base: Path, output: Path, executor: Executor | None = None, labels: str = "fine"
 ) -> Path:
-    """Runs the executor and returns the folder of its examples."""
-    node = CifarExampleGen(str(input_base), "fingerprint", splits, record_format)
-    examples = standard_artifacts.Examples()
-    examples.uri = str(output)
-    (executor or Executor()).Do({}, {"examples": [examples]}, dict(node.exec_properties))
-    assert json.loads(examples.split_names) == list(splits)
+    """Runs the executor and returns the folder of its examples; the schema is beside it."""
+    checksums = {"test_batch.bin": "a digest"}
+    node = CifarExampleGen(
+        str(input_base), "fingerprint", checksums, DataOptions(labels=labels)
+    )
+    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
+    examples.uri, schema.uri = str(output), f"{output}-schema"
+    Path(schema.uri).mkdir(parents=True)
+    artifacts = {"examples": [examples], "schema": [schema]}
+    (executor or Executor()).Do({}, artifacts, dict(node.exec_properties))
+    assert json.loads(examples.split_names) == ["train", "eval"]
+    assert json.loads(examples.get_string_custom_property("checksums")) == checksums
     return output
 
 
@@ -49,81 +55,104 @@ def read(split_dir: Path) -> list[dict]:
     )
 
 
-def test_every_record_becomes_an_example(cifar_dir, tmp_path):
-    output = generate(cifar_dir, tmp_path / "examples", train=["data_batch_2.bin"])
-    examples = read(output / "Split-train")
+@pytest.fixture(scope="module")
+def examples(cifar_dir, tmp_path_factory) -> Path:
+    """The examples of the tiny batches; to be read only."""
+    return generate(cifar_dir, tmp_path_factory.mktemp("generated") / "examples")
+
+
+def test_every_record_becomes_an_example(cifar_dir, examples):
+    found = read(examples / "Split-train")[20:40]
     records = np.fromfile(cifar_dir / "data_batch_2.bin", np.uint8).reshape(-1, 3073)
-    assert [example["label"] for example in examples] == records[:, 0].tolist()
-    for number, (example, record) in enumerate(zip(examples, records, strict=True)):
+    assert [example["label"] for example in found] == records[:, 0].tolist()
+    for number, (example, record) in enumerate(zip(found, records, strict=True)):
         red, green, blue = record[1:].reshape(3, 32, 32)
         image = np.stack([red, green, blue], axis=-1)
         assert example["image"] == image.tobytes()
         assert example["key"] == f"data_batch_2.bin:{number}".encode()
 
 
-def test_splits_are_the_files_given_and_nothing_is_drawn_anew(cifar_dir, tmp_path):
-    output = generate(
-        cifar_dir,
-        tmp_path / "examples",
-        train=cifar_format.TRAIN_FILES,
-        eval=cifar_format.EVAL_FILES,
-    )
-    names = sorted(str(path.relative_to(output)) for path in output.rglob("data*"))
+def test_splits_are_the_files_given_and_nothing_is_drawn_anew(examples):
+    names = sorted(str(path.relative_to(examples)) for path in examples.rglob("data_tf*"))
     assert names == [
         *(f"Split-eval/data_tfrecord-0000{index}-of-00005" for index in range(5)),
         *(f"Split-train/data_tfrecord-0000{index}-of-00005" for index in range(5)),
     ]
-    keys = [example["key"] for example in read(output / "Split-eval")]
+    keys = [example["key"] for example in read(examples / "Split-eval")]
     assert keys == [f"test_batch.bin:{record}".encode() for record in range(20)]
+
+
+def test_the_schema_says_what_the_images_are(examples):
+    assert image_set.read(f"{examples}-schema") == cifar_format.CIFAR10.image_set
+    assert data_record.read(str(examples)).name == "CIFAR-10"
+
+
+# SHA-256 of what the first CifarExampleGen wrote of the bundled sample.
+SAMPLE_SHARDS = (
+    "98b8710d8f24e10eb35ac415639bba9896d80c7b353a44b6f5ffe5f13b27fa63",
+    "0212952deea5e60ec1479d9b86a7158d84948838f388a77fb1383582b4d4c106",
+    "5381380f56d3fa8adda381c708f58260eb2789c7f894e75f3a19b1c92bea32ee",
+    "29aee12a70f1eb5953c3622cb6782ccddbfb55fac8740a08419e948a13352b8f",
+    "a63d7bc8c550eef7cc207352aac6b82d0550179c3b070d4f365e917632dde40d",
+    "4814b5e2e4964a3246d28b819a5fcaee82337dd0a1d232ee6ecf28f21f0c2409",
+    "74a88485f56e7bcadab1d786d0fe58cdb5c6fb5a5f6fc7abe37fef19e9ecb5d6",
+    "a7a07977d79c60ccc87574293a1006a84520b6aa862130e3b6d8195637299f9e",
+    "a8b6235ee98ee06a2e3038450f9910e6931c0f56bad1f4b59eb8bc4d4399aa5c",
+    "7cec995a474855c70825cb1ac0a436a2998f8ebd076ae5711b4962e3c1d71889",
+)
+
+
+def test_the_shards_of_cifar_10_stay_byte_for_byte_what_they_were(tmp_path):
+    output = generate(SAMPLE_DIR, tmp_path / "examples")
+    found = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(output.glob("Split-*/*"))
+    ]
+    assert found == list(SAMPLE_SHARDS)
+
+
+def test_a_batch_more_is_used(cifar_dir, examples, tmp_path):
+    more = shutil.copytree(cifar_dir, tmp_path / "more")
+    shutil.copy(more / "test_batch.bin", more / "data_batch_6.bin")
+    found = read(generate(more, tmp_path / "examples") / "Split-train")
+    before = read(examples / "Split-train")
+    assert found[:100] == before
+    assert [example["key"] for example in found[100:]] == [
+        f"data_batch_6.bin:{record}".encode() for record in range(20)
+    ]
 
 
 def test_equal_batches_give_equal_bytes(cifar_dir, tmp_path):
     shards = [
-        sorted(generate(cifar_dir, tmp_path / run, eval=["test_batch.bin"]).glob("Split-*/*"))
+        sorted(generate(cifar_dir, tmp_path / run).glob("Split-*/*"))
         for run in ("first", "second")
     ]
     first, second = ([shard.read_bytes() for shard in run] for run in shards)
-    assert len(first) == 5
+    assert len(first) == 10
     assert first == second
 
 
-def test_cifar_100_is_read_with_either_of_its_labels(tmp_path):
-    record = bytes([7, 63]) + bytes(range(256)) * 12
-    (tmp_path / "train.bin").write_bytes(record * 2)
-    for record_format, label in (
-        (cifar_format.CIFAR100_COARSE, 7),
-        (cifar_format.CIFAR100_FINE, 63),
-    ):
-        output = generate(
-            tmp_path, tmp_path / record_format.name, record_format, train=["train.bin"]
-        )
-        examples = read(output / "Split-train")
-        assert [example["label"] for example in examples] == [label, label]
+def test_cifar_100_is_read_with_either_of_its_labels(cifar100_dir, tmp_path):
+    for labels, expected in (("coarse", [1, 0]), ("fine", [2, 1])):
+        output = generate(cifar100_dir, tmp_path / labels, labels=labels)
+        assert [one["label"] for one in read(output / "Split-train")][:2] == expected
+        names = (cifar100_dir / f"{labels}_label_names.txt").read_text().split()
+        assert image_set.read(f"{output}-schema").class_names == tuple(names)
 
 
 def test_missing_batches_are_named_in_the_error(cifar_dir, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"lacks data_batch_8\.bin, data_batch_9\.bin"):
-        generate(
-            cifar_dir,
-            tmp_path / "examples",
-            train=["data_batch_1.bin", "data_batch_8.bin", "data_batch_9.bin"],
-        )
+    some = shutil.copytree(cifar_dir, tmp_path / "some")
+    (some / "data_batch_2.bin").unlink()
+    (some / "test_batch.bin").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks data_batch_2\.bin, test_batch\.bin"):
+        generate(some, tmp_path / "examples")
 
 
-def test_a_damaged_batch_stops_the_node(tmp_path):
-    (tmp_path / "train.bin").write_bytes(bytes([11]) + bytes(3072))
-    with pytest.raises(ValueError, match=r"train\.bin, record 0 .*: label 11, expected 0 to 9"):
-        generate(tmp_path, tmp_path / "examples", train=["train.bin"])
-
-
-def test_the_checksums_of_the_batches_stay_with_the_examples(cifar_dir, tmp_path):
-    node = CifarExampleGen(str(cifar_dir), "fingerprint", {"eval": ["test_batch.bin"]})
-    examples = standard_artifacts.Examples()
-    examples.uri = str(tmp_path / "examples")
-    Executor().Do({}, {"examples": [examples]}, dict(node.exec_properties))
-    digest = hashlib.sha256((cifar_dir / "test_batch.bin").read_bytes()).hexdigest()
-    checksums = json.loads(examples.get_string_custom_property("checksums"))
-    assert checksums == {"test_batch.bin": digest}
+def test_a_damaged_batch_stops_the_node(cifar_dir, tmp_path):
+    bad = shutil.copytree(cifar_dir, tmp_path / "bad")
+    (bad / "test_batch.bin").write_bytes(bytes([11]) + bytes(3072))
+    with pytest.raises(ValueError, match=r"batch\.bin, record 0 .*: label 11, expected 0 to 9"):
+        generate(bad, tmp_path / "examples")
 
 
 def test_every_split_has_shards_enough_for_several_workers(tmp_path):
@@ -144,10 +173,10 @@ def test_the_shards_of_a_batch_have_the_bytes_of_one(cifar_dir, tmp_path):
     assert together == Path(whole.target).read_bytes()
 
 
-def test_a_late_twin_finds_no_place_to_write_and_leaves_the_shard_alone(cifar_dir, tmp_path):
-    output = generate(cifar_dir, tmp_path / "examples", eval=["test_batch.bin"])
+def test_a_late_twin_finds_no_place_to_write_and_leaves_the_shard_alone(cifar_dir, examples):
+    output = examples
     files = {path: path.stat() for path in output.rglob("*") if path.is_file()}
-    assert len(files) == 5
+    assert len(files) == 11  # and what is known of the data
     batch = str(cifar_dir / "test_batch.bin")
     shards = plan_shards([batch], str(output / "Split-eval"), cifar_format.CIFAR10)
     with pytest.raises(tf.errors.NotFoundError):
@@ -181,10 +210,9 @@ class KilledTwin(Executor):
 
 def test_what_a_killed_attempt_left_is_no_example(cifar_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(KilledTwin, "output", tmp_path / "examples", raising=False)
-    output = generate(
-        cifar_dir, tmp_path / "examples", executor=KilledTwin(), eval=["test_batch.bin"]
-    )
-    assert [path.name for path in output.iterdir()] == ["Split-eval"]
+    output = generate(cifar_dir, tmp_path / "examples", KilledTwin())
+    names = sorted(path.name for path in output.iterdir())
+    assert names == ["Split-eval", "Split-train", "data.json"]
     assert len(list((output / "Split-eval").iterdir())) == 5
 
 
@@ -195,7 +223,7 @@ class LosesAShard(Executor):
         class Pipeline(beam.Pipeline):
             def __exit__(pipeline, *exception):  # noqa: N805
                 super().__exit__(*exception)
-                next(self.output.glob("Split-*/*00003-of*")).unlink()
+                next(self.output.glob("Split-eval/*00003-of*")).unlink()
 
         return Pipeline()
 
@@ -203,6 +231,4 @@ class LosesAShard(Executor):
 def test_a_shard_that_is_lost_is_an_error(cifar_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(LosesAShard, "output", tmp_path / "examples", raising=False)
     with pytest.raises(RuntimeError, match=r"00003-of-00005 holds 0 examples, expected 4 of"):
-        generate(
-            cifar_dir, tmp_path / "examples", executor=LosesAShard(), eval=["test_batch.bin"]
-        )
+        generate(cifar_dir, tmp_path / "examples", LosesAShard())

@@ -9,7 +9,8 @@ from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.types import standard_artifacts
 
 from components import example_validator
-from pipeline_def.code_version import ROOT
+from contract import image_set
+from data_sources.cifar_format import CIFAR10
 
 
 def example(**features) -> bytes:
@@ -40,9 +41,7 @@ def validate(folder: Path, train: list[bytes], evaluation: list[bytes]) -> Path:
             for record in records:
                 writer.write(record)
     (folder / "schema").mkdir()
-    (folder / "schema/schema.pbtxt").write_bytes(
-        (ROOT / "components/schema.pbtxt").read_bytes()
-    )
+    image_set.write(str(folder / "schema"), CIFAR10.image_set)
     examples = artifact(standard_artifacts.Examples, folder / "examples")
     examples.split_names = json.dumps(["train", "eval"])
     schema = artifact(standard_artifacts.Schema, folder / "schema")

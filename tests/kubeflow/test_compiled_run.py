@@ -135,7 +135,6 @@ def test_a_killed_step_is_retried_and_goes_on_from_its_checkpoint(backend, secon
 def test_steps_that_depend_on_nothing_new_come_from_the_cache(second_run):
     assert {name for name, step in second_run.items() if step.state == "CACHED"} == {
         "CifarExampleGen",
-        "ImportSchemaGen",
         "StatisticsGen",
         "Transform",
         "ExampleValidator",
@@ -157,8 +156,8 @@ def test_a_second_run_finds_the_baseline_and_refuses_a_worse_model(
 
 @pytest.mark.parametrize("launcher", [OLD, NEW], ids=["2.0", "2.17"])
 def test_a_step_writes_where_either_launcher_uploads_from(backend, pipeline_yaml, launcher):
-    steps = backend.run(pipeline_yaml, launcher, only="ImportSchemaGen", cache=False)
-    uri = steps["ImportSchemaGen"].outputs["schema"].uri
+    steps = backend.run(pipeline_yaml, launcher, only="CifarExampleGen", cache=False)
+    uri = steps["CifarExampleGen"].outputs["schema"].uri
     assert uri.startswith(f"{launcher.scheme}://mlpipeline/v2/artifacts/cifar10-estimator/")
     (key,) = backend.store.keys(uri.split("/", 3)[3])
     assert b'name: "image"' in backend.store.get(key)
@@ -168,12 +167,12 @@ def test_an_unwritable_output_fails_the_step_and_is_named(backend, pipeline_yaml
     with pytest.raises(StepFailedError) as failure:
         backend.run(
             pipeline_yaml.replace("maxRetryCount: 2", "maxRetryCount: 0"),
-            only="ImportSchemaGen",
-            read_only_outputs="ImportSchemaGen",
+            only="CifarExampleGen",
+            read_only_outputs="CifarExampleGen",
             cache=False,
         )
-    last_line = failure.value.steps["ImportSchemaGen"].log.splitlines()[-1]
-    assert last_line.startswith("Error: ImportSchemaGen failed: the output schema cannot be")
+    last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
+    assert last_line.startswith("Error: CifarExampleGen failed: the output examples cannot be")
     assert "s3://mlpipeline" in last_line and "Read-only file system" in last_line
 
 
@@ -225,7 +224,6 @@ def test_another_estimator_is_trained_gated_and_pushed(backend, first_run):
     steps = backend.run(yaml.safe_dump_all(documents), NEW)
     assert {name for name, step in steps.items() if step.state == "CACHED"} == {
         "CifarExampleGen",
-        "ImportSchemaGen",
         "StatisticsGen",
         "ExampleValidator",
     }

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from kubeflow.parameters import RunParameters, batches_of, config_of, default_fingerprint
+from data_sources.batch_files import OFFICIAL, fingerprint_of
+from kubeflow.parameters import RunParameters, batches_of, config_of
 
 
 def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
@@ -16,7 +17,7 @@ def test_the_config_of_a_run_is_its_preset_with_what_it_was_told():
     hyper_parameters = config.hyper_parameters
     assert (hyper_parameters.train_steps, hyper_parameters.batch_size) == (5, 8)
     assert (batches_of(parameters).directory, config.serving_dir) == ("/mnt/batches", "/srv")
-    assert batches_of(parameters).fingerprint == default_fingerprint(is_sample=False)
+    assert batches_of(parameters).fingerprint == fingerprint_of(OFFICIAL.checksums)
     assert config_of(RunParameters(preset="smoke"), []).hyper_parameters.train_steps == 60
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 from pyarrow import csv
 from tensorflow_serving.apis import prediction_log_pb2
 
-from contract.features import CLASS_NAMES
 from data_sources import cifar_format, example_format
 from pipeline_def import batch_prediction
 from pipeline_def.beam import runner
@@ -59,7 +58,10 @@ def test_cifar_batches_have_the_class_of_every_record(cifar_dir, model, tmp_path
         labels = np.frombuffer((cifar_dir / name).read_bytes(), np.uint8)[::3073]
         for number, label in enumerate(labels):
             row = found[f"{name}:{number}"]
-            assert (row["class_id"], row["class"]) == (label, CLASS_NAMES[label])
+            assert (row["class_id"], row["class"]) == (
+                label,
+                cifar_format.CIFAR10.class_names[label],
+            )
             assert row["probability"] == max(row["probabilities"])
 
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2
-from tfx.components import Transform
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration import metadata, pipeline
 
+from components.baseline_model import BaselineModel
 from components.example_gen import CifarExampleGen
+from components.transform import Transform
+from data_sources.options import DEFAULT_OPTIONS
 from pipeline_def import cache_check, launch
-from pipeline_def.code_version import ROOT
-from pipeline_def.pipeline import SCHEMA_FILE
 
-NODES = ["CifarExampleGen", "ImportSchemaGen", "Transform"]
+NODES = ["BaselineModel", "CifarExampleGen", "Transform"]
 
 
 class Runs:
@@ -26,11 +25,11 @@ class Runs:
         self.folder = folder
         self.said: list[str] = []
         self.connection = metadata.sqlite_metadata_connection_config(f"{folder}/mlmd.sqlite")
-        examples = CifarExampleGen(str(cifar_dir), "tiny")
-        schema = ImportSchemaGen(str(ROOT / SCHEMA_FILE))
+        examples = CifarExampleGen(str(cifar_dir), "tiny", {}, DEFAULT_OPTIONS)
+        baseline = BaselineModel(str(folder / "serving"), "none", "tiny")
         transform = Transform(
             examples=examples.outputs["examples"],
-            schema=schema.outputs["schema"],
+            schema=examples.outputs["schema"],
             preprocessing_fn="trainer_module.preprocessing.preprocessing_fn",
             materialize=False,
             disable_statistics=True,
@@ -40,7 +39,7 @@ class Runs:
         self.definition = pipeline.Pipeline(
             pipeline_name="quick-nodes",
             pipeline_root=str(folder / "pipeline"),
-            components=[examples, schema, transform],
+            components=[baseline, examples, transform],
             enable_cache=True,
         )
 
@@ -98,7 +97,7 @@ def remove_folder(path: Path) -> None:
 
 SHARD = "CifarExampleGen/examples/*/Split-train/data_tfrecord-00002-of-00005"
 GRAPH = "Transform/transform_graph/*/transform_fn/saved_model.pb"
-SCHEMA = "ImportSchemaGen/schema/*/schema.pbtxt"
+SCHEMA = "CifarExampleGen/schema/*/schema.pbtxt"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_a_damaged_output_is_made_again_and_the_file_named(runs, damage, pattern
 
 def test_a_node_that_does_not_read_the_damaged_output_stays_cached(runs):
     flip(runs.newest(SCHEMA))
-    assert runs.run() == ["CifarExampleGen"]
+    assert runs.run() == ["BaselineModel"]
 
 
 def test_an_output_without_a_record_is_not_trusted(runs):
@@ -138,7 +137,7 @@ def test_an_output_without_a_record_is_not_trusted(runs):
         newest = handle.store.get_artifacts_by_type("TransformGraph")[-1]
         del newest.custom_properties[cache_check.FILES_PROPERTY]
         handle.store.put_artifacts([newest])
-    assert runs.run() == ["CifarExampleGen", "ImportSchemaGen"]
+    assert runs.run() == ["BaselineModel", "CifarExampleGen"]
     assert runs.said == [f"  Transform runs again: {newest.uri} has no checksums on record."]
 
 

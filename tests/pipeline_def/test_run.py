@@ -21,7 +21,6 @@ from tests.conftest import trainings_at
 
 STAGES = [
     "CifarExampleGen",
-    "ImportSchemaGen",
     "StatisticsGen",
     "Transform",
     "ExampleValidator",
@@ -233,7 +232,7 @@ def test_changed_data_reruns_everything_that_reads_it(project, first_record, tmp
     content[1] ^= 255  # one red value of the first image
     batch.write_bytes(content)
     assert project.run("--data", str(tmp_path / "data")).returncode == 0
-    assert cached_stages(project.record()) == ["ImportSchemaGen"]
+    assert cached_stages(project.record()) == []
     assert project.record()["data_source"] == "directory"
 
 

@@ -1,5 +1,7 @@
-from contract.features import CLASS_NAMES
+from data_sources.cifar_format import CIFAR10
 from report.class_scores import ClassScore, class_scores
+
+CLASS_NAMES = CIFAR10.class_names
 
 CAT, DOG, SHIP = 3, 5, 8
 
@@ -8,7 +10,7 @@ def test_scores_of_a_class_are_those_counted_by_hand():
     # Four cats: three taken for cats, one for a dog. One ship, taken for a cat.
     confusion = [[0] * len(CLASS_NAMES) for _ in CLASS_NAMES]
     confusion[CAT][CAT], confusion[CAT][DOG], confusion[SHIP][CAT] = 3, 1, 1
-    scores = class_scores(confusion)
+    scores = class_scores(confusion, CLASS_NAMES)
     assert scores[CAT] == ClassScore(
         name="cat",
         images=4,

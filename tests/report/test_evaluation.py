@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from contract import records
 from contract.files import FACTS_FILE
+from data_sources.cifar_format import CIFAR10
 from data_sources.dataset import SAMPLE_DIR
 from report import evaluation
 from report.facts import Report
@@ -18,7 +19,7 @@ BYTES_PER_RECORD = 3073
 @pytest.fixture(scope="module")
 def metrics(pushed):
     found = evaluation.read_metrics(
-        pushed.record["stages"]["Evaluator"]["outputs"]["evaluation"]
+        pushed.record["stages"]["Evaluator"]["outputs"]["evaluation"], CIFAR10.class_names
     )
     assert found is not None
     return found

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from contract.features import CLASS_NAMES
+from data_sources.cifar_format import CIFAR10
 from report import predictions
 from report.data import Split
+
+CLASS_NAMES = CIFAR10.class_names
 
 CAT, DOG, SHIP = 3, 5, 8
 
@@ -34,7 +36,7 @@ def test_the_surest_mistakes_come_first_and_right_answers_not_at_all():
         keys=["a:0", "a:1", "a:2"],
     )
     probabilities = np.stack([sure_of(DOG, 0.6), sure_of(CAT, 0.99), sure_of(SHIP, 0.9)])
-    mistakes = predictions.confident_mistakes(split, probabilities)
+    mistakes = predictions.confident_mistakes(split, probabilities, CLASS_NAMES)
     assert [(m.key, m.label, m.predicted) for m in mistakes] == [
         ("a:2", "cat", "ship"),
         ("a:0", "cat", "dog"),

@@ -10,8 +10,10 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from contract.features import CLASS_NAMES
+from data_sources.cifar_format import CIFAR10
 from tests.conftest import CLASS_COLOURS
+
+CLASS_NAMES = CIFAR10.class_names
 
 v1 = tf.compat.v1
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.features import CLASS_NAMES
+from data_sources.cifar_format import CIFAR10
 from serving.client import GrpcClient, PredictionError, RestClient
 from tests.conftest import CLASS_COLOURS
+
+CLASS_NAMES = CIFAR10.class_names
 
 
 def encoded(colour: tuple[int, int, int], size=(32, 32), file_format="PNG") -> bytes:

@@ -1,6 +1,7 @@
 """Tiny examples, their transform graph and a trained model, made the way TFX makes them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from tensorflow_transform import impl_helper
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import features
-from data_sources.cifar_format import EVAL_FILES, TRAIN_FILES, decode_records
+from contract import features, image_set
+from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, decode_records
 from trainer_module import preprocessing, run
 from trainer_module.hyper_parameters import SMOKE, HyperParameters
 
@@ -56,7 +57,9 @@ def serialize(image: np.ndarray, label: int, key: str) -> bytes:
 def transform_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graph the stock Transform component writes in place."""
     directory = tmp_path_factory.mktemp("transform")
-    write_transform_graph(preprocessing.preprocessing_fn, directory)
+    config = {"image_size": 32}
+    traced = functools.partial(preprocessing.preprocessing_fn, custom_config=config)
+    write_transform_graph(traced, directory)
     return directory
 
 
@@ -74,15 +77,19 @@ def write_transform_graph(preprocessing_fn: Callable, directory: Path) -> None:
 
 @pytest.fixture(scope="session")
 def make_fn_args(
-    examples_dir: Path, transform_dir: Path
+    examples_dir: Path, transform_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[HyperParameters, Path], FnArgs]:
     """What Trainer would hand to run_fn, with every output below a folder."""
+
+    schema_dir = tmp_path_factory.mktemp("schema")
+    image_set.write(str(schema_dir), CIFAR10.image_set)
 
     def make(hyper_parameters: HyperParameters, directory: Path) -> FnArgs:
         return FnArgs(
             train_files=[str(examples_dir / "train" / "*")],
             eval_files=[str(examples_dir / "eval" / "*")],
             transform_graph_path=str(transform_dir),
+            schema_path=str(schema_dir / image_set.SCHEMA_FILE),
             serving_model_dir=str(directory / "model" / "Format-Serving"),
             model_run_dir=str(directory / "model_run"),
             custom_config={

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
+from data_sources.cifar_format import CIFAR10
 from trainer_module import model
 from trainer_module.hyper_parameters import REFERENCE, HyperParameters
 from trainer_module.preprocessing import STANDARDIZED_IMAGE
@@ -26,7 +27,11 @@ class Step:
             v1.set_random_seed(1)
             v1.train.get_or_create_global_step()
             batch = {STANDARDIZED_IMAGE: tf.constant(self.images)}
-            params = {"hyper_parameters": hyper_parameters, "num_train_examples": 100}
+            params = {
+                "hyper_parameters": hyper_parameters,
+                "num_train_examples": 100,
+                "class_names": CIFAR10.class_names,
+            }
             self.spec = model.model_fn(batch, tf.constant(self.labels), "train", params)
             self.session = v1.Session()
             self.session.run(v1.global_variables_initializer())

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from contract import example_files, features
+from contract import example_files
+from data_sources.cifar_format import CIFAR10
 from tests.trainer_module import reference_network
 from trainer_module import export
 
@@ -85,11 +86,11 @@ def test_every_signature_gives_what_the_trainer_predicted(
         np.testing.assert_allclose(answer["probabilities"], kept["probabilities"], atol=1e-6)
         class_ids = kept["probabilities"].argmax(axis=1)
         np.testing.assert_array_equal(answer["class_ids"], class_ids)
-        names = [features.CLASS_NAMES[i].encode() for i in class_ids]
+        names = [CIFAR10.class_names[i].encode() for i in class_ids]
         assert answer["classes"].numpy().tolist() == names
     scored = signatures["classify"](inputs=tf.constant(examples))
     np.testing.assert_allclose(scored["scores"], kept["probabilities"], atol=1e-6)
-    names = [name.encode() for name in features.CLASS_NAMES]
+    names = [name.encode() for name in CIFAR10.class_names]
     assert scored["classes"].numpy().tolist() == [names] * 20
 
 
@@ -97,7 +98,7 @@ def test_images_of_any_size_and_kind_are_resized():
     image = np.full((400, 640, 3), (200, 30, 90), np.uint8)
     contents = [tf.io.encode_jpeg(image, quality=100), tf.io.encode_png(image[:7, :9])]
     gray = tf.io.encode_png(np.full((50, 50, 1), 120, np.uint8))
-    decoded = export.decode_images(tf.stack([*contents, gray])).numpy()
+    decoded = export.decode_images(tf.stack([*contents, gray]), (32, 32, 3)).numpy()
     assert decoded.shape == (3, 32, 32, 3)
     for one, colour in zip(
         decoded, [(200, 30, 90), (200, 30, 90), (120, 120, 120)], strict=True
@@ -107,7 +108,7 @@ def test_images_of_any_size_and_kind_are_resized():
 
 def test_an_image_of_32_pixels_keeps_every_value(images):
     encoded = tf.stack([tf.io.encode_png(image) for image in images])
-    np.testing.assert_array_equal(export.decode_images(encoded), images)
+    np.testing.assert_array_equal(export.decode_images(encoded, (32, 32, 3)), images)
 
 
 def test_every_warmup_record_is_a_valid_request(model_dir, signatures):

@@ -62,7 +62,7 @@ def train_batches(files, config, start_step):
     def make_features(images, seed):
         return inputs.augment(images, seed, config)
 
-    return inputs.train_dataset(files, 100, Loop.of(config), start_step, make_features)
+    return inputs.train_dataset(files, 100, 32, Loop.of(config), start_step, make_features)
 
 
 def test_train_batches_are_the_same_after_a_resume(examples_dir):
@@ -101,6 +101,7 @@ def test_crop_takes_the_window_it_was_told():
     images = photo_like_images(2)
     cropped = inputs.crop_and_flip(
         tf.constant(images),
+        24,
         tf.constant([0, 8]),
         tf.constant([3, 8]),
         tf.constant([False, True]),

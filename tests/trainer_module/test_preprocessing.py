@@ -14,7 +14,7 @@ def random_images(count: int) -> np.ndarray:
 def test_bytes_become_lines_columns_and_channels():
     image = np.zeros((32, 32, 3), np.uint8)
     image[5, 7, 2] = 255
-    decoded = preprocessing.decode(tf.constant([image.tobytes()])).numpy()
+    decoded = preprocessing.decode(tf.constant([image.tobytes()]), 32).numpy()
     assert decoded.shape == (1, 32, 32, 3)
     assert decoded[0, 5, 7, 2] == 255
     assert decoded.sum() == 255
@@ -23,7 +23,7 @@ def test_bytes_become_lines_columns_and_channels():
 def test_bytes_of_another_length_are_refused():
     for length in (3071, 3073):
         with pytest.raises(tf.errors.InvalidArgumentError, match="3,072 raw bytes"):
-            preprocessing.decode(tf.constant([b"\0" * 3072, b"\0" * length]))
+            preprocessing.decode(tf.constant([b"\0" * 3072, b"\0" * length]), 32)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -31,7 +31,8 @@ def test_encoding_is_the_inverse_of_decoding(count):
     images = random_images(count)
     encoded = preprocessing.encode(tf.constant(images)).numpy()
     assert encoded.tolist() == [image.tobytes() for image in images]
-    np.testing.assert_array_equal(preprocessing.decode(tf.constant(encoded, tf.string)), images)
+    decoded = preprocessing.decode(tf.constant(encoded, tf.string), 32)
+    np.testing.assert_array_equal(decoded, images)
 
 
 def test_central_crop_leaves_four_pixels_on_each_side():
@@ -59,7 +60,7 @@ def test_training_and_serving_see_the_same_pixels(transform_dir):
     images = random_images(8)
     examples = [serialize(image, 3, f"x:{i}") for i, image in enumerate(images)]
     transform_output = tft.TFTransformOutput(str(transform_dir))
-    training.check_no_skew(transform_output, examples, preprocessing.prepare)
+    training.check_no_skew(transform_output, 32, examples, preprocessing.prepare)
 
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         batch, labels = inputs.predict_input_fn(examples, transform_output)()

@@ -34,7 +34,7 @@ def test_finished_training_is_only_exported_again(make_fn_args, trained_dir, tmp
 
 def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
     def off_by_one(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        shifted = preprocessing.decode(raw[features.IMAGE])[:, 5:29, 4:28]
+        shifted = preprocessing.decode(raw[features.IMAGE], 32)[:, 5:29, 4:28]
         standardized = preprocessing.standardize(shifted)
         return {
             preprocessing.STANDARDIZED_IMAGE: standardized,
@@ -47,7 +47,7 @@ def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
     )
     with pytest.raises(RuntimeError, match="disagree by up to"):
         training.check_no_skew(
-            tft.TFTransformOutput(str(tmp_path)), examples, preprocessing.prepare
+            tft.TFTransformOutput(str(tmp_path)), 32, examples, preprocessing.prepare
         )
 
 

@@ -1,0 +1,196 @@
+"""Which batch files a folder holds, found out by their names, and how to read them."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from contract.data_record import DataRecord
+from contract.features import EVAL_SPLIT, TRAIN_SPLIT
+from contract.image_set import ImageSet
+from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, RecordFormat
+from data_sources.options import COARSE, FINE
+
+CIFAR100_FILES = {TRAIN_SPLIT: ("train.bin",), EVAL_SPLIT: ("test.bin",)}
+CIFAR100_LABELS: Mapping[str, tuple[int, str]] = {
+    COARSE: (0, "coarse_label_names.txt"),
+    FINE: (1, "fine_label_names.txt"),
+}
+CIFAR100_CLASSES: Mapping[str, int] = {COARSE: 20, FINE: 100}
+MAX_NAMES_BYTES = 1 << 20
+
+_BATCH = re.compile(r"data_batch_([1-9]\d*)\.bin")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The batch files of a folder.
+
+    Attributes:
+        name: What people call it.
+        splits: The batch files of each split, in order.
+        other_files: What else belongs to the data: names of classes.
+        skipped: How many pictures were left out, by the reason.
+    """
+
+    name: str
+    record_format: RecordFormat
+    splits: Mapping[str, tuple[str, ...]]
+    other_files: tuple[str, ...] = ()
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def record(self) -> DataRecord:
+        """Returns what is kept of it beside the examples."""
+        return DataRecord(self.name, dict(self.skipped))
+
+    @property
+    def image_set(self) -> ImageSet:
+        """Returns the classes and the size of the images."""
+        return self.record_format.image_set
+
+    @property
+    def is_cifar100(self) -> bool:
+        """Returns whether each record has two labels to choose from."""
+        return self.name.startswith("CIFAR-100")
+
+    def describe(self) -> str:
+        """Returns what it is in a few words."""
+        batches = " and ".join(
+            f"{len(names)} {split} batch{'es' if len(names) > 1 else ''}"
+            for split, names in self.splits.items()
+        )
+        return f"{self.name}: {self.record_format.num_classes} classes, {batches}"
+
+    @property
+    def batch_files(self) -> tuple[str, ...]:
+        """Returns the batch files of all splits, in order."""
+        return tuple(name for names in self.splits.values() for name in names)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Returns every file that belongs to the data."""
+        return self.batch_files + self.other_files
+
+
+def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = None) -> Layout:
+    """Returns the layout of the batch files in a folder.
+
+    Args:
+        directory: CIFAR-100's files, or CIFAR-10's and any number of data_batch_N.bin beside.
+        labels: Which of CIFAR-100's labels is learned, `fine` or `coarse`.
+        shown_as: What errors call the folder, by default itself.
+
+    Raises:
+        FileNotFoundError: A file is missing; every missing one is named.
+        ValueError: There is a batch file whose place is not known, or names that are none.
+    """
+    shown_as = shown_as or directory
+    layout = likely_layout(directory, labels)
+    check_all_there(layout, directory, shown_as)
+    if layout.other_files:
+        names_file = CIFAR100_LABELS[labels][1]
+        read_names(directory / names_file, shown_as / names_file)
+        return layout
+    known = set(layout.files)
+    strange = sorted(
+        path.name for path in directory.glob("*batch*.bin") if path.name not in known
+    )
+    if strange:
+        raise ValueError(
+            f"{shown_as} holds {', '.join(strange)}, whose place is not known: batches are "
+            "data_batch_1.bin, data_batch_2.bin and so on, and test_batch.bin. Rename or "
+            "remove what is no batch."
+        )
+    return layout
+
+
+def likely_layout(directory: Path, labels: str = FINE) -> Layout:
+    """Returns the layout of a folder that may lack files, or hold others."""
+    return _cifar100(directory, labels) if is_cifar100(directory) else _cifar10(directory)
+
+
+def holds_batches(directory: Path) -> bool:
+    """Returns whether a folder holds batch files, all that belong to a layout or some."""
+    return is_cifar100(directory) or any(directory.glob("*batch*.bin"))
+
+
+def is_data_file(name: str) -> bool:
+    """Returns whether a file of this name belongs to a layout."""
+    names = {name for names in CIFAR100_FILES.values() for name in names}
+    names |= {name for _, name in CIFAR100_LABELS.values()}
+    return name in {*names, *EVAL_FILES} or bool(_BATCH.fullmatch(name))
+
+
+def is_cifar100(directory: Path) -> bool:
+    """Returns whether a folder holds files of CIFAR-100's names."""
+    names = (name for names in CIFAR100_FILES.values() for name in names)
+    return any((directory / name).is_file() for name in names)
+
+
+def _cifar10(directory: Path) -> Layout:
+    """Returns CIFAR-10's layout, with as many training batches as a folder holds: 5 or more."""
+    numbers = [
+        int(match[1])
+        for path in directory.glob("*.bin")
+        if (match := _BATCH.fullmatch(path.name))
+    ]
+    last = max([len(TRAIN_FILES), *numbers])
+    # A number that is left out is a batch that is missing; of a wild one, that one is.
+    if last > len(TRAIN_FILES) + len(numbers):
+        last = len(TRAIN_FILES)
+    train_files = tuple(f"data_batch_{number}.bin" for number in range(1, last + 1))
+    splits = {TRAIN_SPLIT: train_files, EVAL_SPLIT: EVAL_FILES}
+    return Layout("CIFAR-10", CIFAR10, splits)
+
+
+def _cifar100(directory: Path, labels: str) -> Layout:
+    """Returns CIFAR-100's layout; classes without names are called by their numbers."""
+    index, names_file = CIFAR100_LABELS[labels]
+    try:
+        class_names = read_names(directory / names_file, Path(names_file))
+    except (OSError, ValueError):
+        class_names = tuple(str(label) for label in range(CIFAR100_CLASSES[labels]))
+    return Layout(
+        f"CIFAR-100 ({labels} labels)",
+        RecordFormat(f"cifar100_{labels}", 2, index, class_names),
+        CIFAR100_FILES,
+        tuple(sorted(name for _, name in CIFAR100_LABELS.values())),
+    )
+
+
+def read_names(path: Path, shown_as: Path) -> tuple[str, ...]:
+    """Returns the names of classes in a file, one a line.
+
+    Raises:
+        ValueError: The file is too large, no text, or names a class twice or too few.
+    """
+    size_bytes = path.stat().st_size
+    if size_bytes > MAX_NAMES_BYTES:
+        raise ValueError(
+            f"{shown_as} has {size_bytes:,} bytes, expected names of classes, one a line. "
+            "`cifar data fetch cifar100` gets the official ones."
+        )
+    try:
+        lines = path.read_text("utf-8").splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+        return ImageSet(names, CIFAR10.image_size).class_names
+    except ValueError as error:  # of the text's encoding, too
+        raise ValueError(
+            f"{shown_as} holds no names of classes, one a line: {error} "
+            "`cifar data fetch cifar100` gets the official ones."
+        ) from error
+
+
+def check_all_there(layout: Layout, directory: Path, shown_as: Path) -> None:
+    """Raises FileNotFoundError that names every missing file."""
+    missing = [name for name in layout.files if not (directory / name).is_file()]
+    if missing:
+        expected = (
+            "CIFAR-100 has train.bin, test.bin and the two files with the names of classes; "
+            "`cifar data fetch cifar100` gets them."
+            if layout.other_files
+            else "CIFAR-10 has data_batch_1.bin to data_batch_5.bin and test_batch.bin; `cifar "
+            "data fetch` gets them."
+        )
+        raise FileNotFoundError(f"{shown_as} lacks {', '.join(missing)}. {expected}")
