@@ -15,23 +15,23 @@ from serving.batch import results, sources
 from serving.batch.transform import PredictSources
 
 RECORD_FILE = "batch.json"
-# While one thread waits for the model, the other makes records of what it has found.
+# While one thread waits for the model, the other writes results.
 _TWO_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchRecord:
-    """What a folder of predictions is made of: `batch.json` in it.
+    """The record of a folder of predictions, in its `batch.json`.
 
     Attributes:
         model: The folder of the version that predicted.
         input: What was predicted.
-        input_digest: Of the names, sizes and times of its files.
-        format_name: How the predictions are written.
+        input_digest: Digest of the names, sizes and times of its files.
+        format_name: The format of the predictions.
         status: "running" or "done".
-        images: How many have a prediction.
-        failed: How many have none.
-        seconds: That the last call took.
+        images: How many images have a prediction.
+        failed: How many images have none.
+        seconds: The duration of the last call.
     """
 
     model: str
@@ -53,14 +53,14 @@ def run(
 ) -> BatchRecord:
     """Predicts every image of a path and writes the results to a folder.
 
-    A call that was stopped goes on where it was: batches whose file is there are left alone.
+    After an interruption, a new call continues: it skips batches whose file exists.
 
     Args:
         path: See `sources.find`.
-        folder: For the results; made where it is missing.
-        model_dir: A version, or the folder of all versions, of which the newest predicts.
+        folder: For the results; created if needed.
+        model_dir: A version, or the folder of all versions, whose newest predicts.
         format_name: One of `results.FORMATS`.
-        runner: Where the work is done.
+        runner: Where the work runs.
 
     Raises:
         FileNotFoundError: There is no model, or nothing to predict.
@@ -115,13 +115,13 @@ def digest(found: Sequence[sources.Source]) -> str:
 
 
 def check_folder(folder: Path, record: BatchRecord) -> None:
-    """Raises ValueError where a folder has predictions of another input or model."""
+    """Raises ValueError if a folder has predictions of another input or model."""
     file = folder / RECORD_FILE
     if not file.exists():
         if any(folder.glob(f"{results.PREDICTIONS}-*")):
             raise ValueError(
-                f"{folder} has predictions but no {RECORD_FILE}, which says of what. Give an "
-                "empty folder."
+                f"{folder} has predictions but no {RECORD_FILE} that describes them. Choose "
+                "an empty folder."
             )
         return
     there = records.from_json(BatchRecord, file.read_bytes())
@@ -129,7 +129,7 @@ def check_folder(folder: Path, record: BatchRecord) -> None:
         before, now = getattr(there, name), getattr(record, name)
         if before != now:
             raise ValueError(
-                f"{folder} has predictions with {name} {before}; this call has {now}. Give "
+                f"{folder} has predictions with {name} {before}; this call has {now}. Choose "
                 "another folder, or delete that one."
             )
 

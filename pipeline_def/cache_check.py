@@ -1,8 +1,8 @@
-"""What a node left is put on record, and held against the record before a cache offers it.
+"""Records the files of each node's outputs, and checks them before the cache offers them.
 
-TFX takes the outputs of an equal execution as long as their folders exist
-(tfx/orchestration/portable/cache_utils.py): a shard that was deleted, cut or flipped since
-would be trained on as it is.
+TFX reuses the outputs of an equal execution as long as their folders exist
+(tfx/orchestration/portable/cache_utils.py). It would train on a shard that was deleted, cut or
+corrupted since.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from data_sources.download import file_digest
 log = logging.getLogger(__name__)
 
 FILES_PROPERTY = "files"  # of an artifact: JSON, bytes and SHA-256 by path
-PUSHED_TO = "pushed_destination"  # of a push: the version, which lies outside its artifact
-READERS = 2  # threads; SHA-256 lets go of the interpreter lock
+PUSHED_TO = "pushed_destination"  # of a push: the version, which is outside its artifact
+READERS = 2  # threads; SHA-256 releases the interpreter lock
 
 
 class RecordingLauncher(launcher.Launcher):
@@ -38,7 +38,7 @@ class RecordingLauncher(launcher.Launcher):
         output_dict: dict[str, list[types.Artifact]],
         executor_output: execution_result_pb2.ExecutorOutput,
     ) -> None:
-        # One transaction: no execution is complete without the record of what it left.
+        # One transaction, so that no execution is complete without the record of its files.
         with self._mlmd_connection as handle:
             execution_publish_utils.publish_succeeded_execution(
                 handle, execution_id, contexts, output_dict, with_files(executor_output)
@@ -48,7 +48,7 @@ class RecordingLauncher(launcher.Launcher):
 def with_files(
     executor_output: execution_result_pb2.ExecutorOutput,
 ) -> execution_result_pb2.ExecutorOutput:
-    """Returns an executor's output with the files of each artifact on record."""
+    """Returns an executor's output with the record of each artifact's files."""
     for output in executor_output.output_artifacts.values():
         for artifact in output.artifacts:
             sizes = find_files(artifact)
@@ -60,13 +60,13 @@ def with_files(
 
 @contextlib.contextmanager
 def only_whole_outputs(node: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Lets TFX's cache offer outputs only whose files are as they were recorded.
+    """Lets TFX's cache offer only outputs whose files match their record.
 
-    Others are marked deleted in the metadata, so that the node runs again.
+    Others are marked as deleted in the metadata, so that the node runs again.
 
     Args:
-        node: The name of the node that is launched meanwhile.
-        say: Is told which file differs, so that the node runs again.
+        node: The name of the node that is launched in the block.
+        say: Called with a line about the file that differs.
     """
 
     def get_whole_outputs(
@@ -102,13 +102,13 @@ def only_whole_outputs(node: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def find_difference(artifact: metadata_store_pb2.Artifact) -> str:
-    """Returns how an artifact's files differ from the record; empty if they do not."""
+    """Returns how an artifact's files differ from their record; empty if they do not."""
     if FILES_PROPERTY not in artifact.custom_properties:
         return f"{artifact.uri} has no checksums on record"
     try:
         record = json.loads(artifact.custom_properties[FILES_PROPERTY].string_value)
         record = {path: (int(size), digest) for path, (size, digest) in record.items()}
-    except (ValueError, TypeError, AttributeError):  # SQLite notices no flipped letter
+    except (ValueError, TypeError, AttributeError):  # SQLite does not detect corrupted text
         return f"{artifact.uri} has a damaged record of its files"
     sizes = find_files(artifact)
     for path, (size, _) in record.items():

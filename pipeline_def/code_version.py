@@ -1,11 +1,11 @@
-"""Hashes of the code a node depends on: the part of the cache key TFX leaves out.
+"""Hashes the code that a node depends on, which TFX's cache key leaves out.
 
-TFX's key holds the executor's class path and the parameters, not the code behind them
-(tfx/orchestration/portable/cache_utils.py), so an edited function would be ignored.
+TFX's key contains the executor's class path and the parameters, but not the code behind them
+(tfx/orchestration/portable/cache_utils.py), so edits would be ignored.
 
-Imports are followed into this project, a team's own packages and whatever else Python finds
-outside the standard library and the installed packages, which the lock pins. Nothing is
-imported on the way, so a module named only at run time (`importlib.import_module`) is not seen.
+Imports are followed into this project, a team's own packages and everything else that Python
+finds outside the standard library and the installed packages, which the lock pins. Nothing is
+imported, so modules named only at run time (`importlib.import_module`) are missed.
 """
 
 import ast
@@ -32,11 +32,11 @@ _Finder = Callable[[str], machinery.ModuleSpec | None]
 
 
 def code_version(*modules: str, without: str = "", files: tuple[str, ...] = ()) -> str:
-    """Returns a hash of modules, of all of ours they import, and of data files.
+    """Returns a hash of modules, of our modules that they import, and of data files.
 
     Args:
         modules: Dotted names, such as `trainer_module.run`.
-        without: A module to leave out, with what it alone imports.
+        without: A module to leave out, with the modules that only it imports.
         files: Paths below the project's root, such as `components/schema.pbtxt`.
 
     Raises:
@@ -51,7 +51,7 @@ def code_version(*modules: str, without: str = "", files: tuple[str, ...] = ()) 
 
 
 def algorithm_version(*modules: str, without: str = "") -> str:
-    """Returns a hash of what modules, and all of ours they import, compute.
+    """Returns a hash of what modules, and our modules that they import, compute.
 
     Unlike `code_version`, it does not change with comments, docstrings and layout.
 
@@ -63,7 +63,7 @@ def algorithm_version(*modules: str, without: str = "") -> str:
 
 
 def source_files(*modules: str, without: str = "") -> dict[str, Path]:
-    """Returns the files of modules and of all of ours they import, by dotted name.
+    """Returns the files of modules and of our modules that they import, by dotted name.
 
     Raises:
         ModuleNotFoundError, ValueError: As `code_version` does.
@@ -92,7 +92,7 @@ def source_files(*modules: str, without: str = "") -> dict[str, Path]:
 
 
 def _find(name: str) -> machinery.ModuleSpec | None:
-    """Returns where Python would import a module from; None if it would not find it."""
+    """Returns where Python would import a module from; None if nowhere."""
     package, _, _ = name.rpartition(".")
     if not package:
         return importlib.util.find_spec(name)
@@ -114,7 +114,7 @@ def _is_ours(name: str, find: _Finder, own_packages: set[str]) -> bool:
 
 
 def _project_packages() -> set[str]:
-    """Returns this project's packages if it is installed: a wheel lies among the libraries."""
+    """Returns this project's packages if it is installed, among the libraries, as a wheel."""
     try:
         packages = importlib.metadata.distribution(_DISTRIBUTION).read_text("top_level.txt")
     except importlib.metadata.PackageNotFoundError:
@@ -129,8 +129,8 @@ def _file_of(spec: machinery.ModuleSpec) -> Path | None:
     path = Path(spec.origin)
     if not path.is_file():
         raise ValueError(
-            f"The code of {spec.name} is in {path}, which is no file, so it cannot be part of "
-            "the cache key. Unpack or install it as plain files."
+            f"The code of {spec.name} is in {path}, which is not a file, so it cannot be part "
+            "of the cache key. Unpack or install it as plain files."
         )
     return path
 
@@ -141,11 +141,11 @@ class _Import(NamedTuple):
     module: str
     level: int
     names: tuple[str, ...]
-    is_required: bool  # it runs whenever the importing module does
+    is_required: bool  # runs whenever the importing module does
 
 
 def _imported_names(spec: machinery.ModuleSpec, path: Path, find: _Finder) -> set[str]:
-    """Returns the dotted names of all that a file imports, and of what may be a module.
+    """Returns the dotted names of everything a file imports, including possible modules.
 
     Raises:
         ModuleNotFoundError: An import that must succeed would not.
@@ -172,7 +172,7 @@ def _can_be_found(module: str, find: _Finder) -> bool:
 def _imports(source: bytes) -> tuple[_Import, ...]:
     """Returns every import of a module, at its top or within a function.
 
-    Kept, because the nodes of a pipeline have most of their modules in common.
+    Cached, because the nodes of a pipeline share most of their modules.
     """
     tree = ast.parse(source)
     imports = []
@@ -187,7 +187,7 @@ def _imports(source: bytes) -> tuple[_Import, ...]:
 
 @functools.cache
 def _statements(source: bytes) -> bytes:
-    """Returns a module in one layout, without comments and docstrings."""
+    """Returns a module in a normalized layout, without comments and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:

@@ -1,7 +1,7 @@
-"""What a run would do, stage by stage, and why: read from the metadata, which stay as they are.
+"""What a run would do, stage by stage, and why, from the unchanged metadata.
 
-The same keys as TFX's launcher makes (tfx/orchestration/portable/launcher.py) are looked up,
-and the files of what the cache would offer are held against their record.
+It looks up the same keys as TFX's launcher (tfx/orchestration/portable/launcher.py), and
+compares the files that the cache would offer with their record.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ Artifacts = Mapping[str, Sequence[types.Artifact]]  # by the name of the output
 
 @dataclasses.dataclass(frozen=True)
 class PlannedStage:
-    """What would become of a stage, and why."""
+    """What would happen to a stage, and why."""
 
     name: str
     cached: bool
@@ -47,7 +47,7 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
 
     Args:
         config: The settings; its folders are absolute.
-        batches: What the run would read; None if they would have to be fetched first.
+        batches: The batches of the run; None if they would have to be fetched first.
     """
     output = Path(config.output_dir)
     if batches is None:
@@ -109,7 +109,7 @@ def _producers(node: pipeline_pb2.PipelineNode) -> set[str]:
 
 
 class _Key:
-    """The cache key of a stage, and what there is in the metadata under it."""
+    """The cache key of a stage, and the metadata under it."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class _Key:
         )
 
     def look_up(self, handle: metadata.Metadata) -> tuple[Artifacts | None, str]:
-        """Returns what the cache would offer, or None, and why."""
+        """Returns what the cache would offer, or None, with the reason."""
         context = handle.store.get_context_by_type_and_name(
             context_lib.CONTEXT_TYPE_EXECUTION_CACHE, self._name(handle)
         )
@@ -165,7 +165,7 @@ class _Key:
             )
 
     def _what_changed(self, handle: metadata.Metadata) -> str:
-        """Returns how this differs from the time the stage ran that was most like it."""
+        """Returns the differences from the most similar earlier execution of the stage."""
         known = handle.store.get_executions_by_type(self._node.node_info.type.name)
         before = _successful(known)[:COMPARED]
         if not before:
@@ -180,7 +180,7 @@ class _Key:
     def _changes(
         self, before: metadata_store_pb2.Execution, read: Collection[int]
     ) -> list[str]:
-        """Returns each difference from an execution that read some artifacts, in words."""
+        """Returns each difference from an execution with these inputs, in words."""
         old, new = _flat(_values(before)), _flat(self._parameters)
         changes = [
             "its code changed"
@@ -198,7 +198,7 @@ class _Key:
 
 
 def _values(execution: metadata_store_pb2.Execution) -> dict[str, Any]:
-    """Returns the parameters that an execution had, by name."""
+    """Returns the parameters of an execution, by name."""
     return {
         name: getattr(value, value.WhichOneof("value"))
         for name, value in execution.custom_properties.items()
@@ -212,7 +212,7 @@ def _successful(executions: Any) -> list[metadata_store_pb2.Execution]:
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns fields with those of the JSON objects among them, by their own names."""
+    """Returns fields by name, with JSON objects among them flattened."""
     flat: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, str) and value.startswith("{"):
@@ -224,7 +224,7 @@ def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _context_not_registered() -> Iterator[None]:
-    """Lets TFX make the name of a cache's context without writing it down."""
+    """Lets TFX compute the name of a cache context without registering it."""
     stock = context_lib.register_context_if_not_exists
     context_lib.register_context_if_not_exists = (
         lambda metadata_handle, context_type_name, context_name: context_name

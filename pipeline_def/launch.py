@@ -1,8 +1,8 @@
-"""Runs the compiled pipeline node by node, and reads back what metadata says of each.
+"""Runs the compiled pipeline node by node, and reads each node's state from the metadata.
 
-TFX's LocalDagRunner is the same loop without a word on what ran, what was cached and what
-was left out: it returns normally when a node could not resolve its inputs
-(tfx/orchestration/portable/launcher.py), so each node's state is read from MLMD here.
+TFX's LocalDagRunner is the same loop, but does not report what ran, what was cached and what
+was skipped. It returns normally even if a node could not resolve its inputs
+(tfx/orchestration/portable/launcher.py), so this module reads each node's state from MLMD.
 """
 
 import dataclasses
@@ -49,18 +49,18 @@ def run_nodes(
     say: Callable[[str], None],
     executor_operators: Mapping[Any, type] = {},
 ) -> Iterator[Stage]:
-    """Runs every node in order and yields what each did.
+    """Runs every node in order and yields the outcome of each.
 
     Args:
         definition: The pipeline.
         connection: The metadata store.
-        watch: Given a node's name, the context it runs in; what the context yields is
-            told whether the node was cached.
-        say: Is told which file of a cached output differs, so that its node runs again.
-        executor_operators: What runs executors in place of TFX's own, by kind.
+        watch: Returns the context to run a node in, by its name. The context yields a
+            function that is called with whether the node was cached.
+        say: Called with a line about the file of a cached output that differs.
+        executor_operators: Replacements for TFX's executor operators, by kind.
 
     Raises:
-        RuntimeError: A node was left out or did not complete.
+        RuntimeError: A node was skipped or did not complete.
         Exception: Whatever an executor raises.
     """
     compiled = compiler.Compiler().compile(definition)
@@ -83,7 +83,7 @@ def run_nodes(
                 custom_executor_operators=executor_operators,
             ).launch()
             if execution is None or execution.execution_id is None:
-                raise RuntimeError(f"{name} did not run: one of its inputs was not made.")
+                raise RuntimeError(f"{name} did not run: one of its inputs does not exist.")
             with metadata.Metadata(connection) as handle:
                 cached = _was_cached(handle, name, execution.execution_id)
                 outputs = _outputs_of(handle, execution.execution_id)
@@ -96,7 +96,7 @@ def _was_cached(handle: metadata.Metadata, name: str, execution_id: int) -> bool
     (execution,) = handle.store.get_executions_by_id([execution_id])
     if execution.last_known_state not in COMPLETED:
         state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
-        raise RuntimeError(f"{name} ended as {state}, not COMPLETE; the log says why.")
+        raise RuntimeError(f"{name} ended as {state}, not COMPLETE; see the log.")
     return bool(execution.last_known_state == metadata_store_pb2.Execution.CACHED)
 
 
@@ -128,10 +128,10 @@ def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types
 
 
 def abandon_killed(connection: metadata_store_pb2.ConnectionConfig, root: Path) -> None:
-    """Removes what executions that never ended left below a pipeline's root.
+    """Removes what unfinished executions left below a pipeline's root.
 
-    To be called while nothing runs: what metadata then call running was killed. Half an
-    output is of no use, and TFX never comes back to it.
+    Call it while nothing runs: executions that the metadata then call running were killed.
+    Their incomplete outputs are useless, and TFX never resumes them.
     """
     for folder in root.glob("*/.system/stateful_working_dir/*"):
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Runs the pipeline on this machine: bad input first, expensive work after."""
+"""Runs the pipeline on this machine; bad input fails before the expensive work."""
 
 import contextlib
 import dataclasses
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 TEMPORARY_DIR = ".tmp"
 RECORD_VARIABLE = "CIFAR_RUN_RECORD"
-ON_END_SECONDS = 300.0  # for the command of --on-end
-LOCK_SECONDS = 1.0  # longer than `cifar status` holds the lock to see whether a run does
+ON_END_SECONDS = 300.0  # limit for the command of --on-end
+LOCK_SECONDS = 1.0  # longer than `cifar status` holds the lock for its check
 
 
 def run(
@@ -45,19 +45,19 @@ def run(
     beam_runner: runner.Runner = runner.IN_THIS_PROCESS,
     on_end: str = "",
 ) -> RunRecord:
-    """Runs the pipeline, keeps `run.json` up to date and returns what is in it.
+    """Runs the pipeline, keeps `run.json` up to date and returns its content.
 
     Args:
         config: The settings.
         verbose: Shows every log line.
         beam_runner: Where the Beam stages run.
-        on_end: A shell command that gets the record when the run has ended, however it did.
+        on_end: A shell command that gets the record when the run has ended, in any way.
 
     Raises:
         ConnectionError, RuntimeError: The Beam engine or its workers cannot do the work.
         OSError: The output folder cannot be written, or another run is writing to it.
-        ValueError, FileNotFoundError: The data is not there or malformed.
-        KeyboardInterrupt: The run was told to stop; `run.json` then says `stopped`.
+        ValueError, FileNotFoundError: The data is missing or malformed.
+        KeyboardInterrupt: The run was stopped; `run.json` then says `stopped`.
         Exception: Whatever a stage raises; `run.json` then says `failed`, where and why.
     """
     config = with_absolute_paths(config)
@@ -81,7 +81,7 @@ def run_recorded(
     recorder: Recorder,
     last_seconds: Mapping[str, float],
 ) -> None:
-    """Finds the data and runs every stage; writes how it ended, and raises what ended it."""
+    """Finds the data and runs every stage; records how the run ended, and raises errors."""
     try:
         data = locate(config)
         batches = batches_of(data)
@@ -109,7 +109,7 @@ def run_recorded(
 
 
 def batches_of(data: dataset.Dataset) -> Batches:
-    """Returns the batches of a dataset, and what tells them from others."""
+    """Returns the batches of a dataset, with their fingerprints."""
     return Batches(str(data.directory), data.fingerprint, data.eval_fingerprint, data.checksums)
 
 
@@ -121,10 +121,10 @@ def locate(config: PipelineConfig, progress: Progress | None = None) -> dataset.
 
 
 def find_equal(config: PipelineConfig) -> RunRecord | None:
-    """Returns the last run that pushed, if nothing changed since; else None.
+    """Returns the last run that pushed, if nothing has changed since; else None.
 
     Raises:
-        OSError, ValueError: The data are not there or malformed.
+        OSError, ValueError: The data is missing or malformed.
     """
     config = with_absolute_paths(config)
     data = locate(config)
@@ -132,10 +132,10 @@ def find_equal(config: PipelineConfig) -> RunRecord | None:
 
 
 def dry_run(config: PipelineConfig) -> "Iterator[PlannedStage]":
-    """Yields what would become of each stage, and why; nothing is written or fetched.
+    """Yields what would happen to each stage, and why; nothing is written or fetched.
 
     Raises:
-        ValueError, FileNotFoundError: The data is not there or malformed.
+        ValueError, FileNotFoundError: The data is missing or malformed.
     """
     config = with_absolute_paths(config)
     data_dir = Path(config.data_dir)
@@ -152,7 +152,7 @@ def dry_run(config: PipelineConfig) -> "Iterator[PlannedStage]":
 
 
 def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
-    """Returns the config as it holds in every folder."""
+    """Returns the config with absolute paths."""
     return dataclasses.replace(
         config,
         data_dir=str(Path(config.data_dir).resolve()),
@@ -162,10 +162,10 @@ def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
 
 
 def finish(recorder: Recorder, config: PipelineConfig) -> None:
-    """Writes the record and the report of a run that ended; what fails there is a warning."""
+    """Writes the record and the report of an ended run; failures become warnings."""
     try:
         recorder.keep(recorder.record)
-    except OSError as error:  # what was kept before says enough
+    except OSError as error:  # the record on disk is good enough
         warn(f"{recorder.run_dir / RECORD_FILE} is not up to date: {error}.")
     if recorder.record.status != run_record.STOPPED:
         pages = (recorder.run_dir / PAGE_FILE, Path(config.output_dir) / PAGE_FILE)
@@ -179,21 +179,21 @@ def run_stages(
     recorder: Recorder,
     console: RunConsole,
 ) -> None:
-    """Runs every stage, and keeps the record up to date."""
+    """Imports TFX and runs every stage."""
     console.say(
         f"Preset {config.preset}: {config.hyper_parameters.train_steps:,} steps, data from "
         f"{batches.directory} ({recorder.record.data_source}), output in {config.output_dir}"
     )
     imports.log_warnings()
     with console.stage("import TFX"), imports.fast():
-        # Importing TensorFlow and TFX takes longer than many a run; whatever can go wrong
-        # without them has gone wrong by now.
+        # Importing TensorFlow and TFX takes longer than many runs, so everything that can be
+        # checked without them has been checked.
         from pipeline_def import execution
     execution.run_stages(config, batches, beam_runner, recorder, console)
 
 
 def clean_up(config: PipelineConfig) -> None:
-    """Deletes what none of the newest runs needs; what fails there is a warning."""
+    """Deletes what none of the newest runs needs; failures become warnings."""
     try:
         plan, size = retention.clean(
             Path(config.output_dir), config.keep_runs, config.metadata_url
@@ -207,9 +207,9 @@ def clean_up(config: PipelineConfig) -> None:
 
 
 def tell(command: str, recorder: Recorder) -> None:
-    """Runs a shell command that gets the record of a run; what fails there is a warning.
+    """Runs a shell command with the record of a run; failures become warnings.
 
-    It finds the record on its standard input, and the file's path in CIFAR_RUN_RECORD.
+    The command gets the record on standard input, and the file's path in CIFAR_RUN_RECORD.
     """
     path = recorder.run_dir / RECORD_FILE
     try:
@@ -229,10 +229,10 @@ def tell(command: str, recorder: Recorder) -> None:
 
 @contextlib.contextmanager
 def sole_run(output: Path) -> Iterator[None]:
-    """Holds the output folder for one run at a time.
+    """Locks the output folder for one run at a time.
 
     Raises:
-        OSError: The folder cannot be made or written, or another run holds it.
+        OSError: The folder cannot be created or written, or another run holds it.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -240,13 +240,13 @@ def sole_run(output: Path) -> Iterator[None]:
         lock.acquire(timeout=LOCK_SECONDS)
     except filelock.Timeout:
         raise BlockingIOError(
-            f"Another run is writing to {output}. Wait until it ends, or give this one a "
-            "folder of its own with --output."
+            f"Another run is writing to {output}. Wait until it ends, or choose another "
+            "folder with --output."
         ) from None
     except OSError as error:
         raise OSError(
-            f"The output folder {output} cannot be written ({error.strerror}). Give another "
-            "with --output, make room on its disk, or change its permissions."
+            f"The output folder {output} cannot be written ({error.strerror}). Choose another "
+            "with --output, free space on its disk, or change its permissions."
         ) from error
     try:
         yield
@@ -256,7 +256,7 @@ def sole_run(output: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Has everybody's temporary files written to a folder: empty before, gone afterwards."""
+    """Redirects all temporary files to a folder, which starts empty and is then deleted."""
     before = os.environ.get("TMPDIR"), tempfile.tempdir
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -272,9 +272,9 @@ def temporary_files_in(folder: Path) -> Iterator[None]:
 
 
 def write_page(config: PipelineConfig, record: RunRecord, *paths: Path) -> None:
-    """Writes the report of a run that ended, well or not, and the page of all runs.
+    """Writes the report of an ended run, and the page of all runs.
 
-    A page that cannot be drawn is said on standard error, and changes nothing else.
+    If a page cannot be written, prints a warning and does nothing else.
     """
     try:
         run_report.write_history(Path(config.output_dir))
@@ -285,5 +285,5 @@ def write_page(config: PipelineConfig, record: RunRecord, *paths: Path) -> None:
 
 
 def warn(line: str) -> None:
-    """Says what went wrong and is not worth ending for, on standard error."""
+    """Prints a warning on standard error."""
     print(f"Warning: {line}", file=sys.stderr)

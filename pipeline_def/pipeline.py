@@ -68,7 +68,7 @@ def create_pipeline(
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
-    # Nothing to analyse and nothing materialised: TFX traces the graph and reads no data.
+    # Nothing to analyse or materialize, so TFX traces the graph without reading data.
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema,

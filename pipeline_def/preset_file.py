@@ -1,4 +1,4 @@
-"""A preset as a file: what a search found, for `cifar run --preset FILE`."""
+"""A preset as a file: the result of a search, for `cifar run --preset FILE`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from contract.search_record import SearchRecord
 
 @dataclasses.dataclass(frozen=True)
 class PresetFile:
-    """What a preset file holds: another preset, and what differs from it."""
+    """The content of a preset file: another preset, and the differences from it."""
 
     trainer_module: str
     preset: str
@@ -24,7 +24,7 @@ def write(path: Path, record: SearchRecord, started_from: Any) -> None:
 
     Args:
         path: The file.
-        record: What was found.
+        record: The result of the search.
         started_from: The hyper-parameters of the preset itself.
     """
     found = {**record.hyper_parameters, **record.best.values}
@@ -45,16 +45,16 @@ def write(path: Path, record: SearchRecord, started_from: Any) -> None:
 
 
 def read(path: Path) -> PresetFile:
-    """Returns what a preset file holds.
+    """Returns the content of a preset file.
 
     Raises:
-        ValueError: It is no preset file.
+        ValueError: It is not a preset file.
     """
     try:
         content = yaml.safe_load(path.read_text())
         return PresetFile(**content)
     except (OSError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(
-            f"{path} is no preset file, which has trainer_module, preset and settings as "
-            f"`cifar tune` writes them: {error}"
+            f"{path} is not a preset file with trainer_module, preset and settings, as "
+            f"`cifar tune` writes it: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""The record of the run under way, on disk as it stands."""
+"""Keeps the record of the current run on disk."""
 
 import dataclasses
 import datetime
@@ -15,14 +15,14 @@ LOG_FILE = "run.log"
 
 
 class Recorder:
-    """Keeps the record of one run, in a new folder of its own and in the output folder."""
+    """Keeps the record of one run, in its own new folder and in the output folder."""
 
     def __init__(self, config: PipelineConfig, earlier: Sequence[RunRecord]) -> None:
-        """Makes the folder of a run that starts now, and writes its first record.
+        """Creates the folder of a run that starts now, and writes its first record.
 
         Args:
-            config: Of the run; its output folder is this run's alone.
-            earlier: The runs before it, oldest first.
+            config: The run's settings; no other run may use its output folder.
+            earlier: The earlier runs, oldest first.
 
         Raises:
             OSError: The output folder cannot be written.
@@ -43,21 +43,21 @@ class Recorder:
 
     @property
     def log_file(self) -> Path:
-        """Returns where the log of the run goes."""
+        """Returns the path of the run's log."""
         return self.run_dir / LOG_FILE
 
     def keep(self, record: RunRecord) -> None:
-        """Takes a record for what is known now, and writes it.
+        """Replaces the record and writes it.
 
         Raises:
-            OSError: It cannot be written; it is taken all the same.
+            OSError: It cannot be written; it is replaced in memory nevertheless.
         """
         seconds = round(time.monotonic() - self._started, 1)
         self.record = dataclasses.replace(record, seconds=seconds)
         runs.write(self.record, self.run_dir / RECORD_FILE, self._output / RECORD_FILE)
 
     def end_early(self, error: BaseException) -> None:
-        """Takes note of an error or a signal that ended the run; `keep` writes it."""
+        """Records the error or signal that ended the run; `keep` writes the record."""
         record = runs.settle(self.record, self._earlier)  # the model may be pushed already
         if record.status == run_record.KILLED:
             is_stopped = isinstance(error, KeyboardInterrupt)

@@ -1,4 +1,4 @@
-"""What a run came to, read from the artifacts it made."""
+"""The results of a run, read from its artifacts."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Outputs = Mapping[str, StageOutputs]  # by the name of the node
 
 
 def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:
-    """Returns the record with what a node did that is done."""
+    """Returns the record with the outcome of a finished node."""
     outputs = {name: artifact.uri for name, artifact in stage.outputs.items()}
     done = StageRecord(round(stage.seconds, 2), stage.cached, outputs)
     return dataclasses.replace(
@@ -26,7 +26,7 @@ def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:
 
 
 def with_push(record: RunRecord, pushed: types.Artifact) -> RunRecord:
-    """Returns the record with what the Pusher did."""
+    """Returns the record with the outcome of the Pusher."""
     if not pushed.get_int_custom_property("pushed"):
         refusal = pushed.get_string_custom_property(pusher.REFUSAL_PROPERTY)
         return dataclasses.replace(record, status=run_record.NOT_BLESSED, push_refusal=refusal)
@@ -39,7 +39,7 @@ def with_push(record: RunRecord, pushed: types.Artifact) -> RunRecord:
 
 
 def with_results(record: RunRecord, config: PipelineConfig, outputs: Outputs) -> RunRecord:
-    """Returns the record of a run that came past its Pusher, with what the gates found."""
+    """Returns the record of a run after its Pusher, with the findings of the gates."""
     gates = (outputs["Evaluator"]["blessing"], outputs["ServingCheck"]["blessing"])
     model_run = outputs["Trainer"]["model_run"].uri
     training = training_record.read(model_run)
@@ -58,7 +58,7 @@ def _with_metrics(record: RunRecord, config: PipelineConfig, outputs: Outputs) -
     class_names = image_set.read(outputs["CifarExampleGen"]["schema"].uri).class_names
     metrics = evaluation.read_metrics(evaluation_dir, class_names)
     if metrics is None:
-        raise ValueError(f"{evaluation_dir} holds no metrics of the candidate.")
+        raise ValueError(f"{evaluation_dir} contains no metrics of the candidate.")
     return dataclasses.replace(
         record,
         accuracy=metrics.accuracy,

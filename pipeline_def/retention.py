@@ -1,8 +1,8 @@
-"""Room on the disk: what no kept run and no served or pinned version needs is deleted.
+"""Frees disk space: deletes what no kept run and no served or pinned version needs.
 
-Lineage stays: artifacts are marked deleted in the metadata, which keep every row, and of each
-run its `run.json` stays. Marks come before deletions, so that no cache offers what is half
-gone, and a clean-up that was killed is finished by the next.
+Lineage stays: the metadata keep every row and mark artifacts as deleted, and each run keeps its
+`run.json`. Artifacts are marked before they are deleted, so that no cache offers incomplete
+ones, and the next clean-up finishes one that was killed.
 """
 
 import dataclasses
@@ -21,13 +21,13 @@ from serving import version_ledger
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be deleted.
+    """What to delete.
 
     Attributes:
-        runs: Their logs and pages go, their records stay.
+        runs: Runs whose logs and pages are deleted; their records stay.
         artifacts: Folders of artifacts below the pipeline's root.
         checkpoints: Folders of trainings.
-        kept_runs: What needs the rest.
+        kept_runs: Runs that need the rest.
     """
 
     runs: Sequence[RunRecord]
@@ -44,15 +44,15 @@ class Plan:
 def clean(
     output: Path, keep_runs: int, metadata_url: str = "", dry_run: bool = False
 ) -> tuple[Plan, int]:
-    """Deletes what is not needed; returns what that is, and how many bytes it has.
+    """Deletes what is not needed; returns what that is, and its size in bytes.
 
-    To be called by whoever holds the output folder (`local_runner.sole_run`).
+    The caller must hold the output folder (`local_runner.sole_run`).
 
     Args:
         output: The output folder.
-        keep_runs: How many of the newest runs are kept whole.
-        metadata_url: Where the metadata are; empty for SQLite in the output folder.
-        dry_run: Whether nothing is deleted.
+        keep_runs: How many of the newest runs are kept completely.
+        metadata_url: The metadata server; empty for SQLite in the output folder.
+        dry_run: Whether to delete nothing.
 
     Raises:
         ConnectionError, ValueError: The metadata are damaged or do not answer.
@@ -79,11 +79,11 @@ def clean(
 
 
 def make_plan(output: Path, keep_runs: int) -> Plan:
-    """Returns what may be deleted of an output folder."""
+    """Returns what may be deleted from an output folder."""
     records = runs.read_runs(output)
     newest = records[-keep_runs:]
     kept = [run for run in records if run in newest or is_served_or_pinned(run)]
-    # A folder that was moved has other paths on record: node, output and number are the same.
+    # If the folder was moved, recorded paths differ, but node, output and number are the same.
     needed = {
         Path(uri).parts[-3:]
         for run in kept
@@ -105,7 +105,7 @@ def make_plan(output: Path, keep_runs: int) -> Plan:
             for folder in sorted((output / "checkpoints").glob("*"))
             if folder.is_dir()
             and folder.name not in trainings
-            # Nobody's on record: it may be of a kept run whose record does not name it.
+            # Not on record, it may belong to a kept run whose record does not name it.
             and (folder.name in known or newest_change(folder) < oldest)
         ],
         kept_runs=kept,
@@ -126,7 +126,7 @@ def is_served_or_pinned(run: RunRecord) -> bool:
 
 
 def started(run: RunRecord) -> float:
-    """Returns the Unix time at which a run began; 0 where its record does not say."""
+    """Returns the Unix time at which a run began; 0 if it is not recorded."""
     try:
         return datetime.datetime.fromisoformat(run.started).timestamp()
     except ValueError:
@@ -139,9 +139,9 @@ def newest_change(folder: Path) -> float:
 
 
 def mark(output: Path, metadata_url: str, folders: Iterable[Path], is_gone: bool) -> None:
-    """Says in the metadata that the artifacts in folders are deleted, or about to be.
+    """Marks the artifacts in folders as deleted, or about to be, in the metadata.
 
-    Those that a clean-up deleted that was killed before it said so are gone, too.
+    This includes those that a killed clean-up deleted without marking them.
     """
     from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2 as proto
@@ -164,19 +164,19 @@ def mark(output: Path, metadata_url: str, folders: Iterable[Path], is_gone: bool
 
 
 def _is_gone(uri: str, output: Path) -> bool:
-    """Returns whether an artifact of an output folder is not there any more."""
+    """Returns whether an artifact of an output folder no longer exists."""
     return Path(uri).is_relative_to(output) and not Path(uri).exists()
 
 
 def _delete_artifact(folder: Path) -> None:
-    """Deletes the folder of an artifact, and what TFX kept of the execution that made it."""
+    """Deletes the folder of an artifact, and TFX's folder of the execution that made it."""
     shutil.rmtree(folder)
     execution = folder.parents[1] / ".system/executor_execution" / folder.name
     shutil.rmtree(execution, ignore_errors=True)
 
 
 def _places(plan: Plan, output: Path) -> list[Path]:
-    """Returns each file and folder that goes."""
+    """Returns each file and folder to delete."""
     of_runs = [
         output / "runs" / run.run_id / name
         for run in plan.runs
@@ -186,18 +186,18 @@ def _places(plan: Plan, output: Path) -> list[Path]:
 
 
 def bytes_of(place: Path) -> int:
-    """Returns the bytes of a file, or of all files below a folder; 0 for what is not there."""
+    """Returns the size of a file, or of all files below a folder; 0 if it does not exist."""
     files = [place] if place.is_file() else place.rglob("*")
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def in_words(plan: Plan, size: int, dry_run: bool = False) -> str:
-    """Returns what a clean-up did, on a line."""
+    """Returns what a clean-up did, on one line."""
     if plan.is_empty:
-        return f"Nothing to delete: the runs that are kept ({len(plan.kept_runs)}) need it all."
+        return f"Nothing to delete: the kept runs ({len(plan.kept_runs)}) need everything."
     done = "Would delete" if dry_run else "Deleted"
     return (
         f"{done} {size / 1e6:,.1f} MB. Artifacts: {len(plan.artifacts)}, trainings: "
-        f"{len(plan.checkpoints)}, logs of runs: {len(plan.runs)}. Runs kept whole: "
+        f"{len(plan.checkpoints)}, logs of runs: {len(plan.runs)}. Runs kept completely: "
         f"{len(plan.kept_runs)}."
     )

@@ -1,6 +1,6 @@
-"""What a run would come to is known if data, code and settings are those of one before.
+"""Finds an earlier run with the same data, code and settings, whose result is then known.
 
-Without TFX, so that `cifar run --if-changed` says so within a second.
+Does not import TFX, so that `cifar run --if-changed` answers within a second.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from report import run_record, runs
 from report.run_record import RunRecord
 from serving import version_ledger
 
-# Where a run is made, not what it comes to.
+# Where a run happens; these do not affect its result.
 _PLACES = ("data", "data_dir", "output_dir", "keep_runs", "metadata_url")
 
 
@@ -36,7 +36,7 @@ def fingerprint(config: PipelineConfig, batches: Batches) -> str:
 
 
 def _own_code() -> str:
-    """Returns a hash of every file that the installed project consists of."""
+    """Returns a hash of all files of the installed project."""
     digest = hashlib.sha256()
     for package in sorted(ROOT.glob("*/__init__.py")):
         if package.parent.name in ("tests", "benchmarks"):
@@ -48,9 +48,9 @@ def _own_code() -> str:
 
 
 def find_equal(config: PipelineConfig, batches: Batches) -> RunRecord | None:
-    """Returns the last run that pushed, if this one would be its equal; else None.
+    """Returns the last run that pushed, if this one would be equal to it; else None.
 
-    Not so if nothing is served any more: a run pushes again then.
+    Also returns None if nothing is served any more, because a run would push again.
     """
     pushed = [
         run

@@ -1,4 +1,4 @@
-"""What a person reads at the end of a run."""
+"""The text at the end of a run."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ MAX_CLASS_LINES = 20
 
 
 def summary_lines(record: RunRecord) -> list[str]:
-    """Returns what came of a run, and the commands to go on with."""
+    """Returns the results of a run, and the commands to continue with."""
     lines = [
         "",
         *result_lines(record),
@@ -74,7 +74,7 @@ def _top_k_words(record: RunRecord) -> str:
 
 
 def next_lines(record: RunRecord) -> list[str]:
-    """Returns the commands to go on with, as they can be pasted into this terminal."""
+    """Returns the commands to continue with, ready to paste into this terminal."""
     cifar = Path(sys.argv[0])
     if cifar.is_absolute() and cifar.is_relative_to(Path.cwd()):
         cifar = cifar.relative_to(Path.cwd())

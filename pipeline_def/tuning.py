@@ -21,7 +21,7 @@ PRESET_FILE = "tuned.yaml"
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a search found, and where it is: a page, a preset, and the trials' summaries."""
+    """The result of a search: its record, page, preset, and the trials' summaries."""
 
     record: SearchRecord
     page: Path
@@ -30,7 +30,7 @@ class Found:
 
 
 def run(config: PipelineConfig, started_from: Any, verbose: bool = False) -> Found:
-    """Searches `config.tuned`; goes on with a search that was killed.
+    """Searches `config.tuned`; continues a search that was killed.
 
     Args:
         config: The settings.
@@ -39,9 +39,9 @@ def run(config: PipelineConfig, started_from: Any, verbose: bool = False) -> Fou
 
     Raises:
         OSError: The output folder cannot be written, or a run is writing to it.
-        ValueError, FileNotFoundError: The data is not there or malformed.
-        RuntimeError: No trial came to its end.
-        KeyboardInterrupt: The search was told to stop.
+        ValueError, FileNotFoundError: The data is missing or malformed.
+        RuntimeError: No trial finished.
+        KeyboardInterrupt: The search was stopped.
     """
     config = local_runner.with_absolute_paths(config)
     output = Path(config.output_dir)

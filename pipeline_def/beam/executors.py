@@ -1,8 +1,8 @@
-"""Executors of the Beam nodes, on the runner of this run.
+"""Runs the executors of the Beam nodes on the runner of this run.
 
-TFX takes a runner's arguments from the pipeline and makes them part of the cache key, so that
-another port would be another pipeline; and it builds and stages a package of itself for each
-node (base_beam_executor.py). Handed over here, they are neither.
+TFX takes a runner's arguments from the pipeline and makes them part of the cache key, so a
+different port would change the key. It also builds and stages a package of itself for each node
+(base_beam_executor.py). Passing the arguments here avoids both.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from pipeline_def.beam.runner import Runner
 
 
 def operators_for(runner: Runner) -> Mapping[Any, type]:
-    """Returns what a Launcher takes so that Beam executors use the runner."""
+    """Returns the Launcher's operators that make Beam executors use the runner."""
     if not runner.arguments:
         return {}
 

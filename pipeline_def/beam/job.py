@@ -1,4 +1,4 @@
-"""A Beam job, which may fail or be cancelled on machines far away. Imports no TFX."""
+"""A Beam job, which may fail or be cancelled on remote machines. Does not import TFX."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ _WHERE = "[while running '"
 
 
 class Job(beam.Pipeline):
-    """A Beam pipeline whose failure is told in a line, cancelled if we stop waiting for it."""
+    """A Beam pipeline that reports failure in one line, and is cancelled on interruption."""
 
     result = None  # until it runs
 
@@ -23,7 +23,7 @@ class Job(beam.Pipeline):
         """Runs it.
 
         Raises:
-            RuntimeError: The job server refused it, or a worker failed: with what that raised.
+            RuntimeError: The job server rejected it, or a worker failed, with its message.
         """
         try:
             super().__exit__(*exception)

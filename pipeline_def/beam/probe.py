@@ -1,4 +1,4 @@
-"""Asks the workers of an engine, before there is work, whether they can do it."""
+"""Checks, before any work, whether the workers of an engine can do it."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from pipeline_def.code_version import code_version
 log = logging.getLogger("cifar.beam")
 
 CONNECT_SECONDS = 10
-PROBES = 8  # more than one worker, it is hoped, gets one
+PROBES = 8  # enough to reach, most likely, more than one worker
 FOLDER = ".beam-probe"
 
 
@@ -27,7 +27,7 @@ def check_runner(runner: Runner, folder: Path) -> list[str]:
 
     Args:
         runner: An engine, not this process.
-        folder: The output folder, which the workers have to share.
+        folder: The output folder, which all workers must share.
 
     Raises:
         ConnectionError: The job server does not answer.
@@ -65,7 +65,7 @@ def check_job_server(runner: Runner) -> None:
 
 
 def facts() -> dict[str, str]:
-    """Returns what has to be the same here and on every worker."""
+    """Returns what must be the same here and on every worker."""
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "Beam": beam.__version__,
@@ -74,7 +74,7 @@ def facts() -> dict[str, str]:
 
 
 def answer(_: int, exchange: str, expected: dict[str, str]) -> None:
-    """Runs on a worker: leaves a file that the driver sees, or says why it cannot."""
+    """Runs on a worker: writes a file for the driver, or raises the reason it cannot."""
     worker = f"{socket.gethostname()}:{os.getpid()}"
     if not Path(exchange).is_dir():
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Which runner carries the Beam stages, as Beam's own arguments. Imports no Beam."""
+"""The runner of the Beam stages, as Beam's own arguments. Does not import Beam."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 LOCAL = "local"
-ENGINES = ("flink", "spark")  # each behind a Beam job server, which takes the same arguments
+ENGINES = ("flink", "spark")  # behind Beam job servers, which take the same arguments
 WORKER_COMMAND = Path(sys.executable).with_name("cifar-beam-worker")
 
 
@@ -15,13 +15,13 @@ WORKER_COMMAND = Path(sys.executable).with_name("cifar-beam-worker")
 class Runner:
     """A choice of runner."""
 
-    name: str = LOCAL  # as `cifar run --runner` takes it
-    arguments: tuple[str, ...] = ()  # Beam's; none: this process
-    job_server: str = ""  # HOST:PORT of an engine's
+    name: str = LOCAL  # as in `cifar run --runner`
+    arguments: tuple[str, ...] = ()  # Beam's; empty for this process
+    job_server: str = ""  # HOST:PORT, for an engine
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the work is done by processes that this one does not start."""
+        """Returns whether processes that this one does not start do the work."""
         return self.name != LOCAL
 
 
@@ -29,7 +29,7 @@ IN_THIS_PROCESS = Runner()
 
 
 def choose(name: str = LOCAL, url: str = "", parallelism: int | None = None) -> Runner:
-    """Returns the runner that the command line asks for.
+    """Returns the runner for the command line.
 
     Args:
         name: `local`, `flink`, `spark`, or Beam's own arguments, such as
@@ -39,13 +39,13 @@ def choose(name: str = LOCAL, url: str = "", parallelism: int | None = None) -> 
             two on an engine.
 
     Raises:
-        ValueError: No such runner, or one that lacks its job server.
+        ValueError: The runner does not exist, or lacks its job server.
     """
     if name.startswith("--"):
         if url or parallelism:
             raise ValueError(
-                "Beam arguments name the runner in full: put the job server and the "
-                "parallelism among them, and leave out --runner-url and --parallelism."
+                "Beam arguments specify the runner completely: include the job server and the "
+                "parallelism in them, and omit --runner-url and --parallelism."
             )
         return Runner(name, tuple(shlex.split(name)), _value(name, "job_endpoint"))
     if name == LOCAL:
@@ -54,8 +54,8 @@ def choose(name: str = LOCAL, url: str = "", parallelism: int | None = None) -> 
         return Runner(name, _several_processes(parallelism or 1))
     if name not in ENGINES:
         raise ValueError(
-            f"--runner is {LOCAL}, {', '.join(ENGINES)}, or Beam arguments that begin with "
-            f"--, got {name!r}."
+            f"--runner must be {LOCAL}, {', '.join(ENGINES)}, or Beam arguments that begin "
+            f"with --, got {name!r}."
         )
     if not url:
         raise ValueError(
@@ -75,15 +75,15 @@ def _several_processes(count: int) -> tuple[str, ...]:
 
 
 def _portable(job_server: str, parallelism: int) -> tuple[str, ...]:
-    """Returns the arguments of a job on Flink or Spark, told by Beam 2.61's sources."""
+    """Returns the arguments of a job on Flink or Spark, according to Beam 2.61's sources."""
     return (
         "--runner=PortableRunner",
         f"--job_endpoint={job_server}",
-        f"--parallelism={parallelism}",  # Flink's, 1 unless said; on Spark the cores decide
+        f"--parallelism={parallelism}",  # Flink's, 1 by default; on Spark, the cores decide
         "--environment_type=PROCESS",
         f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
         "--sdk_worker_parallelism=1",  # processes in each TaskManager or executor
-        "--environment_cache_millis=600000",  # 0 would start one anew for each task
+        "--environment_cache_millis=600000",  # 0 would start a new one for each task
         "--experiments=pre_optimize=all",  # else one subtask reads all TFRecord files
         "--experiments=disable_logging_submission_environment",  # a pip freeze for each job
     )

@@ -1,8 +1,8 @@
-"""What an engine starts to run our code: `cifar-beam-worker`, in place of Beam's boot.
+"""`cifar-beam-worker`, which an engine starts to run our code, in place of Beam's boot.
 
-Beam's boot, a program of its container images, makes a virtual environment of its own and
-installs what the job brings. Here every worker has this project installed: the driver looks
-(see probe.py), so a worker asks the engine for its addresses and options, and is ready.
+Beam's boot, a program in its container images, creates a virtual environment and installs the
+job's packages. Here every worker already has this project installed, which the driver checks
+(see probe.py). So a worker only asks the engine for its addresses and options.
 The contract: https://beam.apache.org/documentation/runtime/environments, and
 sdks/python/container/boot.go of Beam 2.61.
 """
@@ -25,7 +25,7 @@ ANSWER_SECONDS = 60
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs bundles for the engine until it hangs up."""
-    os.dup2(2, 1)  # a worker pool hands out a pipe it never reads
+    os.dup2(2, 1)  # a worker pool passes a pipe that it never reads
     options = parse(sys.argv[1:] if arguments is None else arguments)
     info = ask(options.provision_endpoint, options.id)
     os.environ.update(environment(options, info))
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Returns the addresses an engine passes; what is not ours to know is left out."""
+    """Returns the addresses that an engine passes; ignores other arguments."""
     parser = argparse.ArgumentParser(prog="cifar-beam-worker", allow_abbrev=False)
     parser.add_argument("--id", required=True)
     parser.add_argument("--provision_endpoint", required=True)
@@ -47,10 +47,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def ask(provision_endpoint: str, worker_id: str) -> beam_provision_api_pb2.ProvisionInfo:
-    """Returns what the engine has for this worker.
+    """Returns the engine's information for this worker.
 
     Raises:
-        grpc.RpcError: Nobody answers.
+        grpc.RpcError: The engine does not answer.
     """
     with grpc.insecure_channel(provision_endpoint) as channel:
         return (
@@ -68,7 +68,7 @@ def ask(provision_endpoint: str, worker_id: str) -> beam_provision_api_pb2.Provi
 def environment(
     options: argparse.Namespace, info: beam_provision_api_pb2.ProvisionInfo
 ) -> Mapping[str, str]:
-    """Returns the variables Beam's harness reads; the engine's answer overrides its call."""
+    """Returns the variables for Beam's harness; `info` overrides the arguments."""
     control = info.control_endpoint.url or options.control_endpoint
     logging = info.logging_endpoint.url or options.logging_endpoint
     return {

@@ -1,8 +1,8 @@
-"""A worker pool: starts a `cifar-beam-worker` when an engine on this machine asks.
+"""A worker pool: starts a `cifar-beam-worker` when an engine on this machine requests one.
 
-Where a TaskManager cannot start our Python itself, because that lies in another container of
-its pod, the pool in that container does: `--environment_type=EXTERNAL`. Beam's own pool
-listens on every address, so anybody could have it run code; this one on loopback alone.
+If a TaskManager cannot start our Python itself, because it is in another container of its pod,
+the pool in that container does so: `--environment_type=EXTERNAL`. Beam's own pool listens on
+every address, so anybody could make it run code; this one listens on loopback only.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from pipeline_def.beam.runner import WORKER_COMMAND
 
 @contextlib.contextmanager
 def serve(port: int = 0) -> Iterator[str]:
-    """Yields HOST:PORT of a running pool; stops its workers in the end.
+    """Yields HOST:PORT of a running pool; stops its workers at the end.
 
     Raises:
         OSError: The port is taken.
@@ -32,7 +32,7 @@ def serve(port: int = 0) -> Iterator[str]:
     try:
         port = server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError as error:
-        raise OSError(f"Port {port} of 127.0.0.1 is taken; give another.") from error
+        raise OSError(f"Port {port} of 127.0.0.1 is taken; choose another.") from error
     server.start()
     try:
         yield f"127.0.0.1:{port}"

@@ -162,7 +162,7 @@ def test_a_stopped_call_goes_on_behind_what_is_written(cifar_dir, model, tmp_pat
 
 def test_a_folder_of_other_predictions_is_refused(cifar_dir, pictures, model, tmp_path):
     batch_prediction.run(pictures, tmp_path / "out", model)
-    with pytest.raises(ValueError, match=r"has predictions with input .* Give another folder"):
+    with pytest.raises(ValueError, match=r"predictions with input .* Choose another folder"):
         batch_prediction.run(cifar_dir, tmp_path / "out", model)
     (pictures / "new.png").write_bytes((pictures / "a.png").read_bytes())
     with pytest.raises(ValueError, match="input_digest"):

@@ -56,8 +56,13 @@ def test_beam_arguments_are_taken_as_they_are():
     [
         ("flink", "", None, "--runner flink needs --runner-url HOST:PORT"),
         ("local", "jobs.example:8099", None, "--runner-url is for an engine"),
-        ("dask", "", None, "--runner is local, flink, spark, or Beam arguments .* got 'dask'"),
-        ("--runner=PortableRunner", "", 2, "leave out --runner-url and --parallelism"),
+        (
+            "dask",
+            "",
+            None,
+            "--runner must be local, flink, spark, or .* got 'dask'",
+        ),
+        ("--runner=PortableRunner", "", 2, "omit --runner-url and --parallelism"),
     ],
 )
 def test_a_choice_that_is_none_is_refused(name, url, parallelism, message):

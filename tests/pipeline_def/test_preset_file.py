@@ -40,7 +40,7 @@ def test_a_preset_file_says_how_it_was_found(tuned):
 def test_another_file_is_no_preset(content, tmp_path):
     path = tmp_path / "other.yaml"
     path.write_text(content)
-    with pytest.raises(ValueError, match=r"other.yaml is no preset file"):
+    with pytest.raises(ValueError, match=r"other.yaml is not a preset file"):
         find_preset(str(path))
 
 
