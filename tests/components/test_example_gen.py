@@ -230,5 +230,5 @@ class LosesAShard(Executor):
 
 def test_a_shard_that_is_lost_is_an_error(cifar_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(LosesAShard, "output", tmp_path / "examples", raising=False)
-    with pytest.raises(RuntimeError, match=r"00003-of-00005 holds 0 examples, expected 4 of"):
+    with pytest.raises(RuntimeError, match=r"00003-of-00005 contains 0 examples, expected 4"):
         generate(cifar_dir, tmp_path / "examples", LosesAShard())

@@ -70,7 +70,7 @@ def test_an_archive_that_reaches_outside_its_folder_is_refused(
     path = pack(tmp_path / "evil.tar.gz", cifar_dir, member(name, **OUTSIDE[name]))
     with pytest.raises(ValueError, match="Nothing was unpacked") as refusal:
         unpack(path, batches_dir, said)
-    assert f"{path} holds {name!r}, w" in str(refusal.value)
+    assert f"{path} contains {name!r}, w" in str(refusal.value)
     assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == ["evil.tar.gz"]
 
 
@@ -139,7 +139,7 @@ def batch_twice(path, archive):
         (flipped_bit, "is damaged or incomplete"),
         (wrong_gzip_checksum, "is damaged or incomplete"),
         (lacking_a_batch, r"lacks data_batch_5\.bin"),
-        (batch_twice, r"holds test_batch\.bin twice"),
+        (batch_twice, r"contains test_batch\.bin twice"),
     ],
 )
 def test_a_broken_archive_is_named(damage, found, archive, batches_dir, said, tmp_path):

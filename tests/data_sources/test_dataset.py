@@ -71,13 +71,13 @@ def test_without_any_source_the_sample_is_used_with_a_warning(offline, said, tmp
     assert dataset.source == "sample"
     assert not dataset.is_complete
     assert not (tmp_path / "cifar10").exists()
-    assert "Warning: No source could deliver CIFAR-10 (official: " in str(said)
+    assert "Warning: No source could provide CIFAR-10 (official: " in str(said)
     assert "1,200 images instead of 60,000" in str(said)
 
 
 def test_fetch_never_settles_for_the_sample(offline, said, tmp_path):
     with pytest.raises(
-        SourceError, match=r"No source could deliver.*ENOTFOUND.*--from ARCHIVE"
+        SourceError, match=r"No source could provide.*ENOTFOUND.*--from ARCHIVE"
     ):
         fetch(tmp_path / "cifar10", "auto", said, offline)
 
@@ -225,7 +225,7 @@ def test_damaged_copy_of_an_archive_is_unpacked_again(archive, said, tmp_path):
 
 
 def test_archive_of_other_images_is_not_fetched_as_cifar10(archive, said, tmp_path):
-    with pytest.raises(ValueError, match="does not hold the official batches: data_batch_1"):
+    with pytest.raises(ValueError, match="does not contain the official batches: data_batch_1"):
         fetch(tmp_path / "cifar10", str(archive), said)
     assert not (tmp_path / "cifar10").exists()
 

@@ -68,17 +68,17 @@ def test_all_that_is_wrong_is_named_at_once(training):
     Path(training.model_run_dir, "training.json").unlink()
     write_predictions(training, keys=np.array([b"test_batch.bin:0"]))
     assert violations_of(training) == [
-        f"training.json in {training.model_run_dir} says 0 steps on 0 examples: run_fn writes "
-        "it with contract.training_record.write",
+        f"training.json in {training.model_run_dir} records 0 steps on 0 examples: run_fn must "
+        "write it with contract.training_record.write",
         "serving_default: output probabilities is missing; there are class_ids, classes, "
         "scores",
         "predict_examples: output class_ids is float32 [n], not int64 [n]",
-        "predict_examples: input weight is one too many; nobody sends it",
+        "predict_examples: input weight is superfluous; no client sends it",
         "the signature classify is missing; there are predict_examples, predict_image_bytes, "
         "serving_default",
         f"{training.model_run_dir}/eval_predictions.npz has 1 keys with probabilities of shape "
-        "(20, 10), not (1, 10): run_fn writes `keys` and `probabilities` of some eval examples "
-        "there",
+        "(20, 10), not (1, 10): run_fn must write `keys` and `probabilities` of some eval "
+        "examples there",
     ]
 
 
@@ -100,16 +100,16 @@ def test_answers_other_than_the_estimators_are_named_for_each_signature(training
     assert [line.partition(" ")[0] for line in found] == [
         "predict_examples", "serving_default", "predict_image_bytes", "classify"
     ]  # fmt: skip
-    assert all("from what the Estimator predicted; 1e-05 is allowed" in line for line in found)
+    assert all("from the Estimator's; at most 1e-05 is allowed" in line for line in found)
 
 
 def test_predictions_of_examples_that_are_not_there_are_named(training):
     write_predictions(training, keys=np.array([f"other.bin:{n}".encode() for n in range(20)]))
     (found,) = violations_of(training)
-    assert "names b'other.bin:0', which is no eval example" in found
+    assert "names b'other.bin:0', which is not an eval example" in found
 
 
 def test_a_model_that_is_not_there_is_named(training):
     shutil.rmtree(training.model_dir)
     (found,) = violations_of(training)
-    assert found.startswith(f"there is no {training.model_dir}/saved_model.pb")
+    assert found.startswith(f"{training.model_dir}/saved_model.pb does not exist")
