@@ -17,11 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
+from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import events, example_files, features, image_set
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
 from trainer_module import inputs
-from trainer_module.hyper_parameters import QUICK, REFERENCE
+from trainer_module.hyper_parameters import PRESETS, QUICK, REFERENCE, HyperParameters
 from trainer_module.loop import Loop
 
 TRANSFORM_DIR = "transform"
@@ -74,6 +75,48 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     return counts
 
 
+def learn(folder: str, output_dir: str, preset: str, seed: str, steps: str) -> dict[str, Any]:
+    """Trains a preset through run_fn; returns its curve: step, seconds and accuracy on eval.
+
+    Args:
+        folder: What `prepare` wrote.
+        output_dir: Of the training.
+        preset: Its name.
+        seed: A whole number.
+        steps: How many; 0 for as many as the preset has.
+    """
+    from trainer_module import run
+
+    hyper_parameters = dataclasses.replace(PRESETS[preset], seed=int(seed))
+    if int(steps):
+        hyper_parameters = dataclasses.replace(hyper_parameters, train_steps=int(steps))
+    curve: list[tuple[int, float, float]] = []
+    begin = time.perf_counter()
+
+    def note(evaluated: events.Evaluated) -> None:
+        curve.append((evaluated.step, time.perf_counter() - begin, evaluated.accuracy))
+
+    with events.sent_to(note, events.Evaluated):
+        run.run_fn(fn_args_of(folder, output_dir, hyper_parameters))
+    return {"curve": curve}
+
+
+def fn_args_of(folder: str, output_dir: str, hyper_parameters: HyperParameters) -> FnArgs:
+    """Returns what Trainer would hand to run_fn."""
+    return FnArgs(
+        train_files=[f"{folder}/{features.TRAIN_SPLIT}/*"],
+        eval_files=[f"{folder}/{features.EVAL_SPLIT}/*"],
+        transform_graph_path=f"{folder}/{TRANSFORM_DIR}",
+        schema_path=f"{folder}/{SCHEMA_DIR}/{image_set.SCHEMA_FILE}",
+        serving_model_dir=f"{output_dir}/model/Format-Serving",
+        model_run_dir=f"{output_dir}/model_run",
+        custom_config={
+            "hyper_parameters": dataclasses.asdict(hyper_parameters),
+            "checkpoint_dir": f"{output_dir}/checkpoints",
+        },
+    )
+
+
 def ours(
     folder: str, output_dir: str, compute_dtype: Literal["float32", "bfloat16"]
 ) -> dict[str, Any]:
@@ -82,8 +125,6 @@ def ours(
     The mean covers 1,000 steps with log lines, summaries and checkpoints, as often as in
     preset `quick`.
     """
-    from tfx.components.trainer.fn_args_utils import FnArgs
-
     from contract import training_record
     from trainer_module import run
 
@@ -97,18 +138,7 @@ def ours(
         eval_every_steps=STEPS,
     )
     times: list[tuple[int, float]] = []  # of each event: the step, and when it was done
-    fn_args = FnArgs(
-        train_files=[f"{folder}/{features.TRAIN_SPLIT}/*"],
-        eval_files=[f"{folder}/{features.EVAL_SPLIT}/*"],
-        transform_graph_path=f"{folder}/{TRANSFORM_DIR}",
-        schema_path=f"{folder}/{SCHEMA_DIR}/{image_set.SCHEMA_FILE}",
-        serving_model_dir=f"{output_dir}/model/Format-Serving",
-        model_run_dir=f"{output_dir}/model_run",
-        custom_config={
-            "hyper_parameters": dataclasses.asdict(hyper_parameters),
-            "checkpoint_dir": f"{output_dir}/checkpoints",
-        },
-    )
+    fn_args = fn_args_of(folder, output_dir, hyper_parameters)
     with events.sent_to(lambda event: times.append((event.done, time.perf_counter()))):
         run.run_fn(fn_args)
     (first, begin), *_, (last, end) = times
@@ -215,6 +245,7 @@ def seconds_of(
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "prepare": prepare,
     "ours": ours,
+    "learn": learn,
     "input": input_alone,
     "limit": limit,
 }
