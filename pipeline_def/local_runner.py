@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import filelock
 import rich.console
 
-from contract import imports, records
+from contract import estimator, imports, records
 from contract.files import PAGE_FILE, RECORD_FILE
 from contract.progress import Progress
 from data_sources import dataset
@@ -180,9 +180,12 @@ def run_stages(
     console: RunConsole,
 ) -> None:
     """Imports TFX and runs every stage."""
+    is_ours = config.trainer_module == estimator.DEFAULT
+    of_module = "" if is_ours else f" of {config.trainer_module}"
     console.say(
-        f"Preset {config.preset}: {config.hyper_parameters.train_steps:,} steps, data from "
-        f"{batches.directory} ({recorder.record.data_source}), output in {config.output_dir}"
+        f"Preset {config.preset}{of_module}: {config.hyper_parameters.train_steps:,} steps, "
+        f"data from {batches.directory} ({recorder.record.data_source}), output in "
+        f"{config.output_dir}"
     )
     imports.log_warnings()
     with console.stage("import TFX"), imports.fast():

@@ -103,6 +103,7 @@ def test_lineage_and_status_name_the_estimator(runs, output):
     for name, example in runs.items():
         told = cifar("lineage", example.version.name, "--output", output)
         assert re.search(rf"with +Estimator +examples\.{name}\n", told)
+        assert f"Estimator examples.{name}" in example.words
     told = cifar("status", "--output", output, "--server", "localhost:1")
     assert "Estimator examples.dnn_classifier" in told
 
