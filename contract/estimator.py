@@ -132,19 +132,19 @@ def _violations(name: str, reserved: Collection[str]) -> Iterator[str]:
     except Exception as error:
         yield _not_imported(name, error)
         return
-    for function, part, argument in (
+    for function, part, arguments in (
         ("run_fn", "run", "fn_args"),
-        ("preprocessing_fn", "preprocessing", "inputs"),
+        ("preprocessing_fn", "preprocessing", "inputs, custom_config"),
     ):
-        yield from _of_function(_home(name, part), function, argument)
+        yield from _of_function(_home(name, part), function, arguments)
     yield from _of_settings(_home(name, "hyper_parameters"), reserved)
     for module in getattr(package, "WEIGHT_MODULES", ()):
         if not _exists(module):
             yield f"{_file(package)}: WEIGHT_MODULES names {module}, which does not exist"
 
 
-def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
-    """Yields the faults of a function that is called with one argument."""
+def _of_function(module_name: str, name: str, arguments: str) -> Iterator[str]:
+    """Yields the faults of a function that is called with some arguments."""
     try:
         module = _import(module_name)
     except Exception as error:
@@ -152,13 +152,13 @@ def _of_function(module_name: str, name: str, argument: str) -> Iterator[str]:
         return
     function = getattr(module, name, None)
     if function is None:
-        yield f"{_file(module)}: {name} is missing; write `def {name}({argument}):`"
+        yield f"{_file(module)}: {name} is missing; write `def {name}({arguments}):`"
     elif not callable(function):
-        yield f"{_file(module)}: {name} is not a function; write `def {name}({argument}):`"
+        yield f"{_file(module)}: {name} is not a function; write `def {name}({arguments}):`"
     elif not _can_be_called(function):
         yield (
-            f"{_place(function, module)}: {name}{inspect.signature(function)} is called with "
-            f"one argument; write `def {name}({argument}):`"
+            f"{_place(function, module)}: {name}{inspect.signature(function)} cannot be called "
+            f"as it is; write `def {name}({arguments}):`"
         )
 
 

@@ -98,7 +98,7 @@ def test_all_that_an_empty_module_lacks_is_in_one_message(make):
         "(docs/your_own_estimator.md explains it):\n"
         f"  {name}/__init__.py: run_fn is missing; write `def run_fn(fn_args):`\n"
         f"  {name}/__init__.py: preprocessing_fn is missing; write "
-        "`def preprocessing_fn(inputs):`\n"
+        "`def preprocessing_fn(inputs, custom_config):`\n"
         f"  {name}/__init__.py: HyperParameters is missing; write a frozen dataclass of that "
         "name\n"
         f"  {name}/__init__.py: PRESETS is missing; write "
@@ -121,10 +121,10 @@ def test_each_violation_says_the_line_to_mend(make):
         'WEIGHT_MODULES = ("forest_absent.model",)\n'
     )
     assert violations_of(make(__init__=source), "output_dir") == [
-        "__init__.py:8: run_fn(fn_args, more) is called with one argument; write "
+        "__init__.py:8: run_fn(fn_args, more) cannot be called as it is; write "
         "`def run_fn(fn_args):`",
         "__init__.py: preprocessing_fn is not a function; write "
-        "`def preprocessing_fn(inputs):`",
+        "`def preprocessing_fn(inputs, custom_config):`",
         "__init__.py:3: HyperParameters is not a frozen dataclass; use @dataclass(frozen=True)",
         "__init__.py:3: HyperParameters lacks the field `train_steps: int`",
         "__init__.py:3: HyperParameters.output_dir is also a setting of the pipeline; rename "

@@ -212,7 +212,7 @@ def test_every_step_runs_on_either_launcher(backend, pipeline_yaml, first_run):
 
 
 @pytest.mark.slow
-def test_another_estimator_is_trained_gated_and_pushed(backend, first_run):
+def test_another_estimator_is_trained_gated_and_pushed(backend):
     before = versions(backend)
     documents = compile_pipeline(
         "registry.test/cifar:1",
@@ -222,15 +222,8 @@ def test_another_estimator_is_trained_gated_and_pushed(backend, first_run):
         trainer_module="examples.batch_norm",
     )
     steps = backend.run(yaml.safe_dump_all(documents), NEW)
-    assert {name for name, step in steps.items() if step.state == "CACHED"} == {
-        "CifarExampleGen",
-        "StatisticsGen",
-        "ExampleValidator",
-    }
     (version,) = {*versions(backend)} - {*before}
     assert metadata_of(steps["Pusher"], "pushed_model")["pushed_version"] == version.name
-    baseline = metadata_of(steps["BaselineModel"], "model")
-    assert baseline["pushed_version"] == before[-1].name
     accuracy = metadata_of(steps["Evaluator"], "metrics")["accuracy"]
     assert served_accuracy(version) == pytest.approx(accuracy)
     key = steps["ReportGen"].outputs["report"].uri.split("/", 3)[3]
