@@ -1,7 +1,7 @@
-"""The search for hyper-parameters: trials by Optuna, each a training by the trainer module.
+"""The hyper-parameter search: Optuna's trials, each a training by the trainer module.
 
-What is tried is in `study.db` as it stands, so that a killed search goes on, its last trial
-from the checkpoint it left. Trials lie beside each other for TensorBoard.
+`study.db` always has the current state, so a killed search can be continued, and its last trial
+resumes from its checkpoint. Trials are in adjacent folders for TensorBoard.
 """
 
 import dataclasses
@@ -36,20 +36,20 @@ _OUTCOMES: dict[TrialState, Outcome] = {
     TrialState.FAIL: "failed",
 }
 _ENDED = tuple(_OUTCOMES)
-_UNPRUNED_TRIALS = 4  # so many are seen to their end before any is stopped early
+_UNPRUNED_TRIALS = 4  # this many finish before any is stopped early
 _TRIALS_FOR_IMPORTANCE = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """What is searched, and how.
+    """The definition of a search.
 
     Attributes:
-        directory: Where it is kept, and comes back to.
-        space: What may be chosen.
-        hyper_parameters: All that is not, by name.
-        trials: How many are to be ended in all, well or not.
-        held_out: The fraction of the train examples that judges.
+        directory: Where its state is kept, so that it can be continued.
+        space: The values to choose from.
+        hyper_parameters: All other hyper-parameters, by name.
+        trials: The total number of trials, including stopped and failed ones.
+        held_out: The fraction of the train examples that scores the trials.
     """
 
     directory: Path
@@ -60,15 +60,15 @@ class Search:
 
 
 def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> optuna.Study:
-    """Returns the study, with as many trials as wanted.
+    """Returns the study, with all its trials.
 
     Args:
-        search: What is searched.
-        fn_args: As a Trainer hands them over; the eval files are not read.
-        run_fn: Of the trainer module.
+        search: The definition of the search.
+        fn_args: As from a Trainer; the eval files are not read.
+        run_fn: The trainer module's function.
 
     Raises:
-        RuntimeError: No trial came to its end.
+        RuntimeError: No trial finished.
     """
     search.directory.mkdir(parents=True, exist_ok=True)
     study = open_study(search)
@@ -80,18 +80,18 @@ def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> op
     shutil.rmtree(search.directory / _DATA_DIR, ignore_errors=True)
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         raise RuntimeError(
-            f"None of {search.trials} trials came to its end; the log says why. Search smaller "
-            "values, for example of the learning rate."
+            f"None of {search.trials} trials finished; see the log for the reasons. Search "
+            "smaller values, for example of the learning rate."
         )
     return study
 
 
 def open_study(search: Search) -> optuna.Study:
-    """Returns the study of a folder: new, or as it was left.
+    """Returns the study in a folder, new or continued.
 
     The sampler is Optuna's tree-structured Parzen estimator: J. Bergstra et al., "Algorithms
-    for Hyper-Parameter Optimization" (2011). A trial is stopped that is worse at a step than
-    the median of those before.
+    for Hyper-Parameter Optimization" (2011). A trial is stopped early if it is worse at a step
+    than the median of the earlier ones.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -101,7 +101,7 @@ def open_study(search: Search) -> optuna.Study:
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
     )
-    # A search that goes on must not draw again what it drew first.
+    # A continued search must not draw the same values again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     return study
 
@@ -120,10 +120,10 @@ def run_trial(
     fn_args: FnArgs,
     run_fn: Callable[[FnArgs], None],
 ) -> None:
-    """Trains with the values the study suggests, and tells it what they reached.
+    """Trains with the values that the study suggests, and reports the result to it.
 
-    A training that ends in a RuntimeError, as one that diverges does, is a failed trial. Any
-    other error ends the search, which then tries these values again.
+    A training that ends in a RuntimeError, for example because it diverges, is a failed trial.
+    Any other error ends the search, which tries these values again when it is continued.
     """
     values = {name: suggest(trial, name, space) for name, space in search.space.items()}
     words = in_words(values)
@@ -154,7 +154,7 @@ def run_trial(
 
 
 def suggest(trial: optuna.Trial, name: str, space: Range | Choice) -> Any:
-    """Returns a value for a hyper-parameter; of a trial gone on with, the one it had."""
+    """Returns a value for a hyper-parameter; in a resumed trial, the one it had."""
     if isinstance(space, Choice):
         return trial.suggest_categorical(name, space.values)
     if isinstance(space.low, int):
@@ -163,7 +163,7 @@ def suggest(trial: optuna.Trial, name: str, space: Range | Choice) -> Any:
 
 
 def in_words(values: Mapping[str, Any]) -> str:
-    """Returns values as they are read with ease: three digits of a number."""
+    """Returns values in a readable form, with three digits."""
     return ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
@@ -171,7 +171,7 @@ def in_words(values: Mapping[str, Any]) -> str:
 
 
 def trials_of(study: optuna.Study) -> Iterator[Trial]:
-    """Yields what is to be known of each trial that ended, well or not."""
+    """Yields the record of each ended trial, including stopped and failed ones."""
     for trial in study.get_trials(states=_ENDED):
         curve = tuple(sorted(trial.intermediate_values.items()))
         yield Trial(
@@ -185,7 +185,7 @@ def trials_of(study: optuna.Study) -> Iterator[Trial]:
 
 
 def results_of(study: optuna.Study) -> list[dict[str, Any]]:
-    """Returns the trials that came to their end, the best first, in the stock Tuner's form."""
+    """Returns the finished trials, best first, in the stock Tuner's format."""
     ended = study.get_trials(states=(TrialState.COMPLETE,))
     results = [
         {"trial_id": str(trial.number), "score": trial.value, **trial.params} for trial in ended
@@ -194,10 +194,10 @@ def results_of(study: optuna.Study) -> list[dict[str, Any]]:
 
 
 def importance_of(study: optuna.Study) -> dict[str, float]:
-    """Returns what share of the differences each hyper-parameter accounts for, highest first.
+    """Returns the share of the differences that each hyper-parameter explains, highest first.
 
-    By S. Watanabe, A. Bansal and F. Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter
-    Importance in Arbitrary Subspaces" (2023); empty where trials are too few.
+    Source: S. Watanabe, A. Bansal and F. Hutter, "PED-ANOVA: Efficiently Quantifying
+    Hyperparameter Importance in Arbitrary Subspaces" (2023). Empty for too few trials.
     """
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(ended) < _TRIALS_FOR_IMPORTANCE or len({trial.value for trial in ended}) == 1:
@@ -211,7 +211,7 @@ def _with(fn_args: FnArgs, **changes: Any) -> FnArgs:
 
 
 def args_of_trial(fn_args: FnArgs, directory: Path, hyper_parameters: dict) -> FnArgs:
-    """Returns what run_fn gets: as of a Trainer, with every output below a folder."""
+    """Returns the arguments of run_fn as from a Trainer, with every output below a folder."""
     return _with(
         fn_args,
         serving_model_dir=str(directory / "model" / "Format-Serving"),
@@ -225,7 +225,7 @@ def args_of_trial(fn_args: FnArgs, directory: Path, hyper_parameters: dict) -> F
 
 
 def leave_for_tensorboard(directory: Path, values: Mapping[str, Any]) -> None:
-    """Adds what was tried to a trial's summaries, and removes its model and checkpoints."""
+    """Adds a trial's values to its summaries, and removes its model and checkpoints."""
     for folder in ("model", "model_run"):
         shutil.rmtree(directory / folder, ignore_errors=True)
     for pattern in ("model.ckpt-*", "checkpoint", "graph.pbtxt"):
@@ -239,12 +239,12 @@ def leave_for_tensorboard(directory: Path, values: Mapping[str, Any]) -> None:
 def with_held_out(fn_args: FnArgs, share: float, directory: Path) -> FnArgs:
     """Returns the arguments with a share of the train examples in place of eval's.
 
-    An example's checksum says on which side it is, whatever the files and their order.
+    An example's checksum decides whether it is held out, independent of files and their order.
 
     Args:
-        fn_args: Their train files are read.
-        share: The fraction that is held out.
-        directory: Is written anew.
+        fn_args: The arguments whose train files are split.
+        share: The fraction to hold out.
+        directory: The output folder, which is replaced.
     """
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

@@ -1,7 +1,7 @@
-"""The search for hyper-parameters as a node, whose best values the Trainer reads.
+"""The hyper-parameter search as a node; the Trainer reads its best values.
 
-The stock Tuner's executor wants a KerasTuner, and starts anew when it was killed. This one
-leaves the same files (tfx/components/tuner/executor.py), and a page and a preset beside them.
+The stock Tuner's executor needs a KerasTuner, and restarts from nothing after a kill. This one
+writes the same files (tfx/components/tuner/executor.py), plus a page and a preset.
 """
 
 import json
@@ -25,7 +25,7 @@ log = logging.getLogger("cifar.tuner")
 
 
 class Executor(base_executor.BaseExecutor):
-    """Searches, and writes what was found."""
+    """Searches, and writes the results."""
 
     def Do(  # noqa: N802 - the name TFX calls
         self,
@@ -33,10 +33,10 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the best values, and what every trial came to.
+        """Writes the best values, and the result of every trial.
 
         Raises:
-            RuntimeError: No trial came to its end.
+            RuntimeError: No trial finished.
         """
         # Optuna and Matplotlib, which no other node needs.
         from components import search
@@ -80,7 +80,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class Tuner(base_component.BaseComponent):
-    """Finds good hyper-parameters on train examples that it holds out of training."""
+    """Finds good hyper-parameters, judged on train examples held out of training."""
 
     SPEC_CLASS = standard_component_specs.TunerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -95,9 +95,9 @@ class Tuner(base_component.BaseComponent):
         """Makes the node.
 
         Args:
-            examples: The split `train` of them is read.
-            transform_graph: As the Trainer's.
-            schema: As the Trainer's.
+            examples: Only their split `train` is read.
+            transform_graph: As for the Trainer.
+            schema: As for the Trainer.
             custom_config: `trainer_module`, `preset` and `hyper_parameters`; `space`, settings
                 as `contract/search_space.py` reads them; `trials`, `held_out`, `study_dir`.
         """

@@ -1,4 +1,4 @@
-"""The record of a search for hyper-parameters: the Tuner writes it, its page is made of it."""
+"""The record of a hyper-parameter search, which the Tuner writes for the search page."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ class Trial:
 
     Attributes:
         number: From 0; its summaries are in the folder `trial-000` and so on.
-        values: What was chosen, by the name of the hyper-parameter.
-        outcome: `stopped` is early, as hopeless.
-        accuracy: Of the last evaluation on the held-out examples; None without any.
+        values: The chosen values, by hyper-parameter.
+        outcome: `stopped` means stopped early, as hopeless.
+        accuracy: From the last evaluation on the held-out examples; None without any.
         curve: The step and the accuracy of each evaluation.
     """
 
@@ -29,15 +29,15 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class SearchRecord:
-    """What was searched, how, and what was found.
+    """The definition and the results of a search.
 
     Attributes:
-        preset: What the search started from.
-        hyper_parameters: What every trial had, but for `values` of its own.
-        space: The ranges and lists as they were given, such as `momentum=0.8,0.9`.
-        held_out: The fraction of the train examples that judged.
-        importance: What part of the differences in accuracy a hyper-parameter accounts for; all
-            add up to 1. Empty for fewer than four trials.
+        preset: The preset that the search started from.
+        hyper_parameters: Those of every trial, except for its own `values`.
+        space: The ranges and lists as given, such as `momentum=0.8,0.9`.
+        held_out: The fraction of the train examples that scored the trials.
+        importance: The share of the differences in accuracy that each hyper-parameter
+            explains; they add up to 1. Empty for fewer than four trials.
     """
 
     trainer_module: str

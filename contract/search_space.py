@@ -1,6 +1,6 @@
-"""What a search may choose: for each hyper-parameter a range or a list of values.
+"""The space of a search: a range or a list of values for each hyper-parameter.
 
-Written as a setting is: `learning_rate=0.01..0.2`, `learning_rate=log:0.01..0.2` for equal
+Written like settings: `learning_rate=0.01..0.2`, `learning_rate=log:0.01..0.2` for equal
 chances in each decade, `batch_size=64..256` for whole numbers, `optimizer=momentum,muon`.
 """
 
@@ -15,7 +15,7 @@ _LOG = "log:"
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Every number from `low` to `high`, both included; whole ones if both are `int`."""
+    """All numbers from `low` to `high`, inclusive; whole numbers if both are `int`."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Range:
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Returns values that are to be valid if all are."""
+        """Returns values to validate in place of all."""
         return (self.low, self.high)
 
 
@@ -35,7 +35,7 @@ class Choice:
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Returns values that are to be valid if all are."""
+        """Returns values to validate in place of all."""
         return self.values
 
 
@@ -43,7 +43,7 @@ Space = Mapping[str, Range | Choice]  # by the name of the hyper-parameter
 
 
 def is_search(text: str) -> bool:
-    """Returns whether the text of a value asks for a search: it is a range or a list."""
+    """Returns whether the text of a value is a range or a list, and so asks for a search."""
     return ".." in text or "," in text
 
 
@@ -52,11 +52,11 @@ def parse(given: Iterable[str], hyper_parameters: Any) -> Space:
 
     Args:
         given: `field=range` or `field=list`, of fields of `hyper_parameters`.
-        hyper_parameters: What a search starts from.
+        hyper_parameters: The hyper-parameters that the search starts from.
 
     Raises:
-        ValueError: A setting names no field, is no range and no list, or holds a value that
-            the hyper-parameters refuse.
+        ValueError: A setting names no field, is neither a range nor a list, or has a value that
+            the hyper-parameters reject.
     """
     kind: Any = type(hyper_parameters)
     fields = settings.of(kind)
@@ -65,7 +65,7 @@ def parse(given: Iterable[str], hyper_parameters: Any) -> Space:
         name, _, text = setting.partition("=")
         if name not in fields:
             raise ValueError(
-                f"--set {name}: there is no such hyper-parameter to search. There are "
+                f"--set {name}: there is no such hyper-parameter to search. Available: "
                 f"{', '.join(sorted(fields))}."
             )
         space[name] = _parse_one(fields[name], text)
@@ -86,10 +86,10 @@ def _parse_one(field: settings.Setting, text: str) -> Range | Choice:
             )
         return Choice(values)
     if field.kind not in (int, float):
-        raise ValueError(f"{field.name} is not a number and has no ranges; list its values.")
+        raise ValueError(f"{field.name} is not a number, so it has no range; list its values.")
     low, high = field.parse(low_text), field.parse(high_text)
     if not low < high:
         raise ValueError(f"{field.name} must be a range from low to high, got {text!r}.")
     if is_log and low <= 0:
-        raise ValueError(f"{field.name}: a log range starts above 0, got {text!r}.")
+        raise ValueError(f"{field.name}: a log range must start above 0, got {text!r}.")
     return Range(low, high, is_log)

@@ -22,22 +22,22 @@ class PipelineConfig:
         ValueError: A value is outside its range; the message names the field.
     """
 
-    preset: str = "reference"  # the settings it started from
+    preset: str = "reference"  # the preset that the settings started from
 
     # batches → examples
     data: str = "auto"  # auto, sample, cifar100, a folder, or an archive
     data_dir: str = "data/cifar10"  # where fetched batches are kept
-    image_size: ImageSize = DEFAULT_OPTIONS.image_size  # lines and columns of a picture
-    labels: Labels = DEFAULT_OPTIONS.labels  # which of CIFAR-100's two is learned
-    skip_corrupt: bool = DEFAULT_OPTIONS.skip_corrupt  # go on without unreadable pictures
+    image_size: ImageSize = DEFAULT_OPTIONS.image_size  # height and width of a picture
+    labels: Labels = DEFAULT_OPTIONS.labels  # which of CIFAR-100's two labels to learn
+    skip_corrupt: bool = DEFAULT_OPTIONS.skip_corrupt  # skip unreadable pictures
     output_dir: str = "output"  # what runs leave: versions, reports, checkpoints, artifacts
 
     # tune
 
-    # Settings such as `learning_rate=0.01..0.2`, with spaces between; without any, no search.
+    # Settings such as `learning_rate=0.01..0.2`, separated by spaces; empty for no search.
     tuned: str = ""
-    tuning_trials: PositiveInt = 20  # in all, whatever became of them
-    tuning_held_out: Fraction = 0.1  # fraction of the train examples that judges the trials
+    tuning_trials: PositiveInt = 20  # in total, including stopped and failed ones
+    tuning_held_out: Fraction = 0.1  # fraction of the train examples that scores the trials
 
     # train
     trainer_module: str = estimator.DEFAULT  # the dotted path of the Estimator
@@ -46,26 +46,26 @@ class PipelineConfig:
     )
 
     # baseline
-    baseline_version: str = "latest"  # a pushed version, none, or latest: as `baseline` says
+    baseline_version: str = "latest"  # a pushed version, none, or latest (see `baseline`)
     baseline: Literal["best", "newest"] = "best"  # best: of those judged on the same eval
 
-    # evaluate: what the Evaluator asks for before it blesses
+    # evaluate: what the Evaluator requires for its blessing
     min_accuracy: Fraction = 0.80  # on eval
     max_accuracy_drop: Fraction = 0.01  # compared with the baseline
     min_class_accuracy: Fraction = 0.0  # of each class, on eval
     max_class_accuracy_drop: Share = 0.10  # of each class, compared with the baseline; 1 is off
 
-    # serving check: what the candidate's server must keep
+    # serving check: limits for the candidate's server
     max_serving_difference: PositiveFloat = (
-        1e-5  # of a probability, from what the Trainer predicted
+        1e-5  # of a probability, from the Trainer's prediction
     )
     max_latency_milliseconds: PositiveFloat = 200.0  # median of one image over gRPC
 
     # push
     serving_dir: str = ""  # the serving root; an empty string is <output_dir>/serving
-    model_name: str = "cifar10"  # the folder below the serving root, and what servers call it
+    model_name: str = "cifar10"  # the folder below the serving root, and the name on servers
     keep_versions: PositiveInt = 3  # pushed versions; older ones are deleted
-    keep_runs: PositiveInt = 10  # kept whole; of older runs the record stays
+    keep_runs: PositiveInt = 10  # runs kept completely; of older ones, only the record
 
     # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB.
     # With a password it comes from CIFAR_METADATA_URL or --metadata-url-file alone.
@@ -77,10 +77,10 @@ class PipelineConfig:
         settings.check(self, leave_out=("hyper_parameters",))
         search_space.parse(self.tuned.split(), self.hyper_parameters)
         if self.tuned and not self.tuning_held_out:
-            raise ValueError("tuning_held_out must be above 0: it judges what is searched.")
+            raise ValueError("tuning_held_out must be above 0, because it scores the trials.")
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.model_name):
             raise ValueError(
-                "model_name is one folder's name of letters, digits, '_', '.' and '-', got "
+                "model_name must be a folder name of letters, digits, '_', '.' and '-', got "
                 f"{self.model_name!r}."
             )
         if self.metadata_url:
@@ -92,7 +92,7 @@ class PipelineConfig:
         return DataOptions(self.image_size, self.labels, self.skip_corrupt)
 
     def as_record(self) -> dict[str, Any]:
-        """Returns every field by name, for files people share: without a password."""
+        """Returns every field by name, without a password, for files that people share."""
         fields = dataclasses.asdict(self)
         hyper_parameters = fields.pop("hyper_parameters")
         url = metadata_url.redacted(self.metadata_url)
@@ -105,7 +105,7 @@ def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig
     Raises:
         estimator.ContractError: A module other than ours breaks the contract.
     """
-    if trainer_module != estimator.DEFAULT:  # ours is kept by the tests, and read at once
+    if trainer_module != estimator.DEFAULT:  # the tests check ours, which saves the time
         estimator.check(trainer_module, OWN_FIELDS)
     found = estimator.load(trainer_module)
     return {
@@ -120,7 +120,7 @@ def presets(trainer_module: str = estimator.DEFAULT) -> dict[str, PipelineConfig
 
 
 def find_preset(name: str = "", trainer_module: str = estimator.DEFAULT) -> PipelineConfig:
-    """Returns the config of a preset; without a name of `quick`, or of a module's first.
+    """Returns the config of a preset; by default of `quick`, or of the module's first.
 
     A name may be the path of a preset file, which names its trainer module itself.
 
@@ -166,7 +166,7 @@ def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConf
     A field is one of the config or of the trainer module's hyper-parameters.
 
     Raises:
-        ValueError: A setting has no `=`, names no field, or holds a value of another type, one
+        ValueError: A setting has no `=`, names no field, or has a value of the wrong type, one
             outside its range or a password.
     """
     fields = fields_of(config)

@@ -23,7 +23,7 @@ def judge(
     candidate: list[int],
     baseline: list[int] | None = None,
 ) -> Gate:
-    """Returns what the gate says of predicted classes."""
+    """Returns the gate's verdict on predicted classes."""
     predicted = {"candidate": candidate} | ({"baseline": baseline} if baseline else {})
     columns = {name: list(np.eye(CLASSES)[classes]) for name, classes in predicted.items()}
     config = eval_config(limits)
@@ -47,7 +47,7 @@ def judge(
 
 
 def right(labels: list[int], wrong: set[int]) -> list[int]:
-    """Returns predictions of which those at some places are wrong."""
+    """Returns predictions that are wrong at the given places."""
     return [(x + 1) % CLASSES if place in wrong else x for place, x in enumerate(labels)]
 
 

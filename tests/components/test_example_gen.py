@@ -57,7 +57,7 @@ def read(split_dir: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def examples(cifar_dir, tmp_path_factory) -> Path:
-    """The examples of the tiny batches; to be read only."""
+    """The examples of the tiny batches; read-only."""
     return generate(cifar_dir, tmp_path_factory.mktemp("generated") / "examples")
 
 
@@ -87,7 +87,7 @@ def test_the_schema_says_what_the_images_are(examples):
     assert data_record.read(str(examples)).name == "CIFAR-10"
 
 
-# SHA-256 of what the first CifarExampleGen wrote of the bundled sample.
+# SHA-256 of the bundled sample's examples, from the first CifarExampleGen.
 SAMPLE_SHARDS = (
     "98b8710d8f24e10eb35ac415639bba9896d80c7b353a44b6f5ffe5f13b27fa63",
     "0212952deea5e60ec1479d9b86a7158d84948838f388a77fb1383582b4d4c106",
@@ -176,7 +176,7 @@ def test_the_shards_of_a_batch_have_the_bytes_of_one(cifar_dir, tmp_path):
 def test_a_late_twin_finds_no_place_to_write_and_leaves_the_shard_alone(cifar_dir, examples):
     output = examples
     files = {path: path.stat() for path in output.rglob("*") if path.is_file()}
-    assert len(files) == 11  # and what is known of the data
+    assert len(files) == 11  # and the record of the data
     batch = str(cifar_dir / "test_batch.bin")
     shards = plan_shards([batch], str(output / "Split-eval"), cifar_format.CIFAR10)
     with pytest.raises(tf.errors.NotFoundError):
@@ -200,7 +200,7 @@ def test_twins_that_write_a_shard_at_once_leave_one_whole(cifar_dir, tmp_path):
 
 
 class KilledTwin(Executor):
-    """Its engine ran every shard once before, and killed that attempt in the middle."""
+    """An engine that ran every shard once before, and killed that attempt halfway."""
 
     def _make_beam_pipeline(self):
         (partial_dir,) = self.output.glob(PARTIAL_DIR)
@@ -217,7 +217,7 @@ def test_what_a_killed_attempt_left_is_no_example(cifar_dir, tmp_path, monkeypat
 
 
 class LosesAShard(Executor):
-    """Its engine's worker wrote one shard to a folder that is not shared."""
+    """An engine whose worker wrote one shard to a folder that is not shared."""
 
     def _make_beam_pipeline(self):
         class Pipeline(beam.Pipeline):

@@ -1,4 +1,4 @@
-"""The search, with a training that takes no time: its accuracy is a formula of its rate."""
+"""The search, with an instant training whose accuracy is a formula of its rate."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ STEPS = (10, 20, 30)
 
 
 def train(fn_args: FnArgs) -> None:
-    """A trainer module's run_fn: the best rate is 0.3, and it goes on where it was."""
+    """A trainer module's run_fn: the best rate is 0.3, and it resumes where it was."""
     rate = fn_args.custom_config["hyper_parameters"]["rate"]
     checkpoint = Path(fn_args.custom_config["checkpoint_dir"], "checkpoint")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -153,5 +153,5 @@ def test_a_search_without_any_result_says_what_to_do(fn_args, tmp_path):
     def diverge(args: FnArgs) -> None:
         raise RuntimeError("the loss is nan")
 
-    with pytest.raises(RuntimeError, match=r"None of 1 trials came to its end.*smaller"):
+    with pytest.raises(RuntimeError, match=r"None of 1 trials finished.*smaller"):
         search.run(search_in(tmp_path, trials=1), fn_args, diverge)

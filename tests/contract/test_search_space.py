@@ -40,11 +40,11 @@ def test_a_list_has_the_values_of_its_field():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("speed=1..2", "no such hyper-parameter to search. There are flip, kind, rate, steps"),
+        ("speed=1..2", "no such hyper-parameter to search. Available: flip, kind, rate, steps"),
         ("rate=0.5..2", "rate is at most 1"),
         ("rate=0.2..0.1", "rate must be a range from low to high, got '0.2..0.1'"),
         ("rate=0.1..", "rate must be a number"),
-        ("rate=log:0..1", "a log range starts above 0"),
+        ("rate=log:0..1", "a log range must start above 0"),
         ("rate=0.1,0.1", "two values or more"),
         ("kind=a..b", "kind is not a number"),
         ("steps=1.5..2.5", "steps must be a whole number"),

@@ -1,4 +1,4 @@
-"""The sources of the batches, small: an archive, an npm package, a server, an npm client."""
+"""Small sources of batches: an archive, an npm package, a server, an npm client."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from data_sources.cifar_format import BATCH_FILES, TRAIN_FILES
 
 @pytest.fixture(scope="session")
 def archive(cifar_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny batches as the official archive holds them."""
+    """The tiny batches in an archive like the official one."""
     path = tmp_path_factory.mktemp("archive") / "cifar-10-binary.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name in BATCH_FILES:
@@ -34,7 +34,7 @@ def archive(cifar_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def npm_tarball(cifar_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny batches as the npm package holds them: a sheet per batch, labels beside."""
+    """The tiny batches in an npm package: a sheet per batch, and labels."""
     path = tmp_path_factory.mktemp("npm") / "sheets.tgz"
     labels: dict[str, list[int]] = {"train_lables.json": [], "test_lables.json": []}
     with tarfile.open(path, "w:gz") as tar:
@@ -61,7 +61,7 @@ def npm_tarball(cifar_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 class ArchiveServer(http.server.ThreadingHTTPServer):
-    """Serves one body with Range and If-Range, and can break off, as networks do."""
+    """Serves one body with Range and If-Range, and can break connections."""
 
     def __init__(self, body: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -70,7 +70,7 @@ class ArchiveServer(http.server.ThreadingHTTPServer):
         self.content_type = "application/x-gzip"
         self.knows_ranges = True
         self.says_length = True
-        self.break_after: list[int] = []  # bytes of each answer before the connection breaks
+        self.break_after: list[int] = []  # bytes of each response before the connection breaks
         self.pause = threading.Event()  # cleared: stop half way and wait
         self.pause.set()
         self.ranges: list[str | None] = []  # the Range header of each request
@@ -100,7 +100,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if server.says_length:
             self.send_header("Content-Length", str(len(answer)))
         self.send_header("Content-Type", server.content_type)
-        self.send_header("Content-Encoding", "x-gzip")  # as some servers call any .gz
+        self.send_header("Content-Encoding", "x-gzip")  # as some servers do for any .gz
         self.send_header("ETag", server.etag)
         self.end_headers()
         if server.break_after:
@@ -132,7 +132,7 @@ def server(archive: Path) -> Iterator[ArchiveServer]:
 def release(
     cifar_dir: Path, archive: Path, npm_tarball: Path, server: ArchiveServer
 ) -> Release:
-    """The tiny batches as the official ones, at the local server."""
+    """The tiny batches as the official release, on the local server."""
     content = archive.read_bytes()
     digest = hashlib.sha512(npm_tarball.read_bytes()).digest()
     return Release(
@@ -152,7 +152,7 @@ def release(
 
 
 class NpmClient:
-    """An executable `npm` that brings one tarball, and notes what it was asked."""
+    """An executable `npm` that returns one tarball, and records its calls."""
 
     def __init__(self, folder: Path, tarball: Path) -> None:
         self._log = folder / "npm.log"
@@ -163,7 +163,7 @@ class NpmClient:
         )
 
     def do(self, lines: str) -> None:
-        """Gives it other things to do."""
+        """Replaces its commands."""
         self._executable.write_text(
             f"#!{sys.executable}\nimport shutil, sys\n"
             f"print(*sys.argv[1:3], file=open({str(self._log)!r}, 'a'))\n{lines}"
@@ -198,5 +198,5 @@ class Said(Progress):
 
 @pytest.fixture
 def said() -> Said:
-    """What a user would read; `str(said)` is the text."""
+    """The messages to the user; `str(said)` is the text."""
     return Said()

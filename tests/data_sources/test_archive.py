@@ -1,4 +1,4 @@
-"""Archives that were damaged, mistaken for one, or made to do harm."""
+"""Archives that are damaged, malicious, or not archives at all."""
 
 import gzip
 import io
@@ -49,7 +49,7 @@ def test_the_six_batches_are_unpacked_and_nothing_else(
     assert unpacked == {name: (cifar_dir / name).read_bytes() for name in BATCH_FILES}
 
 
-# Members that reach outside of the folder
+# Members outside the folder
 
 OUTSIDE = {
     "../escaped.bin": {},
@@ -84,7 +84,7 @@ def test_a_sparse_batch_is_refused(kind, batches_dir, said, tmp_path):
         unpack(tmp_path / "sparse.tar.gz", batches_dir, said)
 
 
-# What is no archive, or a broken one
+# Files that are not archives, or broken ones
 
 
 def web_page(path, archive):
@@ -153,7 +153,7 @@ def test_a_broken_archive_is_named(damage, found, archive, batches_dir, said, tm
 
 
 def header_only(name, size_bytes):
-    """A .tar.gz whose one member is announced and not there."""
+    """A .tar.gz whose one member is declared but missing."""
     info = tarfile.TarInfo(name)
     info.size = size_bytes
     return gzip.compress(info.tobuf())

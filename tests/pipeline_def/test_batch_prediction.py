@@ -44,7 +44,7 @@ def rows(folder: Path) -> list[dict]:
 
 
 def failed(folder: Path) -> dict[str, str]:
-    """Returns why images have no prediction, by file name."""
+    """Returns the reasons why images have no prediction, by file name."""
     lines = [line for file in folder.glob("failed-*") for line in file.read_text().splitlines()]
     return {Path(line["image"]).name: line["error"] for line in map(json.loads, lines)}
 

@@ -1,4 +1,4 @@
-"""What a clean-up deletes and what it keeps, on folders laid out as runs leave them."""
+"""What a clean-up deletes and keeps, on folders laid out like those of runs."""
 
 import dataclasses
 import datetime
@@ -23,7 +23,7 @@ from serving.model_registry import Provenance
 
 @dataclasses.dataclass
 class Output:
-    """An output folder in which every run trains a model of its own on the same examples."""
+    """An output folder in which every run trains another model on the same examples."""
 
     root: Path
 

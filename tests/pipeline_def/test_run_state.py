@@ -1,4 +1,4 @@
-"""When a run need not be made: data, code and settings are those of the last that pushed."""
+"""When a run is unnecessary: data, code and settings equal those of the last push."""
 
 import dataclasses
 import json

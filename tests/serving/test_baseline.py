@@ -1,4 +1,4 @@
-"""Which version a candidate is compared with: the rules of the gate."""
+"""Which version the gate compares a candidate with."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What on-call does to versions, on folders laid out as the Pusher leaves them."""
+"""Manual changes to versions, on folders laid out like the Pusher's."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def states(serving: Path) -> dict[int, str]:
 
 
 def served(serving: Path) -> str:
-    """Returns which training TensorFlow Serving would serve: the highest number's."""
+    """Returns the training that TensorFlow Serving would serve: the highest number's."""
     newest = max((path for path in serving.glob("[0-9]*")), key=lambda path: int(path.name))
     return (newest / "saved_model.pb").read_text()
 

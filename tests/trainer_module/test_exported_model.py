@@ -1,4 +1,4 @@
-"""What a training left, held against the contract: all that is wrong is in one message."""
+"""A training's output, checked against the contract: one message lists all faults."""
 
 import dataclasses
 import shutil
@@ -15,7 +15,7 @@ from contract.exported_model import Training
 
 @pytest.fixture
 def training(trained_dir, examples_dir, tmp_path) -> Training:
-    """A copy of what our own run_fn left, to be damaged."""
+    """A copy of our own run_fn's output, to be damaged."""
     for name in ("model", "model_run"):
         shutil.copytree(trained_dir / name, tmp_path / name)
     return Training(
