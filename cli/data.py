@@ -48,15 +48,24 @@ def fetch(name: str, source: str, data_dir: str | None) -> None:
 @data.command(epilog=examples("cifar data verify", "cifar data verify data_sources/sample"))
 @click.argument("directory", default=DATA_DIR, metavar="[DIR]")
 def verify(directory: str) -> None:
-    """Check each batch file in DIR; exit code 1 if one is wrong.
+    """Check each batch file or picture in DIR; exit code 1 if one is wrong.
 
     Expected is the folder's own SHA256SUMS, and where there is none the official files.
+    Pictures are read, and held to SHA256SUMS where there is one.
     """
-    from data_sources import batch_files
+    from data_sources import batch_files, dataset
 
     path = Path(directory)
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}; `cifar data fetch` fills one.")
+    if dataset.holds_pictures(path):
+        found = dataset.verify_pictures(path)
+        click.echo(
+            f"The {len(found.pictures):,} pictures of {len(found.class_names):,} classes in "
+            f"{path} can be used. Their fingerprint is "
+            f"{batch_files.fingerprint_of(found.checksums)}."
+        )
+        return
     names = batch_files.files_to_verify(path)
     problems = batch_files.verify(path)
     for name in names:

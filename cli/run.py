@@ -45,8 +45,9 @@ NOT_BLESSED_EXIT_CODE = 3
     "data_source",
     default="auto",
     show_default=True,
-    metavar="auto|sample|DIR|ARCHIVE",
-    help="auto fetches CIFAR-10 unless it is there; sample is the bundled 1,200 images.",
+    metavar="auto|sample|cifar100|DIR|ARCHIVE",
+    help="auto and cifar100 are fetched unless they are there; sample is the bundled 1,200 "
+    "images; DIR contains batches or pictures, train/CLASS/*.png and eval/CLASS/*.png.",
 )
 @click.option("--output", default="output", show_default=True, metavar="DIR")
 @settings_option

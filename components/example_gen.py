@@ -72,6 +72,7 @@ class Shard:
     part: int  # from 0
     parts: int  # of the batch file; their sizes differ by at most one record
     record_format: cifar_format.RecordFormat
+    keys: str = ""  # the file that names the records; without one they have numbers
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -103,7 +104,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             split_dir = artifact_utils.get_split_uri([examples], split)
             fileio.makedirs(split_dir)
             sources = [f"{input_base}/{name}" for name in names]
-            shards += plan_shards(sources, split_dir, layout.record_format)
+            shards += plan_shards(sources, split_dir, layout.record_format, layout.has_keys)
         partial_dir = f"{examples.uri}/{PARTIAL_DIR}"
         fileio.makedirs(partial_dir)
         events.begin(len(shards), "shards")
@@ -164,7 +165,10 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
 
 
 def plan_shards(
-    sources: Sequence[str], split_dir: str, record_format: cifar_format.RecordFormat
+    sources: Sequence[str],
+    split_dir: str,
+    record_format: cifar_format.RecordFormat,
+    has_keys: bool = False,
 ) -> list[Shard]:
     """Returns the shards of a split: equally many per batch file, at least five in total."""
     parts = math.ceil(MIN_SHARDS / len(sources))
@@ -176,6 +180,7 @@ def plan_shards(
             part,
             parts,
             record_format,
+            layouts.keys_path(source) if has_keys else "",
         )
         for index, source in enumerate(sources)
         for part in range(parts)
@@ -197,6 +202,7 @@ def write_shard(shard: Shard, partial_dir: str) -> int:
         PurePosixPath(shard.source).name,
         shard.record_format,
         part_of(records, shard),
+        read_keys(shard),
     )
     partial = f"{partial_dir}/{uuid.uuid4().hex}"
     with tf.io.TFRecordWriter(partial) as writer:
@@ -205,6 +211,14 @@ def write_shard(shard: Shard, partial_dir: str) -> int:
     fileio.rename(partial, shard.target, overwrite=True)
     events.advance(1)
     return len(examples)
+
+
+def read_keys(shard: Shard) -> list[str]:
+    """Returns the names of the records of a shard's batch file; none if they have numbers."""
+    if not shard.keys:
+        return []
+    with fileio.open(shard.keys, "r") as file:
+        return list(file.read().splitlines())
 
 
 def check_counts(shards: Sequence[Shard]) -> None:

@@ -101,6 +101,7 @@ def unpack_files(
     progress: Progress,
     place_of: Callable[[PurePosixPath], str],
     max_file_bytes: int,
+    max_bytes: int | None = None,
 ) -> set[str]:
     """Writes the files of `archive` that have a place into `folder`; returns the places.
 
@@ -110,12 +111,14 @@ def unpack_files(
         progress: Shows the progress.
         place_of: Maps a path in the archive to one below `folder`; empty to skip it.
         max_file_bytes: The largest size of one file.
+        max_bytes: The largest size of all files together, if it is limited.
 
     Raises:
         ValueError: As in `unpack`, except for missing files.
     """
     size_bytes = archive.stat().st_size
     unpacked: set[str] = set()
+    total_bytes = 0
     metered = Metered(archive)
     members = members_of(archive, metered)
     try:
@@ -129,6 +132,12 @@ def unpack_files(
                     raise ValueError(f"{archive} contains {place} twice, expected once.")
                 check_size(member, max_file_bytes, archive)
                 metered.grant(member.size_bytes)
+                total_bytes += member.size_bytes
+                if max_bytes and total_bytes > max_bytes:
+                    raise ValueError(
+                        f"{archive} unpacks to more than {max_bytes:,} bytes, "
+                        f"{max_bytes / size_bytes:,.0f} times its size. {UNTRUSTED}"
+                    )
                 target = folder / place
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with member.open() as content, target.open("wb") as file:

@@ -102,7 +102,7 @@ class Dataset:
     @property
     def eval_fingerprint(self) -> str:
         """Returns one SHA-256 over the names and checksums of what models are judged on."""
-        names = self.layout.splits[EVAL_SPLIT]
+        names = (EVAL_SPLIT,) if self.layout.has_keys else self.layout.splits[EVAL_SPLIT]
         return fingerprint_of({name: self.checksums[name] for name in names})
 
 
@@ -140,7 +140,10 @@ def read_dataset(
             layout.files,
         )
         checksums = dict(zip(layout.files, found, strict=True))
-    return Dataset(directory, source, layout, checksums, checksums == release.checksums)
+    is_complete = checksums == release.checksums
+    if layout.has_keys:
+        checksums = dict(layout.checksums)
+    return Dataset(directory, source, layout, checksums, is_complete)
 
 
 def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:

