@@ -1,7 +1,11 @@
 """The function that TFX's Trainer calls: the Estimator's run_fn, then a check of its output."""
 
 import importlib
+import json
 import posixpath
+import zlib
+from collections.abc import Mapping
+from typing import Any
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
@@ -17,6 +21,7 @@ def run_fn(fn_args: FnArgs) -> None:
         ContractError: Its output breaks the contract with later stages.
         Exception: Whatever the trainer module raises.
     """
+    fn_args.custom_config = with_found_values(fn_args.custom_config, fn_args.hyperparameters)
     trainer_module = estimator.load(fn_args.custom_config["trainer_module"])
     importlib.import_module(trainer_module.run_module).run_fn(fn_args)
     if cluster.is_chief():
@@ -31,3 +36,21 @@ def run_fn(fn_args: FnArgs) -> None:
                 image_shape=images.image_shape,
             )
         )
+
+
+def with_found_values(
+    custom_config: Mapping[str, Any], found: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Returns the config with the hyper-parameters a Tuner found, if there was one.
+
+    They have a checkpoint folder of their own, since another search may find others.
+    """
+    if not found:
+        return dict(custom_config)
+    values = found["values"]
+    checksum = zlib.crc32(json.dumps(values, sort_keys=True).encode())
+    return {
+        **custom_config,
+        "hyper_parameters": {**custom_config["hyper_parameters"], **values},
+        "checkpoint_dir": f"{custom_config['checkpoint_dir']}-{checksum:08x}",
+    }

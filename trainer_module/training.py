@@ -6,12 +6,10 @@ and what later stages compare are here.
 """
 
 import dataclasses
-import json
 import logging
 import os
 import posixpath
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -77,8 +75,7 @@ def run(
     Args:
         fn_args: What Trainer hands over. `custom_config` holds `hyper_parameters`, by name, and
             `checkpoint_dir`, the folder that a run with the same data, network and
-            hyper-parameters comes back to. `hyperparameters`, of a Tuner, holds `values` that
-            take the place of those given.
+            hyper-parameters comes back to.
         model_fn: As `tf.estimator.Estimator` takes it, with what `Task.params` says.
             `head.classifier_spec` makes its results of logits.
         kind: The dataclass of the hyper-parameters; `Loop` says which of them are read here.
@@ -93,7 +90,8 @@ def run(
             failed.
         hooks.TrainingDivergedError: The loss or a weight is no number any more.
     """
-    hyper_parameters, checkpoint_dir = find_settings(fn_args, kind)
+    hyper_parameters = kind(**fn_args.custom_config["hyper_parameters"])
+    checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
     data = find_data(fn_args)
     examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)
     check_no_skew(data.transform_output, data.image_set.image_size, examples, prepare)
@@ -116,17 +114,6 @@ def run(
             hand_over.hand_over(
                 estimator, fn_args, data.transform_output, image_shape, examples
             )
-
-
-def find_settings(fn_args: FnArgs, kind: type) -> tuple[Any, str]:
-    """Returns the hyper-parameters, of `kind`, and the checkpoint folder of theirs alone."""
-    given = fn_args.custom_config["hyper_parameters"]
-    checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
-    if not fn_args.hyperparameters:
-        return kind(**given), checkpoint_dir
-    found = fn_args.hyperparameters["values"]
-    checksum = zlib.crc32(json.dumps(found, sort_keys=True).encode())
-    return kind(**{**given, **found}), f"{checkpoint_dir}-{checksum:08x}"
 
 
 def find_data(fn_args: FnArgs) -> Data:

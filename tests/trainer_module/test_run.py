@@ -1,4 +1,3 @@
-import dataclasses
 import shutil
 
 import pytest
@@ -8,7 +7,6 @@ import tensorflow_transform as tft
 from contract import example_files, features, training_record
 from tests.trainer_module.conftest import TINY, write_transform_graph
 from trainer_module import preprocessing, run, training
-from trainer_module.hyper_parameters import HyperParameters
 
 
 def test_a_failed_export_says_that_the_training_is_safe(make_fn_args, trained_dir, tmp_path):
@@ -49,16 +47,3 @@ def test_a_transform_graph_of_other_code_is_refused(examples_dir, tmp_path):
         training.check_no_skew(
             tft.TFTransformOutput(str(tmp_path)), 32, examples, preprocessing.prepare
         )
-
-
-def test_what_a_tuner_found_takes_the_place_of_what_was_set(make_fn_args, tmp_path):
-    fn_args = make_fn_args(TINY, tmp_path)
-    given, folder = training.find_settings(fn_args, HyperParameters)
-    assert (given, folder) == (TINY, str(tmp_path / "checkpoints"))
-    folders = {folder}
-    for rate in (0.3, 0.2):
-        fn_args.hyperparameters = {"space": [], "values": {"learning_rate": rate}}
-        found, its_folder = training.find_settings(fn_args, HyperParameters)
-        assert found == dataclasses.replace(TINY, learning_rate=rate)
-        folders.add(its_folder)
-    assert len(folders) == 3
