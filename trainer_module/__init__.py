@@ -1,7 +1,7 @@
-"""The Estimator model: what a team replaces to run its own."""
+"""Our Estimator, which a team replaces by its own."""
 
-# What shapes the weights, together with all that these import: an edit of it trains anew. After
-# an edit of anything else in this folder, the checkpoints that are there are exported again.
+# The modules that shape the weights, with everything they import: an edit of them retrains. An
+# edit of anything else in this folder only exports the existing checkpoints again.
 WEIGHT_MODULES = (
     "trainer_module.model",
     "trainer_module.inputs",

@@ -1,7 +1,7 @@
-"""Which checkpoint training goes on from: the newest one that is whole.
+"""Finds the checkpoint that training resumes from: the newest intact one.
 
-A kill, a full disk or a bad sector can leave a checkpoint cut, flipped or half-written, and so
-the file in which TensorFlow keeps their names.
+A kill, a full disk or a bad sector can truncate or corrupt a checkpoint, and also the file in
+which TensorFlow keeps their names.
 """
 
 import logging
@@ -13,22 +13,22 @@ import tensorflow as tf
 
 log = logging.getLogger("cifar.train")
 
-_STATE_FILE = "checkpoint"  # TensorFlow goes on from the checkpoint it names
+_STATE_FILE = "checkpoint"  # names the checkpoint that TensorFlow resumes from
 _PREFIX = re.compile(r"model\.ckpt-\d+")
 
 
 def newest_step(checkpoint_dir: str) -> int:
-    """Returns the step of the newest whole checkpoint; 0 without one."""
+    """Returns the step of the newest intact checkpoint; 0 without one."""
     names = _names(checkpoint_dir)
     whole = (name for name in reversed(names) if not _damage(checkpoint_dir, name))
     return _step(next(whole, "model.ckpt-0"))
 
 
 def repair(checkpoint_dir: str) -> None:
-    """Leaves the newest checkpoint whole and named as such, for the Estimator to find.
+    """Makes the newest intact checkpoint the one that the Estimator finds.
 
-    Damaged ones, and what a killed save left, are removed: the steps are trained again. Only
-    for the one process that writes checkpoints, before it trains.
+    Removes damaged checkpoints and the files of a killed save; those steps are trained again.
+    Only the process that writes checkpoints may call it, before it trains.
     """
     names = _names(checkpoint_dir)
     damages = {}
@@ -51,8 +51,8 @@ def repair(checkpoint_dir: str) -> None:
 def _names(checkpoint_dir: str) -> list[str]:
     """Returns the names of all checkpoints with an index, oldest first.
 
-    TensorFlow writes the index after the data. The state file is not asked: it may be damaged
-    itself.
+    TensorFlow writes the index after the data. The state file is not used, because it may be
+    damaged itself.
     """
     pattern = posixpath.join(checkpoint_dir, "model.ckpt-*.index")
     names = [posixpath.basename(path)[: -len(".index")] for path in tf.io.gfile.glob(pattern)]
@@ -64,9 +64,9 @@ def _step(name: str) -> int:
 
 
 def _damage(checkpoint_dir: str, name: str) -> str:
-    """Returns what is wrong with a checkpoint; empty if nothing is.
+    """Returns the damage of a checkpoint; empty if there is none.
 
-    Every value is read, since TensorFlow compares its checksum only then (12 MB in 20 ms).
+    Reads every value, because only then TensorFlow checks its checksum (12 MB in 20 ms).
 
     Raises:
         tf.errors.PermissionDeniedError: The files may not be read.
@@ -83,7 +83,7 @@ def _damage(checkpoint_dir: str, name: str) -> str:
 
 
 def _remove_all_but(checkpoint_dir: str, names: Sequence[str]) -> None:
-    """Removes the files of every checkpoint but the named ones, and what a save began."""
+    """Removes all checkpoints except the named ones, and the files of an unfinished save."""
     for path in tf.io.gfile.glob(posixpath.join(checkpoint_dir, "model.ckpt-*")):
         prefix = _PREFIX.match(posixpath.basename(path))
         if tf.io.gfile.isdir(path):  # model.ckpt-<step>_temp
@@ -96,7 +96,7 @@ def _remove_all_but(checkpoint_dir: str, names: Sequence[str]) -> None:
 
 
 def _named_newest(checkpoint_dir: str) -> str | None:
-    """Returns the checkpoint that TensorFlow would go on from; None without a name."""
+    """Returns the checkpoint that TensorFlow would resume from; None without a name."""
     try:
         state = tf.train.get_checkpoint_state(checkpoint_dir)
     except ValueError as error:
@@ -106,7 +106,7 @@ def _named_newest(checkpoint_dir: str) -> str | None:
 
 
 def _name_all(checkpoint_dir: str, names: Sequence[str]) -> None:
-    """Writes which checkpoints there are, oldest first; TensorFlow goes on from the last."""
+    """Writes the names of all checkpoints, oldest first; TensorFlow resumes from the last."""
     path = posixpath.join(checkpoint_dir, _STATE_FILE)
     if not names:
         if tf.io.gfile.exists(path):

@@ -1,4 +1,4 @@
-"""Training by several devices or processes: who shares a batch."""
+"""Distributed training: which devices or processes share a batch."""
 
 import tensorflow as tf
 
@@ -6,13 +6,13 @@ from contract.cluster import is_cluster, is_evaluator
 
 
 def distribution_strategy(distribution: str) -> tf.distribute.Strategy | None:
-    """Returns who shares a batch: the processes of TF_CONFIG, this machine's devices, or None.
+    """Returns the strategy for TF_CONFIG's processes or this machine's devices, or None.
 
-    Gradients are averaged over all of them before each update, so the result is that of one
-    device with the whole batch.
+    Gradients are averaged over all of them before each update, so the result equals that of
+    one device with the whole batch.
 
     Args:
-        distribution: `mirrored` for all devices of this machine; TF_CONFIG comes first.
+        distribution: `mirrored` for all devices of this machine; TF_CONFIG takes precedence.
     """
     if is_cluster():
         return None if is_evaluator() else tf.distribute.MultiWorkerMirroredStrategy()

@@ -1,4 +1,4 @@
-"""The signatures a server sees, and the requests that warm it up."""
+"""Exports the model with its signatures and the requests that warm it up."""
 
 import posixpath
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from trainer_module import preprocessing
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 WARMUP_BATCH_SIZES = (1, 8, 32)
-# What Estimator calls a signature, and what a server shall call it.
+# Estimator's name of each signature, and its name on a server.
 _SIGNATURE_NAMES = {
     "images:serving_default": signatures.PIXELS,
     "image_bytes:serving_default": signatures.IMAGE_FILES,
@@ -35,7 +35,7 @@ def export_for_serving(
 
     Args:
         estimator: A trained Estimator.
-        serving_model_dir: Where `saved_model.pb` appears; what was there is replaced.
+        serving_model_dir: The folder for `saved_model.pb`; its content is replaced.
         transform_output: The transform graph, which becomes part of the model.
         image_shape: Height, width and channels of an image.
         examples: Serialized tf.Examples to warm up with; at least one.
@@ -61,11 +61,11 @@ def export_for_serving(
 def serving_input_receiver_fn(
     transform_output: tft.TFTransformOutput, image_shape: tuple[int, int, int]
 ) -> Callable[[], tf.estimator.export.ServingInputReceiver]:
-    """Returns the function that builds the way from each kind of request to the model.
+    """Returns the function that builds the path from each kind of request to the model.
 
-    Arrays and encoded images are turned into raw bytes and join the examples' there: every
-    signature passes through the one transform graph. The ways a request does not use carry
-    an empty batch.
+    Arrays and encoded images are converted to raw bytes and joined with those of the examples,
+    so that every signature passes through the same transform graph. The paths that a request
+    does not use carry an empty batch.
     """
     spec = {features.IMAGE: transform_output.raw_feature_spec()[features.IMAGE]}
 
@@ -94,11 +94,11 @@ def serving_input_receiver_fn(
 
 
 def decode_images(image_bytes: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
-    """Returns encoded images in the model's size; one of that size keeps every value.
+    """Returns decoded images in the model's size; images of that size keep every value.
 
     Args:
         image_bytes: string, shape (n,): PNG, JPEG, BMP or GIF (its first frame), any size.
-        image_shape: Height, width and channels the model takes.
+        image_shape: Height, width and channels of the model's input.
 
     Returns:
         uint8, shape (n, *image_shape).
@@ -116,8 +116,8 @@ def decode_images(image_bytes: tf.Tensor, image_shape: tuple[int, int, int]) -> 
 def name_signatures(saved_model_path: str) -> None:
     """Gives the signatures of a SavedModel the names of the serving contract.
 
-    Estimator joins the name of an input and of an output with a colon, and offers
-    combinations that nobody should call.
+    Estimator joins the names of an input and an output with a colon, and adds combinations
+    that nobody should call.
     """
     with tf.io.gfile.GFile(saved_model_path, "rb") as file:
         saved_model = saved_model_pb2.SavedModel.FromString(file.read())
@@ -136,9 +136,9 @@ def name_signatures(saved_model_path: str) -> None:
 def write_warmup_records(
     path: str, image_shape: tuple[int, int, int], examples: Sequence[bytes]
 ) -> None:
-    """Writes a request of each signature and usual batch size, for a server to replay.
+    """Writes a request for each signature and usual batch size, for servers to replay.
 
-    The server refuses a model when one of them fails.
+    A server rejects a model if one of them fails.
     Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
     """
     with tf.io.TFRecordWriter(path) as writer:
@@ -151,7 +151,7 @@ def write_warmup_records(
 def _warmup_requests(
     batch: Sequence[bytes], image_shape: tuple[int, int, int]
 ) -> list[prediction_log_pb2.PredictionLog]:
-    """Returns one request to each signature."""
+    """Returns one request for each signature."""
     examples = [tf.train.Example.FromString(serialized) for serialized in batch]
     raw = b"".join(e.features.feature[features.IMAGE].bytes_list.value[0] for e in examples)
     images = np.frombuffer(raw, np.uint8).reshape(-1, *image_shape)

@@ -1,6 +1,6 @@
-"""The network's operations as CPUs are quick at them, each equal to TensorFlow's own.
+"""The network's operations in forms that are fast on CPUs, each equal to TensorFlow's own.
 
-What they save is in the README's Results; a GPU takes TensorFlow's own where that is better.
+docs/measurements.md shows what they save; a GPU uses TensorFlow's own where that is better.
 """
 
 import itertools
@@ -10,15 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-_MIN_PART_SIZE = 32  # images; a core that takes fewer at once is slower
-_MANY_CHANNELS = 64  # from here on `_convolve_wide` is the quicker one
+_MIN_PART_SIZE = 32  # images; cores are slower with fewer at once
+_MANY_CHANNELS = 64  # from here on, `_convolve_wide` is faster
 
 
 def num_parts(batch_size: int) -> int:
-    """Returns how many parts of a training batch are computed side by side.
+    """Returns how many parts of a training batch are computed in parallel.
 
-    One for each core: two cores that share every operation wait for each other at its end, and
-    a step takes a sixth longer. A GPU takes the batch whole.
+    There is one per core: two cores that share every operation wait for each other at its end,
+    which makes a step a sixth slower. A GPU computes the whole batch.
     """
     if _has_gpu():
         return 1
@@ -26,7 +26,7 @@ def num_parts(batch_size: int) -> int:
 
 
 def split(batch: tf.Tensor, parts: int) -> list[tf.Tensor]:
-    """Returns a batch in parts as equal as can be."""
+    """Returns a batch in parts of nearly equal size."""
     if parts == 1:
         return [batch]
     bounds = [tf.shape(batch)[0] * part // parts for part in range(parts + 1)]
@@ -55,15 +55,15 @@ def local_response_normalization(
 ) -> tf.Tensor:
     """Returns x / (bias + alpha · Σ x²)^0.75, the sum over channels at most `radius` away.
 
-    `tf.nn.lrn` computes the same in four times the time. Here the sum is a product with a
-    banded matrix, and the power rsqrt(s) · sqrt(rsqrt(s)), in float32 since bfloat16 holds
-    nothing between 1 and 1.0078. The gradient reuses both.
+    `tf.nn.lrn` takes four times as long for the same result. Here the sum is a product with a
+    banded matrix, and the power is rsqrt(s) · sqrt(rsqrt(s)), in float32, since bfloat16 has
+    no value between 1 and 1.0078. The gradient reuses both.
 
     Args:
         x: shape (n, height, width, channels).
         radius: In channels.
         bias: Keeps the sum from 0.
-        alpha: What the sum is scaled by.
+        alpha: Scales the sum.
 
     Returns:
         The dtype and shape of `x`.
@@ -99,11 +99,11 @@ def _convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def _convolve_wide(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Returns what `_convolve` does; the kernel's gradient takes less time.
+    """Returns the same as `_convolve`, with a faster gradient of the kernel.
 
-    That gradient is a convolution too, of the input with the upstream gradient: images take
-    the part of channels, channels that of images. CPUs are quicker at it than at the operation
-    TensorFlow has for it, if there are many channels.
+    That gradient is also a convolution, of the input with the upstream gradient, where images
+    and channels swap roles. With many channels, CPUs compute it faster than TensorFlow's
+    operation for it.
     """
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -125,9 +125,9 @@ def _convolve_wide(x: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable
 def _in_quick_dtype(operation: Callable[..., tf.Tensor], *operands: tf.Tensor) -> tf.Tensor:
     """Returns operation(*operands), rounded to the dtype of the operands.
 
-    Most CPUs store float16 but do not compute in it, and TensorFlow's kernels for it take up
-    to 200 times as long there as those for float32. So, as GPUs do within a product, the
-    rounded values are multiplied and summed in float32, and the result is rounded.
+    Most CPUs can store float16 but not compute in it, and TensorFlow's float16 kernels take up
+    to 200 times as long there as those for float32. So the rounded values are multiplied and
+    summed in float32, as GPUs do within a product, and the result is rounded.
     """
     dtype = operands[0].dtype
     if dtype == tf.float16 and not _has_gpu():

@@ -1,4 +1,4 @@
-"""What a training leaves to the stages after it: the model, its record, its predictions."""
+"""Writes a training's output for later stages: the model, its record, its predictions."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from trainer_module import export, inputs
 
 @contextlib.contextmanager
 def failed_export_explained(export_dir: str, checkpoint_dir: str) -> Iterator[None]:
-    """Says that the training is safe when what follows it fails.
+    """Explains, if the export fails, that the training itself is safe.
 
     Raises:
         RuntimeError: The model could not be exported.
@@ -40,7 +40,7 @@ def hand_over(
     image_shape: tuple[int, int, int],
     examples: Sequence[bytes],
 ) -> None:
-    """Writes the model, and into the model run what later stages know of its training."""
+    """Writes the model, and the record of its training to the model run."""
     export.export_for_serving(
         estimator, fn_args.serving_model_dir, transform_output, image_shape, examples
     )
@@ -67,10 +67,10 @@ def write_predictions(
     examples: Sequence[bytes],
     transform_output: tft.TFTransformOutput,
 ) -> None:
-    """Writes what the Estimator predicts: `keys` (n,) and `probabilities` (n, classes)."""
+    """Writes the Estimator's predictions: `keys` (n,) and `probabilities` (n, classes)."""
     predicted = estimator.predict(inputs.predict_input_fn(examples, transform_output))
     probabilities = np.stack([prediction["probabilities"] for prediction in predicted])
-    content = io.BytesIO()  # np.savez seeks, which files of a bucket cannot
+    content = io.BytesIO()  # np.savez seeks, which files in a bucket do not support
     np.savez(
         content, keys=np.array(example_files.keys_of(examples)), probabilities=probabilities
     )

@@ -1,4 +1,4 @@
-"""What every classifier has behind its logits: loss, metrics, averages, what it answers."""
+"""The parts of a classifier after its logits: loss, metrics, averages, predictions."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def classifier_spec(
     optimizer: v1.train.Optimizer,
     ema_decay: float = 0.0,
 ) -> tf.estimator.EstimatorSpec:
-    """Returns what a model_fn returns, whichever its mode.
+    """Returns the EstimatorSpec of a model_fn, for any mode.
 
     Args:
         mode: A key of `tf.estimator.ModeKeys`.
@@ -43,7 +43,7 @@ def train_spec(
     optimizer: v1.train.Optimizer,
     ema_decay: float = 0.0,
 ) -> tf.estimator.EstimatorSpec:
-    """Returns the loss, and the op of one step with what batch norm and averages update."""
+    """Returns the loss and the op of one step, including updates of batch norm and averages."""
     losses = {"cross_entropy": cross_entropy_of(logits, labels)}
     penalties = v1.losses.get_regularization_losses()
     losses["total_loss"] = tf.add_n([*losses.values(), *penalties])
@@ -72,7 +72,7 @@ def eval_spec(
 def predict_spec(
     logits: tf.Tensor, class_names: Sequence[str], scaffold: v1.train.Scaffold | None = None
 ) -> tf.estimator.EstimatorSpec:
-    """Returns what is predicted, and what signatures give back of it."""
+    """Returns the predictions, and the outputs of the signatures."""
     predictions = predictions_of(logits, class_names)
     return tf.estimator.EstimatorSpec(
         MODES.PREDICT,
@@ -83,11 +83,11 @@ def predict_spec(
 
 
 def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) -> tf.Tensor:
-    """Returns -ln of the probability of the true class, the mean over the batch.
+    """Returns -ln of the probability of the true class, averaged over the batch.
 
-    With smoothing it is (1 - smoothing) of that, and smoothing times the mean over all classes:
-    no class is asked for with certainty. Source: C. Szegedy et al., "Rethinking the Inception
-    Architecture for Computer Vision", section 7 (2015).
+    With smoothing, it is (1 - smoothing) times that, plus smoothing times the mean over all
+    classes, so that no class has to be certain. Source: C. Szegedy et al., "Rethinking the
+    Inception Architecture for Computer Vision", section 7 (2015).
     """
     cross_entropy = tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -99,16 +99,16 @@ def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.
 
 
 def weight_averages(ema_decay: float) -> tf.train.ExponentialMovingAverage:
-    """Returns the moving average of the weights, quicker during the first steps.
+    """Returns the moving average of the weights, which moves faster in the first steps.
 
-    At a step t it keeps min(ema_decay, (1 + t) / (10 + t)) of what it was.
+    At step t, it keeps min(ema_decay, (1 + t) / (10 + t)) of its value.
     """
     step = v1.train.get_or_create_global_step()
     return tf.train.ExponentialMovingAverage(ema_decay, num_updates=step)
 
 
 def averaged_scaffold(ema_decay: float) -> v1.train.Scaffold:
-    """Returns what restores the averaged weights in place of the weights."""
+    """Returns the scaffold that restores the averaged weights in place of the weights."""
     saver = v1.train.Saver(weight_averages(ema_decay).variables_to_restore())
     return v1.train.Scaffold(saver=saver)
 
@@ -126,7 +126,7 @@ def predictions_of(logits: tf.Tensor, class_names: Sequence[str]) -> dict[str, t
 def export_outputs_of(
     predictions: dict[str, tf.Tensor], class_names: Sequence[str]
 ) -> dict[str, tf.estimator.export.ExportOutput]:
-    """Returns what signatures give back: the predictions, or every class with its score."""
+    """Returns the outputs of signatures: the predictions, or every class with its score."""
     scores = predictions["probabilities"]
     all_classes = tf.tile(tf.constant([class_names]), [tf.shape(scores)[0], 1])
     return {

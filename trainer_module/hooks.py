@@ -1,4 +1,4 @@
-"""What is said and checked while training runs."""
+"""Logging and checks during training."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ _STARTUP_STEPS = 10  # graph optimization and first allocations make these slow
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or the weights are no numbers any more."""
+    """The loss or the weights are NaN or infinite."""
 
     def __init__(self, found: str, step: int, learning_rate: float | None) -> None:
         """Says what was found where, and what to do."""
@@ -35,16 +35,16 @@ class TrainingDivergedError(RuntimeError):
 
 
 class LogHook(v1.train.SessionRunHook):
-    """Logs loss and speed every so many steps, and stops at the first loss that is no number.
+    """Logs loss and speed at regular steps, and stops at the first NaN or infinite loss.
 
     Attributes:
-        step: The last step done.
+        step: The last completed step.
         loss: The loss of that step; None before the first.
-        optimizer: What the graph applies to the weights; empty if that has no name.
+        optimizer: The optimizer in the graph; empty if it has no name.
     """
 
     def __init__(self, loop: Loop) -> None:
-        """Takes how often to log, and what the lines say of the training."""
+        """Takes how often to log, and facts about the training for the lines."""
         self.step = 0
         self.loss: float | None = None
         self.optimizer = ""
@@ -58,16 +58,16 @@ class LogHook(v1.train.SessionRunHook):
 
     @property
     def examples_per_second(self) -> float | None:
-        """Returns the median speed of the steps after the first few; None without any."""
+        """Returns the median speed after the first few steps; None without any."""
         seconds = self._step_seconds[_STARTUP_STEPS:] or self._step_seconds[1:]
         return self._batch_size / statistics.median(seconds) if seconds else None
 
     def leave_out(self, seconds: float) -> None:
-        """Takes seconds that the current step spent on something else than training."""
+        """Excludes seconds that the current step did not spend on training."""
         self._start_seconds += seconds
 
     def begin(self) -> None:
-        """Finds the loss that Estimator minimizes, and by what."""
+        """Finds the loss that Estimator minimizes, and the optimizer."""
         kinds = {operation.type for operation in v1.get_default_graph().get_operations()}
         applied = filter(None, map(_APPLIES.fullmatch, kinds))
         self.optimizer = ", ".join(sorted({found[1] for found in applied}))
@@ -79,7 +79,7 @@ class LogHook(v1.train.SessionRunHook):
         self.step = int(session.run(self._step_tensor))
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        """Asks for the loss of this step."""
+        """Requests the loss of this step."""
         self._start_seconds = time.perf_counter()
         return v1.train.SessionRunArgs(self._loss_tensor)
 
@@ -112,10 +112,10 @@ class LogHook(v1.train.SessionRunHook):
 
 
 class FiniteGuard(v1.train.CheckpointSaverListener):
-    """Refuses to save weights that are no numbers, so that no run resumes from them."""
+    """Prevents saving NaN or infinite weights, so that no run resumes from them."""
 
     def __init__(self, learning_rate: float | None) -> None:
-        """Takes the rate for the error to name."""
+        """Takes the learning rate, for the error message."""
         self._learning_rate = learning_rate
 
     def begin(self) -> None:
@@ -133,10 +133,10 @@ class FiniteGuard(v1.train.CheckpointSaverListener):
 
 
 class RecordListener(v1.train.CheckpointSaverListener):
-    """Writes the record ahead of each checkpoint: whoever goes on from it finds it there."""
+    """Writes the record before each checkpoint, so that a resumed run finds it."""
 
     def __init__(self, write_record: Callable[[int], None]) -> None:
-        """Takes what writes the record of a training up to a step."""
+        """Takes the function that writes the record of a training up to a step."""
         self._write_record = write_record
 
     def before_save(self, session: v1.Session, global_step_value: int) -> None:
@@ -145,19 +145,19 @@ class RecordListener(v1.train.CheckpointSaverListener):
 
 
 class EvalListener(v1.train.CheckpointSaverListener):
-    """Evaluates the newest checkpoint whenever another `every_steps` are done."""
+    """Evaluates the newest checkpoint every `every_steps` steps."""
 
     def __init__(
         self, evaluate: Callable[[], None], every_steps: int, log_hook: LogHook
     ) -> None:
-        """Takes what to call, how often, and who measures the speed of training alone."""
+        """Takes the function to call, how often, and the hook that measures the speed."""
         self._evaluate = evaluate
         self._every_steps = every_steps
         self._log_hook = log_hook
         self._rounds: int | None = None
 
     def after_save(self, session: v1.Session, global_step_value: int) -> None:
-        """Evaluates when due; the save at the start of a run is not evaluated."""
+        """Evaluates when due, except at the start of a run."""
         rounds = int(global_step_value) // self._every_steps
         if self._rounds is not None and rounds > self._rounds:
             start_seconds = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What can be set about a training, in flow order, and the presets. Imports no TensorFlow."""
+"""The settings of a training, in flow order, and the presets. Does not import TensorFlow."""
 
 import dataclasses
 from typing import Literal
@@ -7,7 +7,7 @@ from contract import settings
 from contract.settings import Fraction, NotNegative, PositiveFloat, PositiveInt
 from trainer_module import network
 
-# Of a field that says how a training is watched: no weight depends on it.
+# For a field that only affects how a training is watched; no weight depends on it.
 WATCHING = {"shapes_weights": False}
 
 
@@ -19,7 +19,7 @@ class HyperParameters:
         ValueError: A value is outside its range; the message names the field.
     """
 
-    # How long, and on how much at a time.
+    # How long to train, and with how many images at a time.
     train_steps: PositiveInt = (
         100_000  # steps, one batch each; about 256 passes over 50,000 images
     )
@@ -27,36 +27,36 @@ class HyperParameters:
 
     # How a gradient moves the weights.
 
-    # sgd; or momentum, which goes on in the mean direction of late; or muon, which does so too
-    # and moves the kernels of `muon_layers` in all their directions alike (muon.py)
+    # sgd; momentum, which follows the mean of recent gradients; or muon, which also does so
+    # and moves the kernels of `muon_layers` equally in all their directions (muon.py)
     optimizer: Literal["sgd", "momentum", "muon"] = "sgd"
-    momentum: Fraction = 0.0  # fraction of the last move that the next repeats; not for sgd
+    momentum: Fraction = 0.0  # fraction of the last update that the next repeats; not for sgd
     muon_layers: str = "conv1+conv2+local4"  # names from network.py
-    muon_momentum: Fraction = 0.6  # that fraction for their kernels
+    muon_momentum: Fraction = 0.6  # the same for the kernels of muon_layers
     muon_update_rms: PositiveFloat = (
-        0.05  # how far a step moves their weights, in learning rates
+        0.05  # size of an update of their weights, in learning rates
     )
-    muon_steps: PositiveInt = 3  # Newton–Schulz steps; the more, the more alike
-    learning_rate: PositiveFloat = 0.1  # at step 0; the weights move by it times the gradient
+    muon_steps: PositiveInt = 3  # Newton–Schulz steps; with more, the directions are more equal
+    learning_rate: PositiveFloat = 0.1  # at step 0; weights change by it times the gradient
     learning_rate_decay_factor: float = 0.1  # what each decay multiplies the rate by
     epochs_per_decay: PositiveFloat = 350.0  # passes over the data from one decay to the next
-    decay_staircase: bool = True  # decay at once when they are over; else a little each step
+    decay_staircase: bool = True  # decay at once after these passes; else a little per step
 
-    # What keeps the network from learning the images by heart.
-    label_smoothing: Fraction = 0.0  # probability to spread over all classes, the true one too
+    # Regularization: keeps the network from memorizing the images.
+    label_smoothing: Fraction = 0.0  # probability to spread over all classes, with the true one
     weight_decay: NotNegative = 0.004  # L2 loss of the first two dense kernels: times ½ Σ w²
-    max_brightness_delta: NotNegative = 63.0  # at most added or taken, in pixel values 0 to 255
+    max_brightness_delta: NotNegative = 63.0  # largest change, in pixel values 0 to 255
     min_contrast: NotNegative = 0.2  # factor about the mean of a channel; 1 changes nothing
-    max_contrast: NotNegative = 1.8  # the same; each image draws its own between the two
-    random_flip: bool = True  # half of the images are mirrored left to right
-    random_crop: bool = True  # 24×24 pixels from anywhere; else from the middle
+    max_contrast: NotNegative = 1.8  # the same; each image gets a random factor between the two
+    random_flip: bool = True  # mirrors half of the images left to right
+    random_crop: bool = True  # crops 24×24 pixels at a random place; else from the centre
     ema_decay: Fraction = 0.9999  # fraction of the averaged (and served) weights kept each step
 
-    # How the numbers start, and what computes them.
+    # Initial values, and the computation.
     conv_stddev: PositiveFloat = (
-        1e-4  # deviation of the normal that both convolutions are drawn from
+        1e-4  # standard deviation of the initial kernels of both convolutions
     )
-    seed: int = 0  # of all draws: weights, order of images, distortions
+    seed: int = 0  # for everything random: weights, order of images, distortions
     compute_dtype: Literal["float32", "bfloat16", "float16"] = (
         "float32"  # of activations and gradients; weights stay float32
     )
@@ -64,22 +64,22 @@ class HyperParameters:
         "none"  # mirrored: all devices of this machine share each batch
     )
 
-    # How it is watched.
-    # Steps from one line of progress to the next.
+    # How the training is watched.
+    # Steps between two lines of progress.
     log_every_steps: PositiveInt = dataclasses.field(default=100, metadata=WATCHING)
     # Steps between points in TensorBoard.
     summary_every_steps: PositiveInt = dataclasses.field(default=500, metadata=WATCHING)
-    # Steps between checkpoints: what a killed run may lose.
+    # Steps between checkpoints, at most lost by a killed run.
     checkpoint_every_steps: PositiveInt = dataclasses.field(default=1_000, metadata=WATCHING)
     # Steps between evaluations, which select nothing.
     eval_every_steps: PositiveInt = dataclasses.field(default=5_000, metadata=WATCHING)
-    # Log which device computes each operation.
+    # Whether to log which device computes each operation.
     log_device_placement: bool = dataclasses.field(default=False, metadata=WATCHING)
 
     def __post_init__(self) -> None:
         """Checks every value before anything expensive begins."""
         settings.check(self)
-        layers = network.layers(self.conv_stddev, num_classes=2)  # of more, the same names
+        layers = network.layers(self.conv_stddev, num_classes=2)  # the names stay the same
         names = [layer.name for layer in network.with_weights(layers)]
         if set(self.muon_layers.split("+")) - {*names}:
             raise ValueError(
@@ -109,8 +109,8 @@ QUICK = dataclasses.replace(
     compute_dtype="bfloat16",
     eval_every_steps=1_000,
 )
-# Chosen on data_batch_5, held out of training: see Results in the README. The rate stays high
-# for long, and the averages settle what it stirs up.
+# Chosen on data_batch_5, held out of training (see docs/measurements.md). The learning rate
+# stays high for long, and the averages smooth the result.
 BEST = dataclasses.replace(
     QUICK,
     train_steps=32_000,
@@ -133,7 +133,7 @@ SMOKE = dataclasses.replace(
     compute_dtype="float32",
 )
 PRESETS = {"smoke": SMOKE, "quick": QUICK, "best": BEST, "reference": REFERENCE}
-# How good a model of each preset must be; reference asks for the pipeline's own 80%.
+# The accuracy that each preset must reach; reference uses the pipeline's own 80%.
 GATES = {
     "smoke": {"min_accuracy": 0.0, "max_accuracy_drop": 0.5, "max_class_accuracy_drop": 1.0},
     "quick": {"min_accuracy": 0.70},

@@ -1,7 +1,7 @@
-"""Examples → batches: reading, shuffling and the distortions of training.
+"""Converts examples to batches: reading, shuffling and the distortions of training.
 
-Every random draw is a function of the seed and the step alone. A run that was killed goes on
-with the very batches it would have seen, and the same seed always trains the same way.
+Every random draw depends only on the seed and the step. A killed run resumes with exactly the
+batches it would have seen, and the same seed always trains the same way.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,19 +33,18 @@ def train_dataset(
     start_step: int,
     make_features: MakeFeatures,
 ) -> tf.data.Dataset:
-    """Returns endless batches, the first being that of `start_step`.
+    """Returns endless batches, starting with that of `start_step`.
 
-    The decoded images stay in memory (3 KB each), and each epoch is a new permutation of all
-    of them.
+    The decoded images stay in memory (3 KB each), and each epoch is a new permutation of all.
 
     Args:
         files: TFRecord files of tf.Examples.
-        num_examples: How many examples the files hold.
-        image_size: Lines and columns of each image.
+        num_examples: The number of examples in the files.
+        image_size: Height and width of each image.
         loop: Batch size and seed.
-        start_step: Steps trained before.
-        make_features: Given images, uint8, (n, height, width, 3), and a seed, int64, (2,),
-            which is another for each step: what the network sees of them.
+        start_step: The number of steps trained before.
+        make_features: Returns what the network sees of images, uint8, (n, height, width, 3),
+            given a seed, int64, (2,), which differs for each step.
 
     Returns:
         Batches: features by name, and labels, int64, (n,).
@@ -74,11 +73,11 @@ def parts_of_process(
 ) -> tf.data.Dataset:
     """Returns the parts of each batch that this process's replicas train on.
 
-    Every process makes the whole batches, which costs next to nothing, and so several of them
-    train exactly as one does.
+    Every process makes the whole batches, which costs almost nothing, so that several processes
+    train exactly like one.
 
     Raises:
-        ValueError: The batch size is no multiple of the number of replicas.
+        ValueError: The batch size is not a multiple of the number of replicas.
     """
     if context is None or context.num_replicas_in_sync == 1:
         return batches
@@ -104,10 +103,10 @@ def parts_of_process(
 def batches_of_rows(
     num_examples: int, batch_size: int, seed: int, start_step: int
 ) -> tf.data.Dataset:
-    """Returns endless (step, rows) pairs: which examples each batch holds.
+    """Returns endless (step, rows) pairs: the examples of each batch.
 
-    The batches cut through the row of all epochs laid end to end, each epoch a permutation
-    drawn from the seed and its number.
+    Batches are consecutive parts of the concatenated epochs. Each epoch is a permutation drawn
+    from the seed and the epoch's number.
     """
     first_epoch, skipped = divmod(start_step * batch_size, num_examples)
 
@@ -124,24 +123,24 @@ def batches_of_rows(
 def augment(
     images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameters
 ) -> dict[str, tf.Tensor]:
-    """Returns what the network sees of images in training: each distorted at random."""
+    """Returns what the network sees of images in training: each randomly distorted."""
     distorted = distort(images, seed, hyper_parameters)
     return {preprocessing.STANDARDIZED_IMAGE: preprocessing.standardize(distorted)}
 
 
 def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameters) -> tf.Tensor:
-    """Returns each image cropped, flipped, brightened and contrasted at random.
+    """Returns each image with random crop, flip, brightness and contrast.
 
-    The order is the classic one, and every image has its own draws. A batch is distorted at
-    once: the crop and the flip are one gather of pixels, brightness and contrast one line.
+    The order is the classic one, and every image has its own draws. A whole batch is distorted
+    at once: crop and flip are one gather of pixels, brightness and contrast one expression.
 
     Args:
         images: uint8, shape (n, height, width, 3).
         seed: int64, shape (2,): equal seeds distort equally.
-        hyper_parameters: Which distortions, and how strong.
+        hyper_parameters: The distortions, and their strength.
 
     Returns:
-        float32, shape (n, crop, crop, 3); values may leave 0 to 255, as nothing is clipped.
+        float32, shape (n, crop, crop, 3); not clipped, so values may be outside 0 to 255.
     """
     count = tf.shape(images)[0]
     crop_seed, flip_seed, brightness_seed, contrast_seed = tf.unstack(
@@ -175,8 +174,8 @@ def crop_and_flip(
 
     Args:
         images: shape (n, height, width, 3).
-        size: Lines and columns of the windows.
-        tops: int32, shape (n,): first line of each window.
+        size: Height and width of the windows.
+        tops: int32, shape (n,): first row of each window.
         lefts: int32, shape (n,): first column of each window.
         flips: bool, shape (n,).
 
@@ -200,7 +199,7 @@ def adjust_brightness_and_contrast(
     Args:
         images: float32, shape (n, height, width, 3).
         deltas: float32, shape (n, 1, 1, 1), in pixel values.
-        factors: float32, shape (n, 1, 1, 1); 1 leaves the contrast as it is.
+        factors: float32, shape (n, 1, 1, 1); 1 keeps the contrast.
     """
     means = tf.reduce_mean(images, axis=[1, 2], keepdims=True)
     return images * factors + (means * (1.0 - factors) + deltas)
@@ -225,7 +224,7 @@ def predict_input_fn(
 def _transform(serialized: tf.data.Dataset, transform_output: tft.TFTransformOutput) -> Batch:
     spec = transform_output.raw_feature_spec()
     raw = serialized.batch(EVAL_BATCH_SIZE).map(lambda batch: tf.io.parse_example(batch, spec))
-    # Transform's graph belongs in the Estimator's, not in one of tf.data.
+    # Transform's graph belongs in the Estimator's graph, not in one of tf.data.
     iterator = tf.compat.v1.data.make_one_shot_iterator(raw.prefetch(2))
     transformed = transform_output.transform_raw_features(iterator.get_next())
     labels = transformed.pop(features.LABEL)

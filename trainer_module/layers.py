@@ -1,4 +1,4 @@
-"""The layers of `network.py` in TensorFlow: their weights, and what they compute."""
+"""The layers of `network.py` in TensorFlow: their weights and their computation."""
 
 from collections.abc import Sequence
 
@@ -23,9 +23,9 @@ def logits_of(
     Args:
         images: float32, shape (n, height, width, 3), standardized.
         layers: From the image to the logits, the dense ones last.
-        compute_dtype: What layers compute in; weights and logits are float32.
-        parts: How many parts of the batch all but the dense layers take side by side. What
-            they compute is the same.
+        compute_dtype: The dtype of the layers' computation; weights and logits are float32.
+        parts: How many parts of the batch all but the dense layers compute in parallel; the
+            result is the same.
 
     Returns:
         float32, shape (n, number of classes).
@@ -54,8 +54,8 @@ def _convolution(
 ) -> list[tf.Tensor]:
     """Returns the activations of each part of a batch, pooled if a pool is given.
 
-    Adding a bias and relu keep the order of values: pooling the bare products gives what
-    pooling the activations would, and leaves a quarter of the values to add and cut.
+    Adding a bias and relu keep the order of values. So pooling the products first gives the
+    same result, with only a quarter of the values left for bias and relu.
     """
     with v1.variable_scope(layer.name):
         channels = int(xs[0].shape[-1])
@@ -91,7 +91,7 @@ def _dense(layer: Dense, x: tf.Tensor) -> tf.Tensor:
 
 
 def _joined_and_flat(xs: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns the parts of a batch as one, a row of values for each image."""
+    """Returns the parts joined into one batch, with a row of values for each image."""
     if xs[0].shape.rank == 2:
         return xs[0]
     joined = tf.concat(list(xs), axis=0)

@@ -1,4 +1,4 @@
-"""What training reads of the hyper-parameters of whichever Estimator."""
+"""The hyper-parameters that training reads, for any Estimator."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 class Loop:
     """How long training lasts and how it is watched.
 
-    Each field is that of the same name among the hyper-parameters; where they have none, it
-    has the value here.
+    Each field comes from the hyper-parameter of the same name; if there is none, it has the
+    default here.
     """
 
     train_steps: int  # one batch each
     batch_size: int = 128
-    seed: int = 0  # of all draws
-    learning_rate: float | None = None  # to be named when training diverges
+    seed: int = 0  # for everything random
+    learning_rate: float | None = None  # for the error when training diverges
     compute_dtype: str = ""  # for the record
     distribution: str = "none"  # mirrored: all devices of this machine share each batch
     log_every_steps: int = 100
@@ -28,7 +28,7 @@ class Loop:
 
     @classmethod
     def of(cls, hyper_parameters: Any) -> Loop:
-        """Returns the loop that the hyper-parameters of an Estimator ask for."""
+        """Returns the loop for the hyper-parameters of an Estimator."""
         names = {field.name for field in dataclasses.fields(cls)}
         given = {
             field.name: getattr(hyper_parameters, field.name)

@@ -1,4 +1,4 @@
-"""model_fn: what the Estimator trains, evaluates and exports around the network."""
+"""model_fn: the graph that the Estimator trains, evaluates and exports."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +11,20 @@ from trainer_module.hyper_parameters import HyperParameters
 from trainer_module.muon import MuonOptimizer
 from trainer_module.preprocessing import STANDARDIZED_IMAGE
 
-# Gradients below 6e-8 vanish in float16: scaled up on the way back, scaled down for the update.
+# Gradients below 6e-8 vanish in float16, so the loss is scaled up and the gradients down again.
 FLOAT16_LOSS_SCALE = 1024.0
 
 
 def model_fn(
     features: dict[str, tf.Tensor], labels: tf.Tensor, mode: str, params: dict[str, Any]
 ) -> tf.estimator.EstimatorSpec:
-    """Returns what the Estimator runs in a mode.
+    """Returns the EstimatorSpec for a mode.
 
     Args:
         features: `standardized_image`, float32, shape (n, crop, crop, 3).
         labels: int64, shape (n,); None in PREDICT.
         mode: A key of `tf.estimator.ModeKeys`.
-        params: `hyper_parameters`, `class_names`, and `num_train_examples`, which an epoch is.
+        params: `hyper_parameters`, `class_names`, and `num_train_examples` per epoch.
     """
     images = features[STANDARDIZED_IMAGE]
     hyper_parameters, class_names = params["hyper_parameters"], params["class_names"]
@@ -46,7 +46,7 @@ def train_spec(
     num_classes: int,
     num_train_examples: int,
 ) -> tf.estimator.EstimatorSpec:
-    """Returns the loss and the step that the Estimator runs again and again."""
+    """Returns the loss and the op of one training step."""
     all_layers = network.layers(hyper_parameters.conv_stddev, num_classes)
     parts = fast_operations.num_parts(hyper_parameters.batch_size)
     logits = layers.logits_of(images, all_layers, hyper_parameters.compute_dtype, parts)
@@ -62,10 +62,10 @@ def train_spec(
 def averaged_logits(
     images: tf.Tensor, hyper_parameters: HyperParameters, num_classes: int
 ) -> tuple[tf.Tensor, v1.train.Scaffold]:
-    """Returns the logits, and what restores the averaged weights in place of the weights.
+    """Returns the logits, and the scaffold that restores the averaged weights.
 
-    The weights are float32 whatever training computed in, and so is what is judged and served:
-    any CPU computes it alike, and probabilities are not rounded to 8 bits.
+    Weights are float32, whatever dtype training computed in, and so is the model that is judged
+    and served. Any CPU computes it equally, and probabilities are not rounded to 8 bits.
     """
     all_layers = network.layers(hyper_parameters.conv_stddev, num_classes)
     logits = layers.logits_of(images, all_layers, compute_dtype="float32")
@@ -80,7 +80,7 @@ def losses_of(
 ) -> dict[str, tf.Tensor]:
     """Returns each part of the loss, and their sum as `total_loss`; float32 scalars.
 
-    Those are the cross-entropy, and weight_decay · ½ Σ w² of each layer that decays.
+    The parts are the cross-entropy, and weight_decay · ½ Σ w² of each layer that decays.
     """
     smoothing = hyper_parameters.label_smoothing
     losses = {"cross_entropy": head.cross_entropy_of(logits, labels, smoothing)}
@@ -97,7 +97,7 @@ def losses_of(
 def training_step(
     losses: dict[str, tf.Tensor], hyper_parameters: HyperParameters, num_train_examples: int
 ) -> tf.Operation:
-    """Returns the op of one step: update, then the averages of the new weights."""
+    """Returns the op of one step: the update, then the averages of the new weights."""
     step = v1.train.get_or_create_global_step()
     learning_rate = learning_rate_at(step, hyper_parameters, num_train_examples)
     optimizer = optimizer_of(hyper_parameters, learning_rate)
@@ -115,7 +115,7 @@ def training_step(
 def learning_rate_at(
     step: tf.Tensor, hyper_parameters: HyperParameters, num_train_examples: int
 ) -> tf.Tensor:
-    """Returns learning_rate · decay_factor^(step / decay_steps), in whole steps if asked."""
+    """Returns learning_rate · decay_factor^(step / decay_steps), optionally as a staircase."""
     epochs = hyper_parameters.epochs_per_decay
     return v1.train.exponential_decay(
         hyper_parameters.learning_rate,
@@ -129,7 +129,7 @@ def learning_rate_at(
 def optimizer_of(
     hyper_parameters: HyperParameters, learning_rate: tf.Tensor
 ) -> v1.train.Optimizer:
-    """Returns plain gradient descent, that with momentum, or Muon with it."""
+    """Returns gradient descent, optionally with momentum, or Muon with momentum."""
     if hyper_parameters.optimizer == "muon":
         return MuonOptimizer(
             learning_rate,

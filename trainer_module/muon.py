@@ -1,4 +1,4 @@
-"""Muon, an optimizer that moves a weight matrix in all its directions alike.
+"""Muon, an optimizer that moves a weight matrix equally in all its directions.
 
 K. Jordan, Y. Jin, V. Boza, J. You, F. Cesista, L. Newhouse and J. Bernstein, "Muon: An
 optimizer for hidden layers in neural networks" (2024),
@@ -10,14 +10,14 @@ from collections.abc import Collection
 import tensorflow as tf
 from tensorflow.compat import v1
 
-# a·s + b·s³ + c·s⁵ lifts a small s as fast as can be and keeps a large one near 1: from the
-# page above, where five steps end between 0.68 and 1.13.
+# a·s + b·s³ + c·s⁵ raises a small s as fast as possible and keeps a large one near 1. The
+# values are from the page above; five steps end between 0.68 and 1.13.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _EPSILON = 1e-12
 
 
 class MuonOptimizer(v1.train.MomentumOptimizer):
-    """Muon for the kernels of some layers, gradient descent with momentum for all else.
+    """Muon for the kernels of some layers, gradient descent with momentum for the rest.
 
     A kernel W with the gradient G moves by
 
@@ -25,8 +25,8 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         U ← orthogonalized(G + μ·M), as a matrix of one column for each output
         W ← W - learning_rate · update_rms · U / rms(U)
 
-    where rms(U) is the root of the mean square of its values. M is the slot `momentum`, as it
-    is for MomentumOptimizer: float32, and part of every checkpoint.
+    where rms(U) is the root mean square of its values. M is the slot `momentum`, as in
+    MomentumOptimizer: float32, and part of every checkpoint.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         update_rms: float,
         steps: int,
     ) -> None:
-        """Takes how to move the weights.
+        """Takes the parameters of the updates.
 
         Args:
-            learning_rate: Of all weights; float32, a scalar.
-            momentum: Of the weights that Muon leaves alone, a fraction.
+            learning_rate: For all weights; float32, a scalar.
+            momentum: For the weights that Muon does not move, a fraction.
             layers: The variable scopes whose kernels Muon moves.
             layers_momentum: μ, a fraction.
-            update_rms: How far a step moves a weight of a kernel, in learning rates.
-            steps: Newton–Schulz steps.
+            update_rms: The size of a kernel's update per weight, in learning rates.
+            steps: The number of Newton–Schulz steps.
         """
         super().__init__(learning_rate, momentum)
         self._layers = frozenset(layers)
@@ -67,16 +67,16 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
 
 
 def orthogonalized(values: tf.Tensor, steps: int) -> tf.Tensor:
-    """Returns nearly U·Vᵀ of the singular value decomposition U·S·Vᵀ: every direction alike.
+    """Returns approximately U·Vᵀ of the singular value decomposition U·S·Vᵀ.
 
-    A Newton–Schulz step is X ← a·X + b·(X·Xᵀ)·X + c·(X·Xᵀ)²·X, which leaves U and V, and takes
-    every singular value s to a·s + b·s³ + c·s⁵. With the Gram matrix A = X·Xᵀ, a step is
-    X ← P·X and A ← P·A·P, where P = a·I + b·A + c·A²: so the small matrices alone are stepped,
-    and X, many times as large, is multiplied once at the end.
+    A Newton–Schulz step is X ← a·X + b·(X·Xᵀ)·X + c·(X·Xᵀ)²·X. It keeps U and V, and maps every
+    singular value s to a·s + b·s³ + c·s⁵. With the Gram matrix A = X·Xᵀ, a step is X ← P·X and
+    A ← P·A·P, where P = a·I + b·A + c·A². So the steps only involve the small matrices, and X,
+    which is many times larger, is multiplied once at the end.
 
     Args:
-        values: float32, rank 2 or more; a matrix whose last dimension are its columns.
-        steps: How many; each lifts a small singular value to 3.4 times what it was.
+        values: float32, rank 2 or more; a matrix whose columns are the last dimension.
+        steps: The number of steps; each multiplies a small singular value by 3.4.
 
     Returns:
         float32, the shape of `values`.
@@ -85,7 +85,7 @@ def orthogonalized(values: tf.Tensor, steps: int) -> tf.Tensor:
     matrix = tf.reshape(values, [-1, values.shape[-1]])
     rows, columns = matrix.shape
     is_tall = rows > columns
-    matrix = matrix / (tf.norm(matrix) + _EPSILON)  # no singular value is above 1
+    matrix = matrix / (tf.norm(matrix) + _EPSILON)  # now no singular value exceeds 1
     gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
     identity = tf.eye(min(rows, columns))
     product = identity

@@ -1,10 +1,10 @@
-"""The network: the layers from an image to the logits, and what their weights start from.
+"""The network: the layers from an image to the logits, and their initial weights.
 
-This is CIFAR-10's classic convolutional network, as TensorFlow's tutorial taught it:
+This is CIFAR-10's classic convolutional network, from TensorFlow's tutorial:
 https://github.com/tensorflow/models/blob/v1.13.0/tutorials/image/cifar10/cifar10.py
 after A. Krizhevsky's cuda-convnet: https://code.google.com/archive/p/cuda-convnet
 
-`layers.py` computes it; nothing here knows of TensorFlow or of what is fast on which machine.
+`layers.py` computes it; this module is independent of TensorFlow and of the machine.
 """
 
 from __future__ import annotations  # the layers come first, their kinds below
@@ -62,7 +62,7 @@ class LocalResponseNormalization:
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """x · weights + biases, and relu of it but for the last layer."""
+    """x · weights + biases, followed by relu except in the last layer."""
 
     name: str
     units: int

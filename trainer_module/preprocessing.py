@@ -1,7 +1,7 @@
-"""Transform: what the model sees. Pure TensorFlow, and the one home of the pixels' path.
+"""What the model sees of an image, in pure TensorFlow; the only code that prepares pixels.
 
-Transform puts `preprocessing_fn` in the graph that evaluation and serving pass through;
-training calls the same `standardize` after its random crops and flips.
+Transform traces `preprocessing_fn` to the graph that evaluation and serving use; training calls
+the same `standardize` after its random crops and flips.
 """
 
 import math
@@ -18,11 +18,11 @@ STANDARDIZED_IMAGE = "standardized_image"  # float32, 24×24×3 of 32×32: what 
 def preprocessing_fn(
     inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
 ) -> dict[str, tf.Tensor]:
-    """Returns what the model sees of raw examples: for Transform, without any analyzer.
+    """Returns what the model sees of raw examples; Transform traces it, without analyzers.
 
     Args:
-        inputs: `image`, string, shape (n,) or (n, 1), as `decode` takes it, and `label`, int64.
-        custom_config: `image_size`, lines and columns of an image.
+        inputs: `image`, string, shape (n,) or (n, 1), as for `decode`, and `label`, int64.
+        custom_config: `image_size`, height and width of an image.
 
     Returns:
         `standardized_image`, float32, shape (n, crop, crop, 3), and `label`, int64, shape (n,).
@@ -31,7 +31,7 @@ def preprocessing_fn(
 
 
 def prepare(images: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns what the model sees, undistorted, of images, uint8, (n, height, width, 3)."""
+    """Returns what the model sees of undistorted images, uint8, (n, height, width, 3)."""
     return {STANDARDIZED_IMAGE: standardize(central_crop(images))}
 
 
@@ -47,7 +47,7 @@ def transform(
 
 
 def crop_size(image_size: int) -> int:
-    """Returns how many lines and columns of an image the model sees: 24 of 32."""
+    """Returns the height and width that the model sees of an image: 24 of 32."""
     return image_size * 3 // 4
 
 
@@ -56,13 +56,13 @@ def decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
 
     Args:
         image_bytes: string, shape (n,) or (n, 1): height, width, RGB, a byte for each value.
-        image_size: Lines and columns of each.
+        image_size: Height and width of each.
 
     Returns:
         uint8, shape (n, image_size, image_size, 3).
 
     Raises:
-        tf.errors.InvalidArgumentError: When run on bytes of another length.
+        tf.errors.InvalidArgumentError: At run time, if the bytes have another length.
     """
     shape = (image_size, image_size, features.CHANNELS)
     num_bytes = math.prod(shape)
@@ -73,7 +73,7 @@ def decode(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
         f"An image has {num_bytes:,} raw bytes: {image_size} lines of {image_size} RGB pixels.",
     )
     with tf.control_dependencies([has_right_length]):
-        # A fixed length lets an empty batch through; the check above keeps it from padding.
+        # A fixed length accepts an empty batch; the check above prevents padding.
         pixels = tf.io.decode_raw(image_bytes, tf.uint8, fixed_length=num_bytes)
     return tf.reshape(pixels, (-1, *shape))
 
@@ -84,7 +84,7 @@ def encode(images: tf.Tensor) -> tf.Tensor:
     TensorFlow has no operation for this, but a serialized tensor ends with its content.
 
     Args:
-        images: uint8, shape (n, height, width, 3), of which only n may be open.
+        images: uint8, shape (n, height, width, 3), of which only n may be unknown.
 
     Returns:
         string, shape (n,), a byte for each value.
@@ -98,7 +98,7 @@ def encode(images: tf.Tensor) -> tf.Tensor:
 
 
 def central_crop(images: tf.Tensor) -> tf.Tensor:
-    """Returns the middle of images of shape (n, height, width, 3): 24×24 pixels of 32×32."""
+    """Returns the centre of images of shape (n, height, width, 3): 24×24 pixels of 32×32."""
     image_size = int(images.shape[1])
     size = crop_size(image_size)
     margin = (image_size - size) // 2
@@ -108,7 +108,7 @@ def central_crop(images: tf.Tensor) -> tf.Tensor:
 def standardize(images: tf.Tensor) -> tf.Tensor:
     """Returns each image with mean 0 and standard deviation 1 over all its values.
 
-    The deviation counts as at least 1/√(number of values), so that a plain image stays 0.
+    The deviation is at least 1/√(number of values), so that an image of one colour becomes 0.
 
     Args:
         images: uint8 or float32 of 0 to 255, shape (n, height, width, 3).

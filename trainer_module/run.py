@@ -1,4 +1,4 @@
-"""run_fn: what TFX's Trainer calls."""
+"""run_fn, which TFX's Trainer calls."""
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
@@ -7,7 +7,7 @@ from trainer_module.hyper_parameters import HyperParameters
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains the classifier, or goes on where a killed run was, and exports it for serving."""
+    """Trains the classifier, or resumes a killed run, and exports it for serving."""
     training.run(
         fn_args, model.model_fn, HyperParameters, preprocessing.prepare, inputs.augment
     )

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of the layers, the weights and the losses."""
+"""Summaries of layers, weights and losses for TensorBoard."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,8 +12,8 @@ _SUMMARIZED_IMAGES = 16
 def add_activation(activation: tf.Tensor) -> None:
     """Adds the histogram and the sparsity of a layer's output.
 
-    The first images of a batch stand for all: a batch of conv1 has 4.7 million values, and a
-    histogram is counted by one core.
+    It uses only the first images of a batch: conv1 has 4.7 million values per batch, and one
+    core counts a histogram.
     """
     activation = activation[:_SUMMARIZED_IMAGES]
     v1.summary.histogram("activations", tf.cast(activation, tf.float32))
@@ -46,5 +46,5 @@ def add_losses(losses: Mapping[str, tf.Tensor]) -> tf.Operation:
 
 
 def name_of(variable: tf.Variable) -> str:
-    """Returns the name every replica knows a variable by."""
+    """Returns the name of a variable that all replicas share."""
     return variable.name.split(":")[0]

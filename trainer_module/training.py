@@ -1,8 +1,8 @@
-"""Training: from the newest whole checkpoint to the last step, evaluating on the way.
+"""Training, from the newest intact checkpoint to the last step, with evaluations.
 
-`run` is what any trainer module may call: it brings a model_fn, its hyper-parameters and what
-the network sees of an image; inputs, checkpoints, hooks, the record of the training, the export
-and what later stages compare are here.
+Any trainer module may call `run` with a model_fn, its hyper-parameters and what the network
+sees of an image. This module adds inputs, checkpoints, hooks, the record of the training, the
+export and the predictions that later stages compare.
 """
 
 import dataclasses
@@ -48,13 +48,13 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is to be trained.
+    """The definition of a training.
 
     Attributes:
-        model_fn: As `tf.estimator.Estimator` takes it.
-        params: What it is given: `hyper_parameters`, `class_names` in the order of the labels,
-            and `num_train_examples`, which an epoch is.
-        make_features: What the network sees of images in training, given a seed.
+        model_fn: As for `tf.estimator.Estimator`.
+        params: Its params: `hyper_parameters`, `class_names` in the order of the labels, and
+            `num_train_examples` per epoch.
+        make_features: Returns what the network sees of images in training, given a seed.
     """
 
     model_fn: ModelFn
@@ -70,25 +70,25 @@ def run(
     prepare: Prepare,
     augment: Augment | None = None,
 ) -> None:
-    """Trains a classifier, or goes on where a killed run was, and exports it for serving.
+    """Trains a classifier, or resumes a killed run, and exports it for serving.
 
     Args:
-        fn_args: What Trainer hands over. `custom_config` holds `hyper_parameters`, by name, and
-            `checkpoint_dir`, the folder that a run with the same data, network and
-            hyper-parameters comes back to.
-        model_fn: As `tf.estimator.Estimator` takes it, with what `Task.params` says.
-            `head.classifier_spec` makes its results of logits.
-        kind: The dataclass of the hyper-parameters; `Loop` says which of them are read here.
-        prepare: Given images, uint8, (n, height, width, 3): what the network sees of them, by
-            name. The transform graph must say the same: `preprocessing.transform` makes it so.
-        augment: Given images, a seed, int64, (2,), and the hyper-parameters: what the network
-            sees of them in training; by default what `prepare` returns.
+        fn_args: The Trainer's arguments. `custom_config` contains `hyper_parameters`, by name,
+            and `checkpoint_dir`, the folder from which a run with the same data, network and
+            hyper-parameters resumes.
+        model_fn: As for `tf.estimator.Estimator`, with params as in `Task.params`.
+            `head.classifier_spec` makes its result from logits.
+        kind: The dataclass of the hyper-parameters; `Loop` lists those that are read here.
+        prepare: Returns what the network sees of images, uint8, (n, height, width, 3), by
+            name. The transform graph must do the same; `preprocessing.transform` ensures it.
+        augment: Returns what the network sees of images in training, given a seed, int64,
+            (2,), and the hyper-parameters; by default what `prepare` returns.
 
     Raises:
         FileNotFoundError: There are no examples.
         RuntimeError: Training and the transform graph disagree about pixels, or the export
             failed.
-        hooks.TrainingDivergedError: The loss or a weight is no number any more.
+        hooks.TrainingDivergedError: The loss or a weight is NaN or infinite.
     """
     hyper_parameters = kind(**fn_args.custom_config["hyper_parameters"])
     checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
@@ -117,7 +117,7 @@ def run(
 
 
 def find_data(fn_args: FnArgs) -> Data:
-    """Returns what is to be trained on; raises FileNotFoundError if there are no examples."""
+    """Returns the data to train on; raises FileNotFoundError if there are no examples."""
     train_files = example_files.find(fn_args.train_files)
     return Data(
         train_files,
@@ -134,10 +134,10 @@ def check_no_skew(
     examples: Sequence[bytes],
     prepare: Prepare,
 ) -> None:
-    """Proves that training without distortion and the transform graph see the same pixels.
+    """Checks that training without distortion and the transform graph see the same pixels.
 
     Raises:
-        RuntimeError: They differ by more than MAX_SKEW, as they do when a cached transform
+        RuntimeError: They differ by more than MAX_SKEW, for example because a cached transform
             graph is older than the code.
     """
     spec = transform_output.raw_feature_spec()
@@ -166,12 +166,12 @@ def check_no_skew(
 class Journal:
     """Keeps the record of a training beside its checkpoints.
 
-    It is written ahead of each checkpoint: whoever goes on from one, even from the last, knows
-    how the training went until there.
+    It is written before each checkpoint, so that a run that resumes from one, even from the
+    last, has the record up to that point.
     """
 
     def __init__(self, checkpoint_dir: str, start_step: int, record: TrainingRecord) -> None:
-        """Takes where this process goes on, and what is known of the steps before."""
+        """Takes the step at which this process resumes, and the record of earlier steps."""
         self.start_step = start_step
         self._checkpoint_dir = checkpoint_dir
         self._record = record
@@ -179,11 +179,11 @@ class Journal:
 
     @property
     def evaluated_step(self) -> int:
-        """Returns the step evaluated last; 0 without any."""
+        """Returns the last evaluated step; 0 without any."""
         return self._record.evaluations[-1].step if self._record.evaluations else 0
 
     def write(self, step: int, log_hook: hooks.LogHook) -> None:
-        """Writes how this process trained up to a step."""
+        """Writes the record of this process up to a step."""
         self._record = dataclasses.replace(
             self._record,
             steps=step,
@@ -196,7 +196,7 @@ class Journal:
         training_record.write(self._checkpoint_dir, self._record)
 
     def add(self, evaluation: Evaluation) -> None:
-        """Writes what an evaluation found."""
+        """Writes the result of an evaluation."""
         evaluations = (*self._record.evaluations, evaluation)
         self._record = dataclasses.replace(self._record, evaluations=evaluations)
         training_record.write(self._checkpoint_dir, self._record)
@@ -205,7 +205,7 @@ class Journal:
 def train(task: Task, checkpoint_dir: str, data: Data) -> tf.estimator.Estimator:
     """Returns the Estimator, trained up to `train_steps`.
 
-    Checkpoints, summaries and the record of the training are left in `checkpoint_dir`.
+    It writes checkpoints, summaries and the training record to `checkpoint_dir`.
     """
     if is_chief():
         checkpoints.repair(checkpoint_dir)
@@ -244,7 +244,7 @@ def build_estimator(task: Task, checkpoint_dir: str) -> tf.estimator.Estimator:
 
 
 def open_journal(checkpoint_dir: str, loop: Loop, data: Data) -> Journal:
-    """Returns the journal of a training, with what is known of the steps before."""
+    """Returns the journal of a training, with the record of earlier steps."""
     start_step = checkpoints.newest_step(checkpoint_dir)
     record = training_record.read(checkpoint_dir)
     evaluations = tuple(e for e in record.evaluations if e.step <= start_step)
@@ -268,7 +268,7 @@ def train_alone(
     data: Data,
     journal: Journal,
 ) -> None:
-    """Trains in this process alone, and evaluates beside it."""
+    """Trains in this process only, with evaluations in between."""
     log_hook = hooks.LogHook(task.loop)
     listeners = [
         hooks.FiniteGuard(task.loop.learning_rate),
@@ -290,7 +290,7 @@ def train_in_cluster(
     data: Data,
     journal: Journal,
 ) -> None:
-    """Takes this process's part in training; the one named evaluator evaluates beside it."""
+    """Runs this process's role in training; the evaluator process evaluates in parallel."""
     log_hook = hooks.LogHook(task.loop)
     listeners = [hooks.FiniteGuard(task.loop.learning_rate)]
     if is_chief():
@@ -315,7 +315,7 @@ def train_in_cluster(
 
 
 def train_input_fn(task: Task, data: Data, start_step: int) -> Callable[..., tf.data.Dataset]:
-    """Returns the input_fn of this process, whose first batch is that of `start_step`."""
+    """Returns the input_fn of this process, starting with the batch of `start_step`."""
 
     def make_batches(
         input_context: tf.distribute.InputContext | None = None,
@@ -334,7 +334,7 @@ def train_input_fn(task: Task, data: Data, start_step: int) -> Callable[..., tf.
 
 
 def evaluate(estimator: tf.estimator.Estimator, data: Data, journal: Journal) -> None:
-    """Evaluates the newest checkpoint on all of eval, for the record; it selects nothing."""
+    """Evaluates the newest checkpoint on all of eval, only for the record."""
     metrics = estimator.evaluate(inputs.eval_input_fn(data.eval_files, data.transform_output))
     step, accuracy, loss = (metrics[name] for name in ("global_step", "accuracy", "loss"))
     journal.add(Evaluation(int(step), float(accuracy), float(loss)))
