@@ -60,7 +60,7 @@ check: install  ## lint, format, layers, declared against imported packages, typ
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
-	@$(BIN)/mypy benchmarks cli components contract data_sources examples kubeflow pipeline_def report \
+	@$(BIN)/mypy benchmarks cifar_pipeline cli components contract data_sources examples kubeflow pipeline_def report \
 	    serving trainer_module
 
 lock:  ## the locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
