@@ -49,12 +49,16 @@ def run(
         OSError: The output folder cannot be written, or another run is writing to it.
         Exception: Whatever a stage raises.
     """
+    from contract import imports
     from pipeline_def import local_runner
 
     start = find_preset(preset, trainer_module)
     config = dataclasses.replace(start, data=data, output_dir=os.fspath(output))
     config = apply_settings(config, [f"{name}={value}" for name, value in settings.items()])
-    return local_runner.run(config, verbose)
+    if verbose:
+        return local_runner.run(config, verbose)
+    imports.silence()  # a notebook shows warnings that a run in a terminal sends to its log
+    return local_runner.run(config)
 
 
 def list_runs(output: str | os.PathLike[str] = DEFAULT_OUTPUT) -> list[RunRecord]:

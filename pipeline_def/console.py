@@ -220,7 +220,7 @@ def quiet(
         last_seconds: How long each stage took last time.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    terminal_or_pipe = rich.console.Console(file=sys.stdout)
+    terminal_or_pipe = rich.console.Console(file=sys.stdout, force_jupyter=False)
     is_live = terminal_or_pipe.is_terminal and not terminal_or_pipe.is_dumb_terminal
     console = RunConsole(terminal_or_pipe, is_live and not verbose, last_seconds)
     handlers: list[logging.Handler] = [LogFile(log_file, console.warn)]

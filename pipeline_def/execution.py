@@ -50,6 +50,7 @@ def run_stages(
         recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
     )
     definition = define(config, batches)
+    recorder.record = dataclasses.replace(recorder.record, upstream=upstream_of(definition))
     operators = executors.operators_for(beam_runner)
 
     @contextlib.contextmanager
@@ -119,6 +120,14 @@ def open_metadata(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
     launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
     return connection
+
+
+def upstream_of(definition: tfx_pipeline.Pipeline) -> dict[str, list[str]]:
+    """Returns for each node of a pipeline the nodes that it waits for."""
+    return {
+        node.id: sorted(before.id for before in node.upstream_nodes)
+        for node in definition.components
+    }
 
 
 def take_note(

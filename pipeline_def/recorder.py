@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract.files import RECORD_FILE
+from pipeline_def.code_version import ROOT
 from pipeline_def.config import PipelineConfig
-from report import run_record, runs
+from report import environment, run_record, runs
 from report.run_record import RunRecord, Status
 
 LOG_FILE = "run.log"
@@ -38,6 +39,7 @@ class Recorder:
                 config=config.as_record(),
                 started=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
                 log=str(self.log_file),
+                environment=environment.read(ROOT),
             )
         )
 

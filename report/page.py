@@ -10,9 +10,10 @@ import markupsafe
 
 from contract import signatures
 from contract.progress import duration
-from report import lineage, run_record
+from report import graph, lineage, run_record
 from report.class_scores import class_scores
 from report.facts import ExampleRequest, Facts, ModelFacts
+from report.intervals import wilson
 from report.model_card import is_sample, model_card
 from report.run_record import RunRecord
 from report.stages import stage_list
@@ -54,6 +55,7 @@ def render(
         index: A link to the page of all runs, if there is one.
     """
     data, metrics = facts.data, facts.evaluation
+    stages = stage_list(run)
     return (
         environment()
         .get_template("report.html")
@@ -62,7 +64,11 @@ def render(
             facts=facts,
             plots={name: markupsafe.Markup(svg) for name, svg in plots.items()},
             run=run,
-            stages=stage_list(run),
+            stages=stages,
+            graph=markupsafe.Markup(graph.draw(stages, run.upstream))
+            if run and run.upstream
+            else None,
+            interval=wilson(metrics.accuracy, metrics.eval_examples) if metrics else None,
             card=model_card(facts),
             scores=class_scores(metrics.confusion, metrics.class_names) if metrics else [],
             requests=example_requests(facts, facts.request) if facts.request else [],
@@ -140,6 +146,9 @@ def environment() -> jinja2.Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters["percent"] = lambda fraction: f"{fraction:.1%}"
+    environment.filters["interval"] = lambda fraction, count: (
+        "{:.1%} to {:.1%}".format(*wilson(fraction, count)) if count else "–"
+    )
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.filters["duration"] = duration
     return environment

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from contract.serving_report import ServingReport
 from contract.training_record import TrainingRecord
 from report import settings
+from report.environment import Environment
 from report.facts import Gate
 
 Status = Literal["running", "killed", "stopped", "failed", "pushed", "not_blessed"]
@@ -45,6 +46,7 @@ class RunRecord:
         seconds: So far, or in all.
         log: The path of its log.
         training_fingerprint: Of all that shapes the weights; names the checkpoints' folder.
+        upstream: Of each node of the pipeline, the nodes that it waits for.
         stages: The nodes that are done, in the order they ran.
         failed_stage: The node that runs, or in which the run ended.
         accuracy: And the other metrics: on eval, of the candidate.
@@ -62,6 +64,8 @@ class RunRecord:
     log: str = ""
     data_source: str | None = None
     training_fingerprint: str = ""
+    environment: Environment = dataclasses.field(default_factory=Environment)
+    upstream: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     stages: Mapping[str, StageRecord] = dataclasses.field(default_factory=dict)
     failed_stage: str | None = None
     error: str | None = None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contract import event_files, training_record
 from report.facts import Curves, Point, TrainingFacts
 
-MAX_POINTS = 400  # of one curve: more than a screen has room for
+MAX_POINTS = 2_000  # of one curve: every logged step of 200,000
 STEPS_PER_SECOND = "global_step/sec"
 
 
