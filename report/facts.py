@@ -169,11 +169,32 @@ class Mistake:
 
 
 @dataclasses.dataclass(frozen=True)
+class Confusion:
+    """The images of one class that the candidate took for another, the surest first.
+
+    Attributes:
+        label: The id of the true class; `predicted` that of the other.
+        images: How many there are.
+        keys: Of those in the picture, from left to right.
+        picture: A row of them, as a data URI.
+        shown: How many are in the picture.
+    """
+
+    label: int
+    predicted: int
+    images: int
+    keys: Sequence[str]
+    picture: str
+    shown: int
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictionFacts:
     """What the candidate says of eval, image by image; mistakes with the surest first."""
 
     calibration: Calibration
     mistakes: Sequence[Mistake]
+    confusions: Sequence[Confusion] = ()
 
 
 @dataclasses.dataclass(frozen=True)

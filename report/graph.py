@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from contract.progress import duration
 from report.stages import StageStatus
 
-WIDTH, HEIGHT = 150, 54  # of a stage's box
-GAP_X, GAP_Y = 46, 18
+WIDTH, HEIGHT = 300, 50  # of a stage's box
+GAP_X, GAP_Y = 28, 24
 MARGIN = 4
 
 Upstream = Mapping[str, Sequence[str]]  # by the name of a stage: what it waits for
 
 
 def draw(stages: Sequence[StageStatus], upstream: Upstream) -> str:
-    """Returns the stages from left to right, with an arrow from each to those that wait for it.
+    """Returns the stages from top to bottom, with an arrow from each to those that wait for it.
 
     Args:
         stages: What became of each, in the order of the run.
@@ -65,27 +65,27 @@ def _all_before(name: str, upstream: Upstream) -> set[str]:
 
 
 def _places(names: Sequence[str], upstream: Upstream) -> dict[str, tuple[int, int]]:
-    """Returns the upper left corner of each box: a column for each length of the way there."""
-    columns: dict[str, int] = {}
+    """Returns the upper left corner of each box: a row for each length of the way there."""
+    rows: dict[str, int] = {}
     for name in names:
-        before = [columns[one] for one in upstream.get(name, ()) if one in columns]
-        columns[name] = max(before, default=-1) + 1
-    rows: dict[int, int] = {}
+        before = [rows[one] for one in upstream.get(name, ()) if one in rows]
+        rows[name] = max(before, default=-1) + 1
+    taken: dict[int, int] = {}
     places = {}
-    for name, column in columns.items():
-        row = rows.get(column, 0)
-        rows[column] = row + 1
+    for name, row in rows.items():
+        column = taken.get(row, 0)
+        taken[row] = column + 1
         places[name] = (MARGIN + column * (WIDTH + GAP_X), MARGIN + row * (HEIGHT + GAP_Y))
     return places
 
 
 def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
-    x0, y0 = start[0] + WIDTH, start[1] + HEIGHT // 2
-    x1, y1 = end[0] - 2, end[1] + HEIGHT // 2
-    bend = (x1 - x0) // 2
+    x0, y0 = start[0] + WIDTH // 2, start[1] + HEIGHT
+    x1, y1 = end[0] + WIDTH // 2, end[1] - 2
+    bend = (y1 - y0) // 2
     return (
         f'<path class="arrow" marker-end="url(#arrow)" '
-        f'd="M{x0} {y0}C{x0 + bend} {y0} {x1 - bend} {y1} {x1} {y1}"/>'
+        f'd="M{x0} {y0}C{x0} {y0 + bend} {x1} {y1 - bend} {x1} {y1}"/>'
     )
 
 
@@ -93,8 +93,10 @@ def _box(stage: StageStatus, x: int, y: int) -> str:
     return (
         f'<g class="{stage.status.replace(" ", "-")}">'
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
-        f'<text x="{x + 12}" y="{y + 23}" class="name">{html.escape(stage.name)}</text>'
-        f'<text x="{x + 12}" y="{y + 42}" class="state">{html.escape(_state(stage))}</text></g>'
+        f'<text x="{x + 12}" y="{y + 21}" class="name">{html.escape(stage.name)}</text>'
+        f'<text x="{x + WIDTH - 12}" y="{y + 21}" text-anchor="end">'
+        f"{html.escape(_state(stage))}</text>"
+        f'<text x="{x + 12}" y="{y + 39}" class="state">{html.escape(stage.what)}</text></g>'
     )
 
 

@@ -71,6 +71,10 @@ def render(
             interval=wilson(metrics.accuracy, metrics.eval_examples) if metrics else None,
             card=model_card(facts),
             scores=class_scores(metrics.confusion, metrics.class_names) if metrics else [],
+            confused={
+                (one.label, one.predicted): one
+                for one in (facts.predictions.confusions if facts.predictions else ())
+            },
             requests=example_requests(facts, facts.request) if facts.request else [],
             is_sample=is_sample(data),
             lineage=traced,

@@ -19,6 +19,13 @@ def data_uri(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
 
 
+def webp_uri(image: np.ndarray) -> str:
+    """Returns an image as a WebP in a data URI: a third of a PNG's size, and not exact."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+
+
 def png_bytes(image: np.ndarray) -> bytes:
     """Returns an image of uint8, shape (height, width, 3 or 4), as a PNG."""
     content = io.BytesIO()

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from contract import signatures
 from report import pictures
+from report.confusions import confusions
 from report.data import Split
 from report.facts import Calibration, CalibrationBin, Mistake, PredictionFacts
 
@@ -49,6 +50,7 @@ def prediction_facts(
     return PredictionFacts(
         calibration=calibration(split.labels, probabilities),
         mistakes=confident_mistakes(split, probabilities, class_names),
+        confusions=confusions(split, probabilities),
     )
 
 

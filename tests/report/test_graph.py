@@ -14,12 +14,12 @@ STAGES = [
 ]
 
 
-def test_stages_stand_to_the_right_of_what_they_wait_for():
+def test_stages_stand_below_what_they_wait_for():
     svg = graph.draw(STAGES, UPSTREAM)
     boxes = re.findall(r'<rect x="(\d+)" y="(\d+)"', svg)
     (gen, schema, stats, train) = [(int(x), int(y)) for x, y in boxes]
-    assert gen[0] == schema[0] < stats[0] < train[0]
-    assert gen[1] < schema[1]
+    assert gen[1] == schema[1] < stats[1] < train[1]
+    assert gen[0] < schema[0]
 
 
 def test_an_arrow_that_another_path_implies_is_left_out():
@@ -30,5 +30,5 @@ def test_an_arrow_that_another_path_implies_is_left_out():
 
 def test_each_box_says_what_became_of_its_stage():
     svg = graph.draw(STAGES, UPSTREAM)
-    assert re.search(r'<g class="done">.*Gen.*done · 4\.1 s</text></g>', svg)
+    assert re.search(r'<g class="done">.*Gen.*done · 4\.1 s</text>', svg)
     assert '<g class="not-run">' in svg

@@ -128,9 +128,40 @@ def test_a_button_copies_a_request(browser, pushed):
     assert copied == "curl -s http://localhost:8501/v1/models/cifar10"
 
 
+def test_a_cell_of_the_confusion_matrix_opens_its_images(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        cell = page.locator(".matrix a").first
+        target = page.locator(f"[id='{cell.get_attribute('href')[1:]}']")
+        assert not target.is_visible()
+        cell.click()
+        assert target.is_visible()
+        assert cell.inner_text() in target.inner_text()
+        assert target.locator("img").evaluate("i => i.naturalWidth") > 0
+
+
+def test_mistakes_are_filtered_by_class(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        shown = page.locator("#mistakes figure:visible")
+        before = shown.count()
+        page.get_by_label("Class", exact=False).select_option("ship")
+        assert 0 < shown.count() <= before
+        assert all("ship" in text for text in shown.all_inner_texts())
+
+
+def test_the_run_says_what_it_was_made_with(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        text = page.inner_text("#environment")
+        for name, version in pushed.record["environment"]["packages"].items():
+            assert f"{name}\t{version}" in text
+        assert page.get_by_role("img", name="The pipeline.").is_visible()
+        assert page.locator(".graph .arrow").count() >= len(pushed.record["stages"]) - 1
+
+
 def test_the_page_prints_without_its_navigation(browser, pushed):
     with opened(browser, pushed.page) as page:
         page.emulate_media(media="print")
         assert not page.is_visible("nav")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.is_visible("#settings table")
         assert page.is_visible("#accuracy")
         assert page.pdf()[:4] == b"%PDF"
