@@ -82,10 +82,11 @@ def _places(names: Sequence[str], upstream: Upstream) -> dict[str, tuple[int, in
 def _arrow(start: tuple[int, int], end: tuple[int, int]) -> str:
     x0, y0 = start[0] + WIDTH // 2, start[1] + HEIGHT
     x1, y1 = end[0] + WIDTH // 2, end[1] - 2
-    bend = (y1 - y0) // 2
+    turn = end[1] - GAP_Y  # down its own column first, past the boxes beside it
+    bend = turn + GAP_Y // 2
     return (
         f'<path class="arrow" marker-end="url(#arrow)" '
-        f'd="M{x0} {y0}C{x0} {y0 + bend} {x1} {y1 - bend} {x1} {y1}"/>'
+        f'd="M{x0} {y0}V{turn}C{x0} {bend} {x1} {bend} {x1} {y1}"/>'
     )
 
 
