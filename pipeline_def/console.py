@@ -220,7 +220,11 @@ def quiet(
         last_seconds: How long each stage took last time.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    terminal_or_pipe = rich.console.Console(file=sys.stdout, force_jupyter=False)
+    # A notebook puts something in its place that says it is a terminal, and redraws nothing.
+    is_replaced = sys.stdout is not sys.__stdout__
+    terminal_or_pipe = rich.console.Console(
+        file=sys.stdout, force_jupyter=False, force_terminal=False if is_replaced else None
+    )
     is_live = terminal_or_pipe.is_terminal and not terminal_or_pipe.is_dumb_terminal
     console = RunConsole(terminal_or_pipe, is_live and not verbose, last_seconds)
     handlers: list[logging.Handler] = [LogFile(log_file, console.warn)]

@@ -30,6 +30,7 @@ def text_of(outputs: list) -> str:
 
 def test_the_first_run_is_pushed(executed, pushed):
     text = text_of(outputs_of(executed, 'run("smoke", data="sample", output="output")'))
+    assert "\x1b" not in text  # nothing is redrawn
     assert f"pushed: accuracy {pushed.record['accuracy']:.1%} on 200 images" in text
 
 
