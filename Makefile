@@ -54,14 +54,16 @@ $(PRISM): $(wildcard tests/pipeline_def/engine/go.*)
 test-faults: install  ## runs killed, stopped, starved and damaged (ARGS="--kills 5 --seed 1")
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-check: install  ## lint, format, layers, declared against imported packages, types
+check: install  ## lint, format, layers, declared against imported packages, types, prose
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	@$(BIN)/deptry --no-ansi . --extend-exclude '^benchmarks/'
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
-	@$(BIN)/mypy benchmarks cifar_pipeline cli components contract data_sources examples kubeflow pipeline_def report \
-	    serving trainer_module
+	@$(BIN)/mypy benchmarks cifar_pipeline cli components contract data_sources examples kubeflow \
+	    pipeline_def report serving trainer_module
+	@$(BIN)/proselint --config .proselintrc.json check README.md ARCHITECTURE.md CONTRIBUTING.md \
+	    CHANGELOG.md docs/*.md kubeflow/README.md
 
 lock:  ## the locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	$(COMPILE) -o requirements.lock $(ARGS)

@@ -100,10 +100,19 @@ def settings_tried() -> Iterable[str]:
         yield f"| {one['setting']} | {one['steps']:,} | {text} |"
 
 
+def faults() -> Iterable[str]:
+    """Yields the table of the fault trials."""
+    yield "| trial | times | failed |"
+    yield "|---|---|---|"
+    for one in read("faults")["trials"]:
+        yield f"| {one['trial']} | {one['times']} | {one['failed']} |"
+
+
 TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "accuracy": accuracy,
     "accuracy-over-steps": accuracy_over_steps,
     "settings-tried": settings_tried,
+    "faults": faults,
     **{name: targets_of(name) for name in ("training", "pipeline", "serving")},
 }
 

@@ -1,0 +1,55 @@
+"""The prose of the documents: what a linter of English cannot know."""
+
+import re
+
+import pytest
+
+from pipeline_def.code_version import ROOT
+
+DOCUMENTS = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "kubeflow/README.md",
+]
+DOCUMENTS += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))]
+UNIDIOMATIC = {
+    r"\d %": "write 80.2%, without a space",
+    r"(?<![Tt]here )\b(is|are|was|were) no (?!longer\b|more\b)": "write `is not a`",
+    r"\bothers than\b": "write `other than`",
+    r"\b[Ww]anted (of|was)\b": "write `the goal is`",
+    r"\bso many\b": "give the number, or write `how many`",
+    r"\bas ever\b": "leave it out, or write `as usual`",
+    r"\b([Nn]obody|[Ww]hoever)\b": "name the person or the program",
+    r"\bof late\b": "write `recent`",
+}
+
+
+def prose(name: str) -> str:
+    """Returns a document without its code."""
+    text = (ROOT / name).read_text()
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return re.sub(r"`[^`]*`", "", text)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents_are_written_in_idiomatic_english(name):
+    text = " ".join(prose(name).split())
+    found = {
+        match[0]: advice
+        for pattern, advice in UNIDIOMATIC.items()
+        for match in re.finditer(rf".{{0,30}}{pattern}.{{0,20}}", text)
+    }
+    assert found == {}
+
+
+def test_the_readme_has_at_most_150_lines():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_files_that_are_there(name):
+    document = ROOT / name
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).exists()] == []
