@@ -36,7 +36,7 @@ class OneLineErrors(click.Group):
                 return super().invoke(ctx)
         except stopping.StoppedError as stopped:
             goes_on = ctx.invoked_subcommand in ("run", "tune", "data")
-            advice = " The same command goes on from what is finished." if goes_on else ""
+            advice = " Run the same command again to continue." if goes_on else ""
             click.echo(f"{stopped}.{advice}", err=True)
             stopping.end_process(stopped)
         except click.ClickException as error:

@@ -38,7 +38,7 @@ model_option = click.option(
 )
 @click.argument("names", nargs=-1, metavar="[RUN]…")
 @click.option("--all", "all_runs", is_flag=True, help="Write the page of all runs instead.")
-@click.option("--compare", is_flag=True, help="Put the runs beside each other instead.")
+@click.option("--compare", is_flag=True, help="Compare the runs instead.")
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -58,7 +58,7 @@ def report(
     """Write the report of a RUN as one self-contained HTML page.
 
     RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
-    in it. A run that failed is shown as far as it came.
+    in it. A failed run is shown up to where it failed.
     """
     if all_runs and (names or compare or to):
         raise click.UsageError("--all takes no RUN, no --compare and no --to.")
@@ -166,16 +166,16 @@ def lineage(
 @output_option
 @click.pass_context
 def board(context: click.Context, output: Path) -> None:
-    """Start TensorBoard on the trainings of all runs, also of one that is running.
+    """Start TensorBoard on the training of every run, including one in progress.
 
-    Each training is named after the run that began it. Flags of TensorBoard go through as
-    they are. Ctrl-C ends it.
+    Each training is named after the run that started it. Flags of TensorBoard are passed on.
+    Ctrl-C ends it.
     """
     folder = output / "checkpoints"
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} does not exist: nothing was trained there. `cifar run` trains; "
-            "--output says where to look."
+            f"{folder} does not exist: no run has trained there. `cifar run` does; "
+            "--output names another folder."
         )
     imports.silence()
     from report import board

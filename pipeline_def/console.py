@@ -250,7 +250,7 @@ def quiet(
 
 @contextlib.contextmanager
 def _stderr_to(log_file: Path) -> Iterator[None]:
-    """Appends to a file what anybody writes to standard error, from C++ too."""
+    """Appends to a file everything written to standard error, even from C++."""
     terminal = os.dup(2)
     try:
         with log_file.open("a") as file:
@@ -264,7 +264,7 @@ def _stderr_to(log_file: Path) -> Iterator[None]:
 
 
 class LogFile(logging.FileHandler):
-    """A log whose disk may fill up: it says so once, and the run goes on without it."""
+    """A log file whose disk may fill up: it warns once, and the run continues without it."""
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         """Takes the file, which is appended to, and where a full disk is said."""
@@ -287,4 +287,6 @@ class LogFile(logging.FileHandler):
             # What third parties write to standard error would fail where they do not expect it.
             with Path(os.devnull).open("w") as nothing:
                 os.dup2(nothing.fileno(), 2)
-        self._warn(f"the log {self.baseFilename} ends here: {error.strerror}. The run goes on.")
+        self._warn(
+            f"the log {self.baseFilename} ends here: {error.strerror}. The run continues."
+        )

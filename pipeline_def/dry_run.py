@@ -78,7 +78,7 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
         elif not node.execution_options.caching_options.enable_cache:
             yield PlannedStage(name, False, "enable_cache is false")
         elif anew:
-            yield PlannedStage(name, False, f"{' and '.join(anew)} would make it new inputs")
+            yield PlannedStage(name, False, f"{' and '.join(anew)} would produce new inputs")
         else:
             with metadata.Metadata(connection) as handle:
                 key = _Key(node, compiled.pipeline_info, deployment, outputs)
@@ -96,7 +96,7 @@ def going_on(output: Path, fingerprint: str) -> str:
     if not names.is_file():
         return ""
     newest = re.search(r'^model_checkpoint_path: ".*-(\d+)"', names.read_text(), re.MULTILINE)
-    return f"; goes on from step {int(newest[1]):,}" if newest else ""
+    return f"; continues from step {int(newest[1]):,}" if newest else ""
 
 
 def _producers(node: pipeline_pb2.PipelineNode) -> set[str]:

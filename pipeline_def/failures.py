@@ -1,4 +1,4 @@
-"""What an error of a stage means to whoever runs the pipeline."""
+"""What the error of a stage means, and what to do about it."""
 
 import errno
 import re
@@ -28,7 +28,7 @@ def explain(error: Exception, stage: str, output: Path) -> Exception:
     return OSError(
         f"No space left on device: {stage} was writing {path} (now "
         f"{free / 1e6:,.1f} MB are free). Versions pushed before are whole and served as they "
-        "were. Make room and run again: it goes on from what is finished."
+        "were. Free some space and run the same command again to continue."
     )
 
 

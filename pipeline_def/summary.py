@@ -25,12 +25,12 @@ def summary_lines(record: RunRecord) -> list[str]:
     ]
     if record.status == run_record.PUSHED:
         return [*lines, f"Pushed    {record.pushed_path}", "", *next_lines(record)]
-    reason = record.push_refusal or "what was pushed before is untouched"
+    reason = record.push_refusal or "earlier versions are unchanged"
     return [*lines, f"Pushed    nothing; {reason}"]
 
 
 def result_lines(record: RunRecord) -> list[str]:
-    """Returns how good the model is, and what gates and training came to, as far as known."""
+    """Returns accuracy, gates and training, as far as they are known."""
     lines = []
     if record.accuracy is not None:
         lines += [

@@ -1,4 +1,4 @@
-"""How sure a difference of two models is, on the same images."""
+"""How significant a difference between two models is, on the same images."""
 
 from report.facts import Comparison
 
@@ -9,7 +9,7 @@ def compare(only_baseline: int, only_candidate: int) -> Comparison:
     """Returns McNemar's exact test of two models on the same images.
 
     Under the hypothesis that both are equally good, each image that only one of them gets
-    right is as likely to be the one's as the other's.
+    right is equally likely to be either's.
 
     Args:
         only_baseline: Images that only the baseline gets right.

@@ -15,6 +15,7 @@ from contract.metrics import (
     TOP_3,
     TOP_5,
 )
+from contract.percentages import percent, points
 from report import certainty, intervals
 from report.facts import Comparison, Gate, Metrics
 
@@ -87,13 +88,13 @@ def read_gate(
     max_accuracy_drop: float,
     baseline_version: str | None,
 ) -> Gate:
-    """Returns what the candidate was asked for, what it was compared with, and the verdict.
+    """Returns the thresholds, what the candidate was compared with, and the verdict.
 
     Args:
         evaluation_dir: The Evaluator's artifact.
         class_names: In the order of the labels.
-        min_accuracy: What was asked for, a fraction.
-        max_accuracy_drop: What was allowed against the baseline, a fraction.
+        min_accuracy: What was required, a fraction.
+        max_accuracy_drop: What was allowed compared with the baseline, a fraction.
         baseline_version: The pushed version compared with, if there was one.
 
     Raises:
@@ -116,26 +117,25 @@ def read_gate(
 
 
 def verdict(accuracy: float, gate: Gate) -> str:
-    """Returns what the gate said, with its numbers."""
-    between = ""
-    if gate.interval:
-        low, high = gate.interval
-        between = f" ({low:.2%} to {high:.2%} at 95% confidence)"
+    """Returns what the gate decided, with its numbers."""
+    compared = f"; {certainty.in_words(gate.comparison)}" if gate.comparison else ""
     if gate.refusals:
-        words = "NOT BLESSED: " + "; ".join(gate.refusals)
-        return f"{words}; {certainty.in_words(gate.comparison)}" if gate.comparison else words
+        return f"NOT BLESSED: {'; '.join(gate.refusals)}{compared}"
+    interval = ""
+    if gate.interval:
+        low, high = map(percent, gate.interval)
+        interval = f" ({low} to {high} at 95% confidence)"
     words = (
-        f"blessed: accuracy is {accuracy:.2%}{between}, "
-        f"at least {gate.min_accuracy:.2%} is asked for"
+        f"blessed: accuracy is {percent(accuracy, gate.min_accuracy)}{interval}, at least "
+        f"{percent(gate.min_accuracy)} is required"
     )
     if gate.baseline_accuracy is None:
-        return words + "; there is no other version to compare with"
+        return f"{words}; there is no other version to compare with"
     change = accuracy - gate.baseline_accuracy
-    words += (
-        f"; {change:+.2%} against version {gate.baseline_version}, "
-        f"{-gate.max_accuracy_drop:.2%} is allowed"
+    return (
+        f"{words}; {points(change, -gate.max_accuracy_drop)} points compared with version "
+        f"{gate.baseline_version}, {points(-gate.max_accuracy_drop)} allowed{compared}"
     )
-    return f"{words}; {certainty.in_words(gate.comparison)}" if gate.comparison else words
 
 
 def read_comparison(evaluation_dir: str) -> Comparison | None:
@@ -173,5 +173,6 @@ def _refusal(failure: validation_result_pb2.ValidationFailure) -> str:
     threshold = failure.metric_threshold
     limit = threshold.value_threshold.lower_bound.value
     if failure.metric_key.name == ACCURACY_CHANGE:
-        return f"accuracy fell by {-value:.2%} against the baseline, {-limit:.2%} is allowed"
-    return f"accuracy is {value:.2%}, at least {limit:.2%} is asked for"
+        fell, allowed = points(value, limit)[1:], points(limit)[1:]
+        return f"accuracy fell by {fell} points compared with the baseline, {allowed} allowed"
+    return f"accuracy is {percent(value, limit)}, at least {percent(limit)} is required"

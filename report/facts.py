@@ -145,7 +145,7 @@ class CalibrationBin:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How often the candidate is right when it is so sure.
+    """The accuracy of the candidate at each level of confidence.
 
     Attributes:
         bins: Each tenth of confidence that occurs.
@@ -245,7 +245,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """What the candidate was asked for, what it was compared with, and the verdict in words.
+    """The thresholds, what the candidate was compared with, and the verdict in words.
 
     Attributes:
         interval: In which its accuracy lies at 95% confidence, by Wilson's formula.

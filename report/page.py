@@ -25,7 +25,7 @@ _TITLES = {
     run_record.FAILED: "The run failed",
     run_record.STOPPED: "The run was stopped",
     run_record.KILLED: "The run was killed",
-    run_record.RUNNING: "The run goes on",
+    run_record.RUNNING: "The run is in progress",
 }
 
 
@@ -100,7 +100,7 @@ def layer_rows(model: ModelFacts) -> list[tuple[str, ...]]:
 
 
 def title(facts: Facts, run: RunRecord | None) -> str:
-    """Returns what the run came to, in a few words."""
+    """Returns the outcome of the run in a few words."""
     if run and run.status in _TITLES:
         return _TITLES[run.status]
     if facts.pushed_version:
@@ -117,11 +117,11 @@ def example_requests(facts: Facts, request: ExampleRequest) -> list[Command]:
     body = f'{{"signature_name": "{signatures.IMAGE_FILES}", {instance}}}'
     return [
         Command(
-            "Serve what is pushed, on this machine",
+            "Serve the pushed model on this machine",
             f"cifar serve --output {shlex.quote(facts.settings.output_dir)}",
         ),
         Command(
-            "… or with TensorFlow Serving in a container",
+            "Or serve it with TensorFlow Serving in a container",
             "docker run --rm -p 8500:8500 -p 8501:8501 "
             f"-v {shlex.quote(root)}:/models/{name}:ro -e MODEL_NAME={name} "
             "tensorflow/serving:2.15.1",

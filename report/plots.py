@@ -198,6 +198,8 @@ def _draw_loss(runs: Sequence[Run]) -> str:
         if curves.loss and not name:
             _plot(axes, curves.loss, colour, label="raw", alpha=0.35, linewidth=1)
         _plot(axes, curves.loss_averaged, colour, label=name or "averaged")
+        if not name:
+            _plot(axes, curves.cross_entropy_averaged, SERIES[2], "without the penalty")
         label = "" if name else "cross-entropy on eval"
         _plot(axes, curves.eval_loss, SERIES[1] if not name else colour, label, ":", "o")
     label_steps(axes)
@@ -214,9 +216,9 @@ def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
         points = [(step, value * 100) for step, value in training.curves.eval_accuracy]
         _plot(axes, points, colour, name or "accuracy", marker="o")
     if min_accuracy is not None:
-        axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="asked for")
+        axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="required")
     label_steps(axes)
-    axes.set_ylabel("% right on eval")
+    axes.set_ylabel("accuracy on eval, %")
     axes.set_xlim(left=0)
     _start_at_zero(axes)
     _legend_above(axes)
@@ -267,10 +269,10 @@ def _ends_at(what: str, curves: Sequence[Curve], form: str) -> str:
 def draw_gate(accuracy: float, gate: Gate) -> str:
     """Returns the candidate's accuracy beside the baseline's, with the thresholds."""
     bars = [("candidate", accuracy, SERIES[0])]
-    limits = [(gate.min_accuracy, "asked for")]
+    limits = [(gate.min_accuracy, "required")]
     if gate.baseline_accuracy is not None:
         bars.append(("baseline", gate.baseline_accuracy, SERIES[1]))
-        limits.append((gate.baseline_accuracy - gate.max_accuracy_drop, "drop allowed"))
+        limits.append((gate.baseline_accuracy - gate.max_accuracy_drop, "allowed drop"))
     figure, axes = new_figure(height=1 + 0.4 * len(bars))
     for name, value, colour in bars:
         bar = axes.barh(name, value * 100, 0.55, color=colour)
@@ -280,7 +282,7 @@ def draw_gate(accuracy: float, gate: Gate) -> str:
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xticks(range(0, 101, 20))
-    axes.set_xlabel("% right on eval")
+    axes.set_xlabel("accuracy on eval, %")
     axes.grid(visible=False, axis="y")
     _legend_above(axes)
     return as_svg(figure, f"The gate. {gate.verdict}")
@@ -299,7 +301,7 @@ def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
         values = [accuracy.get(name, 0) * 100 for name in names]
         axes.bar(places, values, width, label=model)
     _name_classes(axes, names)
-    axes.set_ylabel("% right on eval")
+    axes.set_ylabel("accuracy on eval, %")
     if len(models) > 1:
         _legend_above(axes)
     return as_svg(figure, "Accuracy on each class; the table below has the numbers")
@@ -309,7 +311,7 @@ def draw_calibration(calibration: Calibration) -> str:
     """Returns accuracy over confidence, beside the line on which both are equal."""
     figure, axes = new_figure()
     bins = calibration.bins
-    axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="as sure as right")
+    axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="perfect calibration")
     confidence = [b.confidence * 100 for b in bins]
     axes.plot(
         confidence,
@@ -323,7 +325,7 @@ def draw_calibration(calibration: Calibration) -> str:
     percentages = [b.images / total * 100 for b in bins]
     axes.bar(confidence, percentages, 6, color=SERIES[0], alpha=0.2, label="% of images")
     axes.set_xlabel("confidence, %")
-    axes.set_ylabel("% right")
+    axes.set_ylabel("accuracy, %")
     axes.set_xlim(0, 102)
     axes.set_ylim(0, 102)
     _legend_above(axes)

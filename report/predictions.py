@@ -55,7 +55,7 @@ def prediction_facts(
 
 
 def calibration(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
-    """Returns how often the candidate is right when it is so sure."""
+    """Returns the accuracy at each level of confidence."""
     confidence = probabilities.max(axis=1)
     is_right = probabilities.argmax(axis=1) == labels
     numbers = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)

@@ -8,12 +8,12 @@ from report.run_record import RunRecord
 STAGES = {
     "CifarExampleGen": "batches → examples and schema",
     "StatisticsGen": "examples → statistics",
-    "ExampleValidator": "statistics against schema",
+    "ExampleValidator": "checks statistics against the schema",
     "Transform": "the transform graph",
     "Trainer": "examples → model",
-    "BaselineModel": "the pushed model to beat",
-    "Evaluator": "the gate on quality",
-    "ServingCheck": "the gate on serving",
+    "BaselineModel": "the version to compare with",
+    "Evaluator": "the quality gate",
+    "ServingCheck": "the serving gate",
     "Pusher": "model → serving folder",
     "ReportGen": "this report",
 }
@@ -26,7 +26,7 @@ class StageStatus:
     Attributes:
         what: What it does, in a few words.
         status: `done`, `cached`, `not run`, what became of the run in its last stage
-            (`failed`, `stopped`, …), or empty where nobody knows yet.
+            (`failed`, `stopped`, …), or empty while it is unknown.
     """
 
     name: str

@@ -66,7 +66,7 @@ def as_lines(versions: Sequence[VersionSummary]) -> list[str]:
 
 
 def _line(version: VersionSummary) -> str:
-    accuracy = "–" if version.accuracy is None else f"{version.accuracy:.2%}"
+    accuracy = "–" if version.accuracy is None else f"{version.accuracy:.1%}"
     note = ", ".join(filter(None, ("pinned" * version.is_pinned, version.note)))
     return (
         f"{version.version:<12} {version.state:<12} {accuracy:>8}  "

@@ -109,7 +109,7 @@ if (table) {
       }
     });
     const made = element("figure", "", { class: "plot" });
-    const legend = element("figcaption", "Accuracy on eval beside training: ");
+    const legend = element("figcaption", "Accuracy on eval during training: ");
     picked.forEach((run, number) => {
       const swatch = element("span", `● ${run.id} `, { style: `color: var(--series-${(number % 4) + 1})` });
       legend.append(swatch);

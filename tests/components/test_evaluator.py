@@ -64,7 +64,8 @@ def test_both_models_are_compared_image_by_image(tmp_path):
     low, high = gate.interval
     assert low < 38 / 40 < high
     assert (
-        "+2.50% against version 17, -10.00% is allowed; within noise (2 images" in gate.verdict
+        "+2.5 points compared with version 17, -10.0 allowed; within noise (2 images"
+        in gate.verdict
     )
 
 
@@ -73,13 +74,15 @@ def test_a_candidate_that_is_surely_worse_is_told_so_and_refused_past_the_limit(
     for name, limits in (("a", Limits(max_accuracy_drop=0.3)), ("b", Limits(0, 0.1))):
         gate = judge(tmp_path / name, limits, LABELS, candidate, LABELS)
         assert "significantly worse (0 images right that were wrong, 8 wrong" in gate.verdict
-    assert gate.refusals == ["accuracy fell by 20.00% against the baseline, 10.00% is allowed"]
+    assert gate.refusals == [
+        "accuracy fell by 20.0 points compared with the baseline, 10.0 allowed"
+    ]
 
 
 def test_a_class_below_its_floor_is_named(tmp_path):
     candidate = right(LABELS, {3, 13, 23})  # three of four cats
     gate = judge(tmp_path, Limits(min_class_accuracy=0.5), LABELS, candidate)
-    assert gate.refusals == ["cat: accuracy is 25.00%, at least 50.00% is asked for"]
+    assert gate.refusals == ["cat: accuracy is 25.0%, at least 50.0% is required"]
     assert gate.comparison is None
 
 
@@ -88,7 +91,7 @@ def test_a_class_that_fell_too_far_is_named_though_the_whole_did_not_fall(tmp_pa
     limits = Limits(max_accuracy_drop=0.0, max_class_accuracy_drop=0.5)
     gate = judge(tmp_path, limits, LABELS, candidate, baseline)
     assert gate.refusals == [
-        "cat: accuracy fell by 75.00% against the baseline, 50.00% is allowed"
+        "cat: accuracy fell by 75.0 points compared with the baseline, 50.0 allowed"
     ]
 
 

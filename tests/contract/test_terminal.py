@@ -51,12 +51,12 @@ def test_bytes_that_would_move_the_cursor_are_written_out():
     assert "\x1b" not in "".join(table_lines(COLUMNS, [("\x1b[31m", "cat", "1%", "PNG")]))
 
 
-GATE = "Gate      blessed: accuracy is 80.2%, at least 70.0% is asked for"
+GATE = "Gate      blessed: accuracy is 80.2%, at least 70.0% is required"
 
 
 def test_a_line_folds_between_words_below_its_own_text():
     assert wrap(GATE, 40) == (
-        "Gate      blessed: accuracy is 80.2%, at\n          least 70.0% is asked for"
+        "Gate      blessed: accuracy is 80.2%, at\n          least 70.0% is required"
     )
     assert wrap(GATE, None) == wrap(GATE, 200) == GATE
 

@@ -126,7 +126,7 @@ def test_a_full_disk_under_the_log_is_said_once_and_ends_nothing(tmp_path):
     warning, *lines = result.stdout.splitlines()
     assert warning == (
         f"  Warning: the log {tmp_path / 'run.log'} ends here: No space left on device. "
-        "The run goes on."
+        "The run continues."
     )
     assert lines[1] == STEP_LINE.format(30)
     for line, expected in zip(lines[2:], STAGE_LINES, strict=True):

@@ -41,13 +41,13 @@ def test_a_changed_setting_is_named_where_it_matters_and_what_follows_runs(confi
     changed = apply_settings(config, ["learning_rate=0.02"])
     why = plan(changed)
     assert why["Trainer"] == "learning_rate is 0.02, was 0.01"
-    assert why["Evaluator"] == "Trainer and BaselineModel would make it new inputs"
+    assert why["Evaluator"] == "Trainer and BaselineModel would produce new inputs"
     assert why.keys().isdisjoint({"CifarExampleGen", "StatisticsGen", "Transform"})
 
 
 def test_a_training_that_is_known_goes_on_from_its_checkpoint(config):
     changed = apply_settings(config, ["log_every_steps=10"])  # shapes no weight
-    assert plan(changed)["Trainer"] == "log_every_steps is 10, was 20; goes on from step 60"
+    assert plan(changed)["Trainer"] == "log_every_steps is 10, was 20; continues from step 60"
 
 
 def test_edited_code_is_named(config, monkeypatch):
@@ -70,7 +70,7 @@ def test_a_damaged_artifact_is_named(config, output, tmp_path):
     finally:
         shutil.copy2(copy, shard)
     assert why["CifarExampleGen"].startswith(f"{shard} has ")
-    assert why["Transform"] == "CifarExampleGen would make it new inputs"
+    assert why["Transform"] == "CifarExampleGen would produce new inputs"
 
 
 def test_a_run_without_a_cache_runs_everything(config):

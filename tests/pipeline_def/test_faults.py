@@ -169,9 +169,7 @@ def test_a_run_that_is_told_to_stop_says_so_and_takes_its_children_along(
     _, said = process.communicate(timeout=60)
     assert time.monotonic() - signalled < 10
     assert process.returncode == exit_code
-    assert said == (
-        f"Stopped by {number.name}. The same command goes on from what is finished.\n"
-    )
+    assert said == (f"Stopped by {number.name}. Run the same command again to continue.\n")
     assert not any(map(is_running, children))
     record = killed.record()
     assert (record["status"], record["failed_stage"]) == ("stopped", stage)

@@ -166,9 +166,7 @@ def test_a_model_below_the_threshold_is_not_pushed(project, first_record):
         False,
         None,
     )
-    assert (
-        f"accuracy is {record['accuracy']:.2%}, at least 99.00% is asked for" in result.stdout
-    )
+    assert f"accuracy is {record['accuracy']:.1%}, at least 99.0% is required" in result.stdout
     assert project.versions() == before
 
 
@@ -180,7 +178,7 @@ def test_a_model_worse_than_the_pushed_one_is_not_pushed(project, first_record):
     assert gate["baseline_accuracy"] == pytest.approx(first_record["accuracy"])
     drop = gate["baseline_accuracy"] - project.record()["accuracy"]
     assert gate["refusals"] == [
-        f"accuracy fell by {drop:.2%} against the baseline, 2.00% is allowed"
+        f"accuracy fell by {100 * drop:.1f} points compared with the baseline, 2.0 allowed"
     ]
     assert project.versions() == before
 

@@ -58,7 +58,7 @@ def test_the_folder_that_commands_take_by_themselves_is_not_named(here):
 
 def test_a_run_that_did_not_push_says_that_nothing_changed(here):
     lines = summary_lines(RunRecord("r", "not_blessed", {}, **MEASURED))
-    assert lines[-1] == "Pushed    nothing; what was pushed before is untouched"
+    assert lines[-1] == "Pushed    nothing; earlier versions are unchanged"
     assert not [line for line in lines if line.startswith("Next")]
 
 

@@ -91,7 +91,7 @@ def test_the_title_says_what_became_of_the_model(browser, pushed, refused):
         assert page.inner_text("h1") == f"Pushed as version {pushed.record['pushed_version']}"
     with opened(browser, refused.page) as page:
         assert page.inner_text("h1") == "Not blessed, not pushed"
-        assert "at least 99.00% is asked for" in page.inner_text("#gate")
+        assert "at least 99.0% is required" in page.inner_text("#gate")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
