@@ -40,7 +40,9 @@ class OneLineErrors(click.Group):
             click.echo(f"{stopped}.{advice}", err=True)
             stopping.end_process(stopped)
         except click.ClickException as error:
-            vars(error)["message"] = folded(error.message)
+            # With what click adds to it when it is shown: what may have been meant.
+            message = folded(error.format_message())
+            vars(error).update(message=message, possibilities=None)
             raise
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

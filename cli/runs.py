@@ -138,7 +138,7 @@ def lineage(
     version: str, output: Path, metadata_url: str, dot: bool, json_output: bool
 ) -> None:
     """Show where a pushed VERSION comes from, back to the batch files and the code."""
-    from contract import metadata
+    from contract import metadata, terminal
     from report import lineage as report_lineage
     from report import run_report, runs
 
@@ -156,7 +156,8 @@ def lineage(
     elif dot:
         click.echo(report_lineage.as_dot(found))
     else:
-        click.echo("\n".join(report_lineage.as_text(found)))
+        for line in report_lineage.as_text(found):
+            click.echo(terminal.wrap(line, terminal.width()))
 
 
 @click.command(

@@ -12,6 +12,7 @@ import pytest
 from cli.main import main
 from tests.data_sources.test_archive import PAGE
 from tests.finished_runs import cifar
+from tests.terminal import run_in_terminal
 
 CIFAR = Path(sys.executable).with_name("cifar")
 
@@ -75,3 +76,19 @@ def test_the_shell_completes_commands():
         command, capture_output=True, text=True, env={**os.environ, **environment}
     )
     assert result.stdout == "plain,lineage\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["rn"], "Did you mean one of: 'run', 'runs'?"),
+        (["run", "--presett", "quick"], "Did you mean one of: '--preset'"),
+        (["run", "--preset", "quik"], "Did you mean quick?"),
+        (["run", "--set", "train_step=3"], "Did you mean train_steps?"),
+    ],
+)
+def test_a_mistyped_name_gets_a_suggestion_that_a_terminal_shows_whole(arguments, meant):
+    exit_code, shown = run_in_terminal(cifar(*arguments), COLUMNS="60")
+    assert exit_code == 2
+    assert meant in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 60
