@@ -28,7 +28,7 @@ def test_a_run_in_a_pipe_prints_plain_lines_and_nothing_of_third_parties(pushed)
     assert "\x1b" not in pushed.printed
     assert "Warning" not in pushed.printed.replace("Warning: trained on the bundled", "")
     for name in pushed.record["stages"]:
-        assert re.search(rf"^  {name} +\d+\.\d s", pushed.printed, re.MULTILINE)
+        assert re.search(rf"^  {name} +(\d+ min \d\d|\d+\.\d) s", pushed.printed, re.MULTILINE)
     assert f"Report    {pushed.output / 'report.html'}" in pushed.printed
 
 
