@@ -24,6 +24,10 @@ from contract import events, example_files, features, gate_record, image_set, si
 from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, top_k_metrics
 from report import evaluation
 
+# Stands for the quotes in a metric's config, which is JSON within JSON: escaped quotes have
+# backslashes, for which ml-metadata 1.15.0 writes broken SQL to PostgreSQL.
+QUOTE = "'"
+
 
 class Executor(stock_executor.Executor):
     """Evaluates the candidate, and the baseline if there is one."""
@@ -80,9 +84,12 @@ class Evaluator(StockEvaluator):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, eval_config: tfma.EvalConfig, **arguments: Any) -> None:
         """Makes the node from the stock one's arguments, with our extractors."""
-        super().__init__(**arguments, module_path=__name__)
+        config = tfma.EvalConfig.FromString(eval_config.SerializeToString())
+        for metric in config.metrics_specs[0].metrics:
+            metric.config = metric.config.replace('"', QUOTE)
+        super().__init__(eval_config=config, **arguments, module_path=__name__)
 
 
 def custom_extractors(**arguments: Any) -> list[Any]:
@@ -183,6 +190,8 @@ def with_top_k(config_json: str, num_classes: int) -> str:
     How many those are depends on the number of classes, which only the examples' schema says.
     """
     config = json_format.Parse(config_json, tfma.EvalConfig())
+    for metric in config.metrics_specs[0].metrics:
+        metric.config = metric.config.replace(QUOTE, '"')
     for name, k in top_k_metrics(num_classes).items():
         config.metrics_specs[0].metrics.add(
             class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{name}", "k": {k}'

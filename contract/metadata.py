@@ -18,11 +18,11 @@ READONLY = proto.SqliteMetadataSourceConfig.READONLY
 def connection_to(
     output_dir: str | Path, metadata_url: str = "", read_only: bool = False
 ) -> proto.ConnectionConfig:
-    """Returns the metadata store of a run: SQLite in the output folder, or MySQL.
+    """Returns the metadata store of a run: SQLite in the output folder, or a server.
 
     Args:
         output_dir: The output folder of the run.
-        metadata_url: The server, mysql://…; empty for SQLite.
+        metadata_url: The server, mysql://… or postgresql://…; empty for SQLite.
         read_only: Whether SQLite is only read; its folder may then be read-only.
     """
     if not metadata_url:
@@ -33,6 +33,16 @@ def connection_to(
         )
         return proto.ConnectionConfig(sqlite=sqlite)
     server = parse(metadata_url)
+    if server.kind == "postgresql":
+        return proto.ConnectionConfig(
+            postgresql=proto.PostgreSQLDatabaseConfig(
+                host=server.host,
+                port=str(server.port),
+                dbname=server.database,
+                user=server.user,
+                password=server.password,
+            )
+        )
     return proto.ConnectionConfig(
         mysql=proto.MySQLDatabaseConfig(
             host=server.host,
@@ -49,9 +59,11 @@ def check(output_dir: str | Path, metadata_url: str = "") -> None:
 
     Raises:
         ConnectionError: Nothing answers at the server's address.
-        ValueError: The file is empty, damaged, or missing although there are artifacts.
+        ValueError: The file is empty, damaged, or missing although there are artifacts; or
+            PostgreSQL cannot store the path of the output folder.
     """
     if metadata_url:
+        check_storable(metadata_url, str(output_dir))
         _check_answers(metadata_url)
         return
     output = Path(output_dir)
@@ -65,16 +77,43 @@ def check(output_dir: str | Path, metadata_url: str = "") -> None:
         )
 
 
+def check_storable(metadata_url: str, *texts: str) -> None:
+    """Raises ValueError for a text with a backslash that would go to PostgreSQL.
+
+    ml-metadata 1.15.0 writes broken SQL for it.
+    """
+    if parse(metadata_url).kind != "postgresql":
+        return
+    for text in texts:
+        if "\\" in text:
+            raise ValueError(
+                f"{text!r} contains a backslash, which ml-metadata 1.15.0 cannot store in "
+                "PostgreSQL. Choose a name without one, or keep the metadata in MySQL or "
+                "MariaDB."
+            )
+
+
 def _check_answers(url: str) -> None:
     server = parse(url)
     if server.host == "localhost":
-        return  # MySQL's client then uses a Unix socket, whose path only it knows
+        return  # the client then uses a Unix socket, whose path only it knows
     try:
         socket.create_connection((server.host, server.port), CONNECT_SECONDS).close()
     except OSError as error:
         raise ConnectionError(
             f"The metadata store {redacted(url)} does not answer ({error}). Start it, or "
             f"correct the URL in {ENVIRONMENT_VARIABLE} or the file of --metadata-url-file."
+        ) from error
+    from ml_metadata import errors
+    from ml_metadata.metadata_store import metadata_store  # slow to import
+
+    try:
+        metadata_store.MetadataStore(connection_to("", url))
+    except (RuntimeError, errors.StatusError) as error:
+        raise ConnectionError(
+            f"The metadata store {redacted(url)} refuses the connection "
+            f"({str(error).splitlines()[0]}). Check the user, the password, and that the user "
+            "may create the database. MySQL 8 needs a user with mysql_native_password."
         ) from error
 
 

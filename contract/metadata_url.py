@@ -11,7 +11,8 @@ import urllib.parse
 from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "CIFAR_METADATA_URL"
-FORM = "mysql://USER:PASSWORD@HOST:PORT/DATABASE"
+FORM = "mysql://USER:PASSWORD@HOST:PORT/DATABASE or postgresql://…"
+DEFAULT_PORTS = {"mysql": 3306, "postgresql": 5432}
 # The password ends at the last @, so it may contain `:`, `@` and `/`.
 PATTERN = re.compile(
     r"(?P<scheme>[a-z0-9+.-]+)://"
@@ -25,6 +26,7 @@ PATTERN = re.compile(
 class Server:
     """A database server, with the credentials."""
 
+    kind: str  # mysql (MariaDB too) or postgresql
     host: str
     port: int
     database: str
@@ -36,26 +38,21 @@ def parse(url: str) -> Server:
     """Returns the server that a `metadata_url` names.
 
     Raises:
-        ValueError: It is not mysql://… with a host and a database. The message contains no
+        ValueError: It is not such a URL with a host and a database. The message contains no
             part of the URL except its scheme.
     """
     scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme == "postgresql":
-        raise ValueError(
-            "metadata_url cannot be PostgreSQL: ml-metadata 1.15.0 writes broken SQL for "
-            "strings with backslashes, which the Evaluator's parameters contain. Use "
-            f"{FORM} (MySQL or MariaDB)."
-        )
     found = PATTERN.fullmatch(url)
-    if not found or scheme != "mysql":
+    if not found or scheme not in DEFAULT_PORTS:
         raise ValueError(
             f"metadata_url must be {FORM}, got "
             f"{f'{scheme}://…' if scheme.isalnum() else 'another text'}"
             f"{'' if found else ' without a host, a whole-number port or a database'}."
         )
     return Server(
+        scheme,
         host=found["host"].strip("[]"),
-        port=int(found["port"] or 3306),
+        port=int(found["port"] or DEFAULT_PORTS[scheme]),
         database=found["database"],
         user=urllib.parse.unquote(found["user"] or ""),
         password=urllib.parse.unquote(found["password"] or ""),

@@ -67,7 +67,8 @@ class PipelineConfig:
     keep_versions: PositiveInt = 3  # pushed versions; older ones are deleted
     keep_runs: PositiveInt = 10  # runs kept completely; of older ones, only the record
 
-    # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB.
+    # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB
+    # or postgresql://USER@HOST/DB.
     # With a password it comes from CIFAR_METADATA_URL or --metadata-url-file alone.
     metadata_url: str = dataclasses.field(default="", repr=False)
     enable_cache: bool = True  # false: every stage runs again

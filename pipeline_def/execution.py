@@ -44,6 +44,9 @@ def run_stages(
     if beam_runner.is_elsewhere:
         with console.stage("Beam workers"):
             probe.check_runner(beam_runner, Path(config.output_dir))
+    if config.metadata_url:
+        texts = [str(batches.directory), *map(str, vars(config.hyper_parameters).values())]
+        metadata.check_storable(config.metadata_url, *texts)
     connection = open_metadata(config)
     version_store.remove_abandoned(pipeline.serving_model_dir(config))
     recorder.record = dataclasses.replace(

@@ -30,6 +30,19 @@ def test_metadata_may_be_a_mysql_server():
     assert (mysql.user, mysql.password) == ("tfx", "p@ss")
 
 
+def test_metadata_may_be_a_postgresql_server():
+    url = "postgresql://tfx:p%40ss@db.example/mlmd"
+    found = connection_to("output", url).postgresql
+    assert (found.host, found.port, found.dbname) == ("db.example", "5432", "mlmd")
+    assert (found.user, found.password) == ("tfx", "p@ss")
+
+
+def test_a_backslash_is_refused_where_postgresql_would_get_it():
+    with pytest.raises(ValueError, match=r"'C:\\\\out' contains a backslash"):
+        metadata.check(r"C:\out", "postgresql://tfx@db/mlmd")
+    metadata.check_storable("mysql://tfx@db/mlmd", r"C:\out")
+
+
 @pytest.fixture
 def output(tmp_path) -> Path:
     """An output folder with metadata of a real store, and an artifact."""

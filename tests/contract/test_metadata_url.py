@@ -18,7 +18,7 @@ from contract.metadata_url import Server, check_has_no_password, parse, read, re
 )
 def test_a_password_may_hold_any_letter(password, written):
     url = f"mysql://tfx:{written}@db.example:3307/mlmd"
-    assert parse(url) == Server("db.example", 3307, "mlmd", "tfx", password)
+    assert parse(url) == Server("mysql", "db.example", 3307, "mlmd", "tfx", password)
     assert redacted(url) == "mysql://tfx:…@db.example:3307/mlmd"
     assert password not in repr(parse(url)) or not password
     with pytest.raises(ValueError, match="--metadata-url-file"):
@@ -28,9 +28,9 @@ def test_a_password_may_hold_any_letter(password, written):
 @pytest.mark.parametrize(
     ("url", "server"),
     [
-        ("mysql://db/mlmd", Server("db", 3306, "mlmd", "", "")),
-        ("mysql://tfx@db:1/mlmd", Server("db", 1, "mlmd", "tfx", "")),
-        ("mysql://tfx@[::1]:1/mlmd", Server("::1", 1, "mlmd", "tfx", "")),
+        ("mysql://db/mlmd", Server("mysql", "db", 3306, "mlmd", "", "")),
+        ("mysql://tfx@db:1/mlmd", Server("mysql", "db", 1, "mlmd", "tfx", "")),
+        ("mysql://tfx@[::1]:1/mlmd", Server("mysql", "::1", 1, "mlmd", "tfx", "")),
     ],
 )
 def test_a_url_without_a_password_is_shown_as_it_is(url, server):
@@ -60,9 +60,9 @@ def test_another_url_is_refused_without_a_word_of_it(url):
     assert "s3cret" not in str(it.value)
 
 
-def test_a_postgresql_server_is_refused_with_the_reason():
-    with pytest.raises(ValueError, match=r"ml-metadata.*broken SQL.*mysql://"):
-        parse("postgresql://tfx@db.example/mlmd")
+def test_postgresql_has_a_port_of_its_own():
+    server = parse("postgresql://tfx@db.example/mlmd")
+    assert server == Server("postgresql", "db.example", 5432, "mlmd", "tfx", "")
 
 
 def test_a_file_goes_before_the_environment(tmp_path, monkeypatch):

@@ -1,0 +1,59 @@
+"""The pipeline with its metadata on a real MariaDB and a real PostgreSQL server."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import finished_runs, metadata_servers
+
+
+@pytest.fixture(scope="module", params=metadata_servers.SERVERS)
+def url(request) -> Iterator[str]:
+    program = metadata_servers.missing(request.param)
+    if program:
+        pytest.skip(f"{program} is not installed")
+    with metadata_servers.SERVERS[request.param]() as url:
+        yield url
+
+
+def cifar(command: list[str], url: str) -> str:
+    """Returns what a command printed, with the URL in its environment."""
+    environment = os.environ | {"CIFAR_METADATA_URL": url}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def record(output: Path) -> dict:
+    return json.loads((output / "run.json").read_text())
+
+
+def test_runs_share_their_metadata_through_a_server(url, tmp_path):
+    output = tmp_path / "output"
+    cifar(finished_runs.smoke_run(output), url)
+    first = record(output)
+    assert first["status"] == "pushed"
+    assert not (output / "metadata.sqlite").exists()
+    lineage = finished_runs.cifar("lineage", first["pushed_version"], "--output", str(output))
+    assert "data_batch_1" in cifar(lineage, url)
+    cifar(finished_runs.smoke_run(output), url)
+    again = record(output)["stages"]
+    assert all(stage["cached"] for name, stage in again.items() if name != "ReportGen")
+    for part in (metadata_servers.PASSWORD, "w:rd"):
+        files = [file for file in output.rglob("*") if file.is_file()]
+        assert not [file for file in files if part.encode() in file.read_bytes()]
+
+
+def test_a_wrong_password_is_refused_without_a_word_of_it(url, tmp_path):
+    wrong = url.replace(metadata_servers.PASSWORD, "s3cret'; x=\\")
+    command = finished_runs.smoke_run(tmp_path / "output")
+    environment = os.environ | {"CIFAR_METADATA_URL": wrong}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "s3cret" not in done.stdout + done.stderr
+    files = [file for file in (tmp_path / "output").rglob("*") if file.is_file()]
+    assert not [file for file in files if b"s3cret" in file.read_bytes()]
