@@ -17,12 +17,10 @@ from tfx.utils import path_utils
 
 from contract import records
 from serving import baseline, model_registry
-from serving.baseline import Candidate
+from serving.baseline import LATEST, NONE, Candidate
 
 log = logging.getLogger("cifar.baseline_model")
 
-LATEST = "latest"  # look when the node runs
-NONE = "none"  # no baseline
 VERSION_PROPERTY = "pushed_version"
 
 

@@ -1,23 +1,30 @@
 """The anomalies gate: the stock ExampleValidator, which here stops the run.
 
 The stock component writes the anomalies it finds and lets the run continue
-(tfx/components/example_validator/executor.py).
+(tfx/components/example_validator/executor.py). Ours also looks at the images themselves and at
+how the data are distributed (data_gate.py).
 """
 
+from pathlib import Path
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import executor as stock_executor
-from tfx.components.example_validator.component import (
-    ExampleValidator as StockExampleValidator,
-)
 from tfx.components.statistics_gen import stats_artifact_utils
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_component, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils
+from tfx.types import (
+    artifact_utils,
+    component_spec,
+    standard_artifacts,
+    standard_component_specs,
+)
 
+from components import data_gate
+from contract import data_facts, records
 from report.anomalies import describe_anomalies
+from serving import baseline
 
 
 class Executor(stock_executor.Executor):
@@ -32,8 +39,8 @@ class Executor(stock_executor.Executor):
         """Writes the anomalies of each split.
 
         Raises:
-            ValueError: A split is empty or its statistics differ from the schema; every
-                anomaly is in the message.
+            ValueError: A split is empty, its statistics differ from the schema, or the images
+                break a limit; everything found is in the message.
         """
         output = super().Do(input_dict, output_dict, exec_properties)
         statistics = artifact_utils.get_single_instance(input_dict["statistics"])
@@ -49,13 +56,76 @@ class Executor(stock_executor.Executor):
                 + "\n  ".join(findings)
                 + "\nMend the data; contract/image_set.py says what an example is."
             )
+        findings = find_data_faults(input_dict, exec_properties)
+        if findings:
+            raise ValueError(
+                "The images are not what a model should be trained on:\n  "
+                + "\n  ".join(findings)
+                + "\nMend the data. Where they are right, raise the limit that is named in "
+                "brackets: `--set max_…=`; 1 allows anything."
+            )
         return output
 
 
-class ExampleValidator(StockExampleValidator):
-    """Compares statistics with the schema and stops the run at any anomaly."""
+class ExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
+    """The stock one's, and what the gate on data is told."""
 
+    PARAMETERS = {
+        **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
+        "data_limits": component_spec.ExecutionParameter(type=str),
+        "model_dir": component_spec.ExecutionParameter(type=str),
+        "reference_version": component_spec.ExecutionParameter(type=str),
+    }
+
+
+class ExampleValidator(base_component.BaseComponent):
+    """Compares statistics with schema, limits and the last pushed; stops at any anomaly."""
+
+    SPEC_CLASS = ExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        statistics: types.BaseChannel,
+        schema: types.BaseChannel,
+        limits: data_gate.DataLimits,
+        model_dir: str,
+        reference_version: str,
+    ) -> None:
+        """Makes the node.
+
+        Args:
+            statistics: Of our StatisticsGen, with the facts of the images.
+            schema: What an example is.
+            limits: What the images must keep.
+            model_dir: The folder of the pushed versions.
+            reference_version: Whose data to compare with: a version, `latest` to look when the
+                node runs, or `none`.
+        """
+        super().__init__(
+            spec=ExampleValidatorSpec(
+                statistics=statistics,
+                schema=schema,
+                exclude_splits="[]",
+                data_limits=records.to_json(limits),
+                model_dir=model_dir,
+                reference_version=reference_version,
+                anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+            )
+        )
+
+
+def find_data_faults(
+    input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
+) -> list[str]:
+    """Returns which limits the images break, a line for each."""
+    facts = data_facts.read(artifact_utils.get_single_uri(input_dict["statistics"]))
+    limits = records.from_json(data_gate.DataLimits, exec_properties["data_limits"])
+    version = baseline.find_reference(
+        Path(exec_properties["model_dir"]), exec_properties["reference_version"]
+    )
+    reference = version.provenance.data_facts if version else None
+    return data_gate.find_faults(facts, limits, reference)
 
 
 def _read_anomalies(

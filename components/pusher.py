@@ -11,12 +11,16 @@ from typing import Any
 from google.protobuf import json_format
 from tfx import types
 from tfx.components.pusher import executor as stock_executor
-from tfx.components.pusher.component import Pusher as StockPusher
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import pusher_pb2
-from tfx.types import artifact_utils
+from tfx.types import (
+    artifact_utils,
+    component_spec,
+    standard_artifacts,
+    standard_component_specs,
+)
 
-from contract import gate_record
+from contract import data_facts, gate_record
 from serving import model_registry, version_ledger, version_store
 from serving.model_registry import Provenance
 
@@ -52,6 +56,7 @@ class Executor(stock_executor.Executor):
         candidate = artifact_utils.get_single_instance(input_dict["model"])
         model = Path(self.GetModelPath(input_dict))
         (blessing,) = input_dict["model_blessing"]
+        statistics_dir = artifact_utils.get_single_uri(input_dict["statistics"])
         provenance = Provenance(
             training_fingerprint=custom_config["training_fingerprint"],
             model_artifact_id=candidate.id,
@@ -60,6 +65,7 @@ class Executor(stock_executor.Executor):
             data_fingerprint=custom_config["data_fingerprint"],
             eval_fingerprint=custom_config["eval_fingerprint"],
             accuracy=gate_record.read(blessing.uri).accuracy,
+            data_facts=data_facts.read(statistics_dir),
         )
         version_store.remove_abandoned(model_dir)
         if banned := version_ledger.find_ban(model_dir, provenance):
@@ -81,10 +87,44 @@ class Executor(stock_executor.Executor):
             log.warning("Version %s is pushed, but an old one stays: %s", version.name, error)
 
 
-class Pusher(StockPusher):
+class PusherSpec(standard_component_specs.PusherSpec):
+    """The stock one's, and the statistics of the data."""
+
+    INPUTS = {
+        **standard_component_specs.PusherSpec.INPUTS,
+        "statistics": component_spec.ChannelParameter(
+            type=standard_artifacts.ExampleStatistics
+        ),
+    }
+
+
+class Pusher(base_component.BaseComponent):
     """Pushes the blessed candidate as the next version, atomically."""
 
+    SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        push_destination: pusher_pb2.PushDestination,
+        custom_config: dict[str, Any],
+        **inputs: types.BaseChannel,
+    ) -> None:
+        """Makes the node.
+
+        Args:
+            push_destination: The folder of the versions.
+            custom_config: How many to keep, and what the provenance says of the data.
+            **inputs: The channels that PusherSpec.INPUTS names.
+        """
+        super().__init__(
+            spec=PusherSpec(
+                push_destination=push_destination,
+                custom_config=json.dumps(custom_config, sort_keys=True),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+                **inputs,
+            )
+        )
 
 
 def refusal_in_words(model_dir: Path, version: int) -> str:

@@ -32,6 +32,14 @@ class PipelineConfig:
     skip_corrupt: bool = DEFAULT_OPTIONS.skip_corrupt  # skip unreadable pictures
     output_dir: str = "output"  # what runs leave: versions, reports, checkpoints, artifacts
 
+    # data gate: how far data may go before ExampleValidator stops the run; 1 allows anything
+    max_label_distance: Share = 0.10  # of shares of labels: train from eval, and from last time
+    max_image_distance: Share = 0.10  # Jensen-Shannon: brightness, contrast, colours
+    max_constant_images: Share = 0.001  # of a single colour, of each split
+    max_duplicate_images: Share = 0.01  # byte for byte alike, of each split
+    max_leaked_images: Share = 0.001  # of eval, in train, too
+    max_shrinkage: Share = 0.5  # of each split, since the last pushed model
+
     # tune
 
     # Settings such as `learning_rate=0.01..0.2`, separated by spaces; empty for no search.

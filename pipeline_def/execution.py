@@ -79,7 +79,11 @@ def run_stages(
 def define(config: PipelineConfig, batches: Batches) -> tfx_pipeline.Pipeline:
     """Returns the pipeline of a run that starts now."""
     return pipeline.create_pipeline(
-        config, batches, choose_baseline(config, batches), find_ban(config, batches)
+        config,
+        batches,
+        choose_baseline(config, batches),
+        choose_reference(config, batches),
+        find_ban(config, batches),
     )
 
 
@@ -154,6 +158,13 @@ def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
         pipeline.serving_model_dir(config), pipeline.candidate(config, batches), config.baseline
     )
     return str(chosen.number) if chosen else baseline_model.NONE
+
+
+def choose_reference(config: PipelineConfig, batches: Batches) -> str:
+    """Returns the version whose data this run's are compared with: the newest of other data."""
+    model_dir = pipeline.serving_model_dir(config)
+    found = baseline.find_reference(model_dir, data_fingerprint=batches.fingerprint)
+    return str(found.number) if found else baseline.NONE
 
 
 def find_ban(config: PipelineConfig, batches: Batches) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import tensorflow_data_validation as tfdv
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.dsl.components.base import base_node
 from tfx.orchestration import pipeline
@@ -19,18 +18,21 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from components import trainer as trainer_node
 from components.baseline_model import BaselineModel
+from components.data_gate import DataLimits
 from components.evaluator import Evaluator, Limits, eval_config
 from components.example_gen import CifarExampleGen
 from components.example_validator import ExampleValidator
 from components.pusher import Pusher
 from components.report_gen import ReportGen
 from components.serving_check import ServingCheck
+from components.statistics_gen import StatisticsGen
 from components.transform import Transform
 from components.tuner import Tuner
-from contract import estimator
+from contract import estimator, records
 from pipeline_def.batches import Batches
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
+from serving import baseline
 from serving.baseline import Candidate
 
 Node = TypeVar("Node", bound=base_node.BaseNode)
@@ -39,7 +41,11 @@ PIPELINE_NAME = "cifar10-estimator"
 
 
 def create_pipeline(
-    config: PipelineConfig, batches: Batches, baseline_version: str, banned_by: str = ""
+    config: PipelineConfig,
+    batches: Batches,
+    baseline_version: str,
+    reference_version: str = baseline.LATEST,
+    banned_by: str = "",
 ) -> pipeline.Pipeline:
     """Returns the pipeline.
 
@@ -47,6 +53,7 @@ def create_pipeline(
         config: The settings.
         batches: What is trained and judged on.
         baseline_version: As in the config, but `latest` may be resolved when the run starts.
+        reference_version: Whose data the data are compared with; `latest` as above.
         banned_by: The version whose quarantine forbids to push this training, if one does:
             the Pusher looks by itself, and its cache offers nothing from before.
     """
@@ -66,7 +73,11 @@ def create_pipeline(
         stats_options=tfdv.StatsOptions(experimental_use_sketch_based_topk_uniques=True),
     )
     example_validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema,
+        limits=records.from_fields(DataLimits, dataclasses.asdict(config)),
+        model_dir=model_dir,
+        reference_version=reference_version,
     )
     # Nothing to analyse or materialize, so TFX traces the graph without reading data.
     transform = Transform(
@@ -126,6 +137,7 @@ def create_pipeline(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
+        statistics=statistics_gen.outputs["statistics"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=model_dir)
         ),
@@ -154,7 +166,7 @@ def create_pipeline(
         pipeline_root=str(Path(config.output_dir) / "pipeline"),
         components=[
             depends_on_code(example_gen, "components.example_gen"),
-            statistics_gen,
+            depends_on_code(statistics_gen, "components.statistics_gen"),
             depends_on_code(example_validator, "components.example_validator"),
             depends_on_code(
                 transform, "components.transform", trainer_module.preprocessing_module

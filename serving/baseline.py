@@ -12,7 +12,8 @@ log = logging.getLogger("cifar.baseline_model")
 
 BEST: Final = "best"  # of those judged on this eval, so that small drops cannot add up
 NEWEST: Final = "newest"
-RULES = (BEST, NEWEST)
+LATEST: Final = "latest"  # look when the node runs
+NONE: Final = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,23 @@ def choose(model_dir: Path, candidate: Candidate, rule: str = BEST) -> PushedVer
         # Sorting keeps the order of equals, the newest first.
         others.sort(key=lambda version: -accuracy_on(candidate, version.provenance))
     return next(filter(_is_whole, others), None)
+
+
+def find_reference(
+    model_dir: Path, version: str = LATEST, data_fingerprint: str = ""
+) -> PushedVersion | None:
+    """Returns the version whose data other data are compared with; None where there is none.
+
+    Args:
+        model_dir: The folder of the versions.
+        version: Its number, `none`, or `latest`: the newest of which the data are known.
+        data_fingerprint: Of the data to compare; those themselves are no reference.
+    """
+    for one in reversed(model_registry.pushed_versions(model_dir)):
+        is_other = one.provenance.data_fingerprint != data_fingerprint
+        if version in (LATEST, str(one.number)) and is_other and one.provenance.data_facts:
+            return one
+    return None
 
 
 def accuracy_on(candidate: Candidate, provenance: Provenance) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from contract import records
+from contract.data_facts import DataFacts
 
 log = logging.getLogger("cifar.model_registry")
 
@@ -32,6 +33,7 @@ class Provenance:
         data_fingerprint: Identifies all the batches it was trained and judged on.
         eval_fingerprint: Identifies the batches it was judged on.
         accuracy: Accuracy on those; None if unknown.
+        data_facts: What its data were like; None if unknown.
         restored_from: The version it is a copy of, if a rollback made it.
     """
 
@@ -43,6 +45,7 @@ class Provenance:
     eval_fingerprint: str = ""
     accuracy: float | None = None
     restored_from: int | None = None
+    data_facts: DataFacts | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,14 +112,21 @@ def read(model_dir: Path) -> Ledger:
             error,
         )
     found = {
-        version.number: VersionRecord(version.provenance)
+        version.number: VersionRecord(without_facts(version.provenance))
         for version in model_registry.pushed_versions(model_dir)
     }
     for folder in model_dir.glob(f"{QUARANTINE_PREFIX}*"):
         number = int(folder.name.removeprefix(QUARANTINE_PREFIX))
         provenance = model_registry.read_provenance(folder)
-        found[number] = VersionRecord(provenance, quarantined="the reason is lost")
+        found[number] = VersionRecord(
+            without_facts(provenance), quarantined="the reason is lost"
+        )
     return dataclasses.replace(ledger, versions={**found, **ledger.versions})
+
+
+def without_facts(provenance: Provenance) -> Provenance:
+    """Returns what the ledger keeps of a version for ever: not what its data were like."""
+    return dataclasses.replace(provenance, data_facts=None)
 
 
 def write(model_dir: Path, ledger: Ledger) -> None:

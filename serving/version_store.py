@@ -133,7 +133,7 @@ def _rename_to_next_version(staging: Path, model_dir: Path) -> Path:
     ]
     taken = [*numbers, *ledger.versions]
     number = max([int(time.time()), *(one + 1 for one in taken)])
-    provenance = model_registry.read_provenance(staging)
+    provenance = version_ledger.without_facts(model_registry.read_provenance(staging))
     # A rename onto a non-empty folder fails, so a simultaneous push stops here.
     version = staging.rename(model_dir / str(number))
     try:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.types import standard_artifacts
 
-from components import example_validator
-from contract import image_set
+from components import example_validator, statistics_gen
+from components.data_gate import DataLimits
+from contract import image_set, records
 from data_sources.cifar_format import CIFAR10
 
 
@@ -32,14 +32,22 @@ def artifact(kind: type, folder: Path):
     return made
 
 
-def validate(folder: Path, train: list[bytes], evaluation: list[bytes]) -> Path:
+ANYTHING = DataLimits(1, 1, 1, 1, 1, 1)
+
+
+def validate(
+    folder: Path,
+    train: list[bytes],
+    evaluation: list[bytes],
+    limits: DataLimits = ANYTHING,
+) -> Path:
     """Runs StatisticsGen and the gate on two splits; returns the anomalies folder."""
-    for split, records in (("train", train), ("eval", evaluation)):
+    for split, serialized in (("train", train), ("eval", evaluation)):
         split_dir = folder / "examples" / f"Split-{split}"
         split_dir.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(split_dir / "data_tfrecord-00000-of-00001")) as writer:
-            for record in records:
-                writer.write(record)
+            for one in serialized:
+                writer.write(one)
     (folder / "schema").mkdir()
     image_set.write(str(folder / "schema"), CIFAR10.image_set)
     examples = artifact(standard_artifacts.Examples, folder / "examples")
@@ -51,7 +59,13 @@ def validate(folder: Path, train: list[bytes], evaluation: list[bytes]) -> Path:
         {"examples": [examples], "schema": [schema]}, {"statistics": [statistics]}, {}
     )
     example_validator.Executor().Do(
-        {"statistics": [statistics], "schema": [schema]}, {"anomalies": [anomalies]}, {}
+        {"statistics": [statistics], "schema": [schema]},
+        {"anomalies": [anomalies]},
+        {
+            "data_limits": records.to_json(limits),
+            "model_dir": str(folder / "serving"),
+            "reference_version": "latest",
+        },
     )
     return folder / "anomalies"
 
@@ -81,3 +95,24 @@ def test_a_feature_missing_everywhere_is_named(tmp_path):
 def test_an_empty_split_is_named(tmp_path):
     with pytest.raises(ValueError, match="eval: the split is empty"):
         validate(tmp_path, [example()], [])
+
+
+def test_images_that_break_a_limit_stop_the_run_and_are_in_the_message(tmp_path):
+    limits = DataLimits(
+        1,
+        1,
+        max_constant_images=0.5,
+        max_duplicate_images=0.4,
+        max_leaked_images=1,
+        max_shrinkage=1,
+    )
+    with pytest.raises(ValueError) as caught:
+        validate(
+            tmp_path, [example(), example()], [example(image=bytes(range(256)) * 12)], limits
+        )
+    assert str(caught.value).splitlines()[1:3] == [
+        "  2 of 2 images of train are of a single colour "
+        "(100.00%; max_constant_images is 50.00%)",
+        "  1 of 2 images of train are copies of others "
+        "(50.00%; max_duplicate_images is 40.00%)",
+    ]
