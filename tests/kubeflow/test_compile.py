@@ -127,7 +127,7 @@ def test_only_nodes_that_use_the_volume_mount_it(documents):
         if platform_of(documents, node).get("pvcMount")
     }
     assert mounts == {
-        *("CifarExampleGen", "Trainer", "BaselineModel", "Pusher"),
+        *("CifarExampleGen", "ExampleValidator", "Trainer", "BaselineModel", "Pusher"),
         "ReportGen",  # its page names the folders
     }
 
