@@ -29,7 +29,7 @@ PRESETS = {
 }
 GATES = {
     "quick": {"min_accuracy": 0.4},
-    "smoke": {"min_accuracy": 0.0, "max_accuracy_drop": 0.5},
+    "smoke": {"min_accuracy": 0.0, "max_accuracy_drop": 0.5, "max_class_accuracy_drop": 1.0},
 }
 
 
