@@ -58,7 +58,7 @@ BENCHMARKS = [  # of these, the ones that are there
 )
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 def bench(name: str, data_source: str | None, json_output: bool, **only_some: Any) -> None:
-    """Measure what the README says of NAME, here and now.
+    """Repeat the measurements of NAME on this machine.
 
     Exit code 1: a target was missed.
     """

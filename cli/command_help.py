@@ -75,8 +75,8 @@ def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         shell_complete=lambda _, __, start: [
             name for name in presets() if name.startswith(start)
         ],
-        help=f"{what}  [default: {estimator.DEFAULT_PRESET}; its first one, where another "
-        "trainer module has none of that name]",
+        help=f"{what}  [default: {estimator.DEFAULT_PRESET}, or the first preset of a "
+        "trainer module that has none of that name]",
     )
 
 

@@ -36,7 +36,7 @@ def data() -> None:
 def fetch(name: str, source: str, data_dir: str | None) -> None:
     """Fetch CIFAR-10 or CIFAR-100 unless it is there, and check each file.
 
-    A broken download goes on where it broke. A second fetch waits for the first.
+    An interrupted download continues where it stopped. A second fetch waits for the first.
     """
     from data_sources import batch_files, dataset
 

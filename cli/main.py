@@ -30,7 +30,7 @@ class OneLineErrors(click.Group):
     """A group whose commands end in one line per error; --debug shows the traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command, and says what went wrong."""
+        """Runs the command, and reports an error in one line."""
         try:
             with stopping.signals_raise():
                 return super().invoke(ctx)

@@ -80,7 +80,7 @@ def run(
     verbose: bool,
     beam_runner: Runner,
 ) -> None:
-    """Run the pipeline: batches in, a pushed model out.
+    """Run the pipeline, from images to a pushed model.
 
     Exit code 0: pushed. 3: trained and evaluated, but the gate did not bless the model.
     1: failed. 2: a wrong option. 130: stopped by Ctrl-C. 143: stopped by SIGTERM.

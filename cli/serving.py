@@ -126,7 +126,7 @@ def predict(
     model_dir: Path,
     beam_runner: Runner,
 ) -> None:
-    """Ask a model server what is in images: PNG, JPEG, BMP or GIF of any size.
+    """Classify images with a model server: PNG, JPEG, BMP or GIF of any size.
 
     With --batch the SavedModel itself predicts, through Beam, and files are written.
     """
@@ -160,7 +160,7 @@ def _predict_batch(
     beam_runner: Runner,
     as_json: bool,
 ) -> int:
-    """Predicts, prints what came of it and returns the exit code: 1 if an image failed."""
+    """Predicts, prints the answers and returns the exit code: 1 if an image failed."""
     imports.silence()
     from contract import records
     from pipeline_def import batch_prediction

@@ -58,7 +58,7 @@ def named_trainings(output: Path) -> Iterator[Path]:
 
 
 def launch(folder: Path, flags: Sequence[str]) -> str:
-    """Starts TensorBoard on a folder in a thread of its own, and returns its URL.
+    """Starts TensorBoard on a folder in a separate thread, and returns its URL.
 
     Args:
         folder: Holds a folder for each training.

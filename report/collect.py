@@ -16,7 +16,7 @@ from report.facts import ExampleRequest, Facts
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """The folders of a run's artifacts; empty where the run did not come that far.
+    """The folders of a run's artifacts; empty for stages that did not run.
 
     Attributes:
         config: The fields of PipelineConfig.

@@ -1,4 +1,4 @@
-"""Runs beside each other: what differs in their settings, and in their results."""
+"""A comparison of runs: how their settings and their results differ."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ METRICS = (
 
 
 def render(compared: Sequence[Run]) -> str:
-    """Returns a page that puts runs beside each other; differences are from the first."""
+    """Returns a page that compares runs; changes are relative to the first."""
     records = [run.record for run in compared]
     trained = [
         (run.record.run_id, run.facts.training) for run in compared if run.facts.training

@@ -1,4 +1,4 @@
-"""Where a run took place: the commit, the packages, the machine."""
+"""The environment of a run: the commit, the packages, the machine."""
 
 import dataclasses
 import importlib.metadata
@@ -23,7 +23,7 @@ GIT_SECONDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """What a run was made with; empty where nobody knows.
+    """The environment of a run; a field is empty if it is unknown.
 
     Attributes:
         commit: Of the project's checkout, with ` + changes` if files differ from it.

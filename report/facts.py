@@ -170,7 +170,7 @@ class Mistake:
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """The images of one class that the candidate took for another, the surest first.
+    """The images of one class that the candidate took for another, most confident first.
 
     Attributes:
         label: The id of the true class; `predicted` that of the other.
@@ -190,7 +190,7 @@ class Confusion:
 
 @dataclasses.dataclass(frozen=True)
 class PredictionFacts:
-    """What the candidate says of eval, image by image; mistakes with the surest first."""
+    """The predictions of the candidate on eval; the most confident mistakes come first."""
 
     calibration: Calibration
     mistakes: Sequence[Mistake]
@@ -266,7 +266,7 @@ class Gate:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """All of it; None stands for what a run did not come to.
+    """All facts; None stands for what the run did not reach.
 
     Attributes:
         config: Every field of the run's PipelineConfig, without passwords.

@@ -1,4 +1,4 @@
-"""Every run of an output folder as one page: how good, how it was judged, what changed."""
+"""One page about every run of an output folder: accuracy, gate decisions, changes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,10 +19,10 @@ class Row:
     """A run in the table.
 
     Attributes:
-        interval: 95%, of the accuracy; None without one.
+        interval: The 95% confidence interval of the accuracy; None without one.
         changes: Each setting that differs from the run before, as `field: before → now`.
-        bytes: Of the model; None if it is gone.
-        page: Where its report is, from the output folder; empty if it has none.
+        bytes: The size of the model; None if the model was deleted.
+        page: The path of its report, relative to the output folder; empty if it has none.
     """
 
     record: RunRecord
@@ -116,7 +116,7 @@ def _short(value: Any) -> str:
 
 
 def _compared(record: RunRecord) -> Mapping[str, Any]:
-    """Returns what the page compares of a run: the script beside the table reads it."""
+    """Returns the data of a run that the page's script compares."""
     settings = {name: value for name, value in record.config.items() if name not in PLACES}
     evaluations = record.training.evaluations if record.training else ()
     return {

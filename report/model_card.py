@@ -28,7 +28,7 @@ def model_card(facts: Facts) -> dict[str, list[str]]:
 
 
 def _use_sentences(facts: Facts) -> list[str]:
-    """Returns what our own Estimator is for; nobody here knows what another is for."""
+    """Returns the intended use of our own Estimator; that of another is unknown here."""
     if facts.settings.trainer_module != estimator.DEFAULT:
         return []
     return [
@@ -104,7 +104,7 @@ def _data_limits(facts: Facts) -> list[str]:
 
 
 def _data_sentences(facts: Facts) -> list[str]:
-    """Returns what it was trained on and judged by."""
+    """Returns what it was trained and evaluated on."""
     if not facts.data:
         return []
     sizes = {split: sum(counts) for split, counts in facts.data.counts.items()}
@@ -149,7 +149,7 @@ def _metrics_sentences(facts: Facts) -> list[str]:
 
 
 def _top_k_words(metrics: Metrics) -> str:
-    """Returns how often the right class is among the first few, where that was asked for."""
+    """Returns the top-k accuracies that were measured, in words."""
     if metrics.top_5_accuracy is not None:
         return f"; the right class is among the first five for {metrics.top_5_accuracy:.1%}"
     if metrics.top_3_accuracy is not None:

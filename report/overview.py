@@ -31,7 +31,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class LatestRun(RunSummary):
-    """The newest run, with what became of each stage."""
+    """The newest run, with the status of each stage."""
 
     stage_list: Sequence[StageStatus]
 

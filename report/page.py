@@ -86,7 +86,7 @@ def render(
 
 
 def layer_rows(model: ModelFacts) -> list[tuple[str, ...]]:
-    """Returns what the table of the network says of each layer."""
+    """Returns a row of the network's table for each layer."""
     return [
         (
             layer.kind,

@@ -25,7 +25,7 @@ from report.facts import (
 from report.plot_points import UNITS_PER_INCH, points_of
 from report.run_record import NOT_BLESSED, PUSHED
 
-# Matplotlib draws in colours of its own kind; each stands for one of page.css.
+# Matplotlib draws in placeholder colours; each stands for one of page.css.
 INK = "#010101"
 LINE = "#010102"
 PAPER = "#010107"
@@ -74,7 +74,7 @@ WIDTH, HEIGHT = 5.0, 3.0  # inches
 
 
 def draw_all(facts: Facts) -> dict[str, str]:
-    """Returns the SVG of each plot whose facts are there, by name."""
+    """Returns the SVG of each plot that there are facts for, by name."""
     plots = {}
     with matplotlib.rc_context(STYLE):
         if facts.data:
@@ -267,7 +267,7 @@ def _ends_at(what: str, curves: Sequence[Curve], form: str) -> str:
 
 
 def draw_gate(accuracy: float, gate: Gate) -> str:
-    """Returns the candidate's accuracy beside the baseline's, with the thresholds."""
+    """Returns the accuracy of the candidate and the baseline, with the thresholds."""
     bars = [("candidate", accuracy, SERIES[0])]
     limits = [(gate.min_accuracy, "required")]
     if gate.baseline_accuracy is not None:
@@ -289,7 +289,7 @@ def draw_gate(accuracy: float, gate: Gate) -> str:
 
 
 def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
-    """Returns the accuracy on each class, beside the baseline's where there is one."""
+    """Returns the accuracy on each class, of the candidate and of any baseline."""
     figure, axes = new_figure()
     names = candidate.class_names
     models = [("candidate", candidate.class_accuracy)]
@@ -308,7 +308,7 @@ def draw_classes(candidate: Metrics, baseline: Metrics | None) -> str:
 
 
 def draw_calibration(calibration: Calibration) -> str:
-    """Returns accuracy over confidence, beside the line on which both are equal."""
+    """Returns accuracy over confidence, with the line on which the two are equal."""
     figure, axes = new_figure()
     bins = calibration.bins
     axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="perfect calibration")
@@ -337,7 +337,7 @@ def draw_calibration(calibration: Calibration) -> str:
 
 
 def new_figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """Returns a figure of so many inches, and its one plot."""
+    """Returns a figure of a size in inches, and its only plot."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=UNITS_PER_INCH)
     return figure, figure.subplots()
 

@@ -1,4 +1,4 @@
-"""What the candidate says of eval, image by image: where it errs, and how sure it is."""
+"""The predictions of the candidate on eval: its mistakes and its confidence."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ _PREDICT_BATCH = 500
 
 
 def predict(model_dir: str, images: np.ndarray) -> np.ndarray:
-    """Returns what a SavedModel says of images.
+    """Returns the predictions of a SavedModel.
 
     Args:
         model_dir: Holds `saved_model.pb`.

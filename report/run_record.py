@@ -1,4 +1,4 @@
-"""The record of a run, as `run.json` keeps it: what it did, and what came of it."""
+"""The record of a run, as `run.json` keeps it: what it did, and its results."""
 
 import dataclasses
 import functools
@@ -37,7 +37,7 @@ class StageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run; None where it did not come that far.
+    """What is known about a run; None for what it did not reach.
 
     Attributes:
         run_id: The name of its folder, by which runs are in order.
@@ -93,6 +93,6 @@ class RunRecord:
         return settings.read(self.config)
 
     def uri(self, stage: str, output: str) -> str:
-        """Returns where a stage's output is; empty if the run did not come that far."""
+        """Returns where a stage's output is; empty if the stage did not run."""
         record = self.stages.get(stage)
         return record.outputs.get(output, "") if record else ""

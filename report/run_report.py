@@ -1,4 +1,4 @@
-"""The report of one run: its facts, from the ReportGen node or from as far as it came."""
+"""The report of one run, from what ReportGen kept or from the artifacts there are."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def write_history(output: Path) -> Path:
 
 
 def write_comparison(records: Iterable[RunRecord], path: Path) -> None:
-    """Writes a page of runs beside each other."""
+    """Writes a page that compares runs."""
     from report import comparison
 
     compared = [comparison.Run(record, report_of(record).facts) for record in records]
@@ -51,9 +51,9 @@ def write_comparison(records: Iterable[RunRecord], path: Path) -> None:
 
 
 def lineage_of(record: RunRecord, metadata_url: str = "") -> lineage.Lineage | None:
-    """Returns where the version a run pushed comes from; None if there is nobody to ask.
+    """Returns where the version a run pushed comes from; None if there are no metadata to read.
 
-    A record holds no password: without `metadata_url`, metadata in MySQL are not asked.
+    A record does not contain the password: without `metadata_url`, MySQL is not queried.
     """
     output_dir = Path(record.settings.output_dir)
     if record.settings.metadata_url:
@@ -73,7 +73,7 @@ def lineage_of(record: RunRecord, metadata_url: str = "") -> lineage.Lineage | N
 
 
 def pushed_versions(records: Iterable[RunRecord]) -> dict[str, model_registry.PushedVersion]:
-    """Returns what the folders of the versions that runs pushed say of them."""
+    """Returns each version that the runs pushed, as its folder describes it."""
     paths = [Path(run.pushed_path) for run in records if run.pushed_path]
     return {
         path.name: model_registry.read_version(path)

@@ -1,4 +1,4 @@
-"""The runs of an output folder: each left a `run.json` in a folder of its own."""
+"""The runs of an output folder: each keeps a `run.json` in its own folder."""
 
 import dataclasses
 import datetime
@@ -57,7 +57,7 @@ def read_runs(output: Path) -> list[RunRecord]:
 def record_killed(output: Path) -> list[RunRecord]:
     """Returns every record, oldest first, after writing down which runs were killed.
 
-    To be called by the run that holds the output folder, before it has a record of its own.
+    Called by the run that holds the output folder, before it writes its own record.
     """
     for partial in output.glob("runs/*/.*.partial"):
         partial.unlink()
@@ -120,9 +120,9 @@ def _started(run_dir: Path) -> datetime.datetime | None:
 
 
 def settle(record: RunRecord, earlier: Sequence[RunRecord]) -> RunRecord:
-    """Returns the record of a run that ended without a word, with what is known all the same.
+    """Returns the record of a run that ended abruptly, completed with what is known.
 
-    A model that came as far as the serving folder is pushed, though nobody wrote it down:
+    A model that reached the serving folder counts as pushed, even if the record lacks it:
     `assets.extra/pushed.json` in it says whose model it is.
 
     Args:

@@ -1,4 +1,4 @@
-"""The page of a search for hyper-parameters: what was tried, what it came to, what mattered."""
+"""The page of a search: the trials, their results, and which settings mattered."""
 
 from collections.abc import Sequence
 from typing import Any

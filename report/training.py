@@ -1,4 +1,4 @@
-"""How training went: the curves in the event files that TensorBoard reads."""
+"""The course of training: the curves in the event files that TensorBoard reads."""
 
 from collections.abc import Sequence
 
