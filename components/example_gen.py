@@ -72,7 +72,7 @@ class Shard:
     part: int  # from 0
     parts: int  # of the batch file; their sizes differ by at most one record
     record_format: cifar_format.RecordFormat
-    keys: str = ""  # the file that names the records; without one they have numbers
+    keys: str = ""  # the file with the names of the records; empty if they are numbered
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -214,7 +214,7 @@ def write_shard(shard: Shard, partial_dir: str) -> int:
 
 
 def read_keys(shard: Shard) -> list[str]:
-    """Returns the names of the records of a shard's batch file; none if they have numbers."""
+    """Returns the names of the records of a shard's batch file; none if they are numbered."""
     if not shard.keys:
         return []
     with fileio.open(shard.keys, "r") as file:

@@ -41,9 +41,9 @@ def run_fn(fn_args: FnArgs) -> None:
 def with_found_values(
     custom_config: Mapping[str, Any], found: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Returns the config with the hyper-parameters a Tuner found, if there was one.
+    """Returns the config with the hyper-parameters that a Tuner found, if there was one.
 
-    They have a checkpoint folder of their own, since another search may find others.
+    They get their own checkpoint folder, since another search may find others.
     """
     if not found:
         return dict(custom_config)

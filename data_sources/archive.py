@@ -111,7 +111,7 @@ def unpack_files(
         progress: Shows the progress.
         place_of: Maps a path in the archive to one below `folder`; empty to skip it.
         max_file_bytes: The largest size of one file.
-        max_bytes: The largest size of all files together, if it is limited.
+        max_bytes: The largest total size of all files; None for no limit.
 
     Raises:
         ValueError: As in `unpack`, except for missing files.

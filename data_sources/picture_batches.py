@@ -1,7 +1,7 @@
-"""Pictures → batch files, which every later stage reads as it reads CIFAR's.
+"""Converts pictures to batch files, which later stages read like CIFAR's.
 
-A record is a label of two bytes and the pixels; a text file beside each batch names the picture
-that each record was.
+A record contains a label of two bytes and the pixels. A text file beside each batch names the
+picture of each record.
 """
 
 import collections
@@ -21,7 +21,7 @@ from data_sources.picture_file import PictureError
 from data_sources.picture_folder import Picture, Scan
 
 BATCH_BYTES = 64 << 20
-SHOWN_PROBLEMS = 200  # of more, a message counts the rest
+SHOWN_PROBLEMS = 200  # a message counts further ones
 
 
 def convert(
@@ -32,19 +32,18 @@ def convert(
     progress: Progress,
     shown_as: Path | None = None,
 ) -> None:
-    """Writes the batches of a folder of pictures, and what they are.
+    """Writes the batches of a folder of pictures, and their description.
 
     Args:
-        found: What the folder holds.
-        batches_dir: Gets the files.
-        image_size: Lines and columns of every image.
-        skip_corrupt: Whether files that cannot be used are left out.
-        progress: Is told how far it is.
-        shown_as: What errors call the folder, by default itself.
+        found: The content of the folder.
+        batches_dir: The target folder.
+        image_size: Height and width of every image.
+        skip_corrupt: Whether to skip unusable files.
+        progress: Shows the progress.
+        shown_as: The folder's name in errors, by default its own.
 
     Raises:
-        ValueError: Files cannot be used, or something is wrong with the folder; all of it is
-            in the message.
+        ValueError: Files are unusable, or the folder has other faults; the message lists all.
     """
     bad = list(found.bad)
     splits: dict[str, list[str]] = {TRAIN_SPLIT: [], EVAL_SPLIT: []}
@@ -74,7 +73,7 @@ def convert(
 def _decode(
     found: Scan, pictures: Sequence[Picture], image_size: int, bad: list[tuple[str, str, str]]
 ) -> Iterator[list[tuple[Picture, np.ndarray]]]:
-    """Yields pictures with their pixels, a batch at a time; adds to those that are bad."""
+    """Yields pictures with their pixels, batch by batch; adds unusable ones to `bad`."""
     size = max(1, BATCH_BYTES // (image_size * image_size * 3))
 
     def decode(picture: Picture) -> np.ndarray | PictureError:
@@ -100,7 +99,7 @@ def _decode(
 def _write(
     path: Path, batch: Sequence[tuple[Picture, np.ndarray]], class_names: Sequence[str]
 ) -> None:
-    """Writes one batch file, and the paths of its pictures beside it."""
+    """Writes one batch file, and a file with the paths of its pictures."""
     labels = {name: label for label, name in enumerate(class_names)}
     image_size = batch[0][1].shape[0]
     rows = np.empty((len(batch), 2 + 3 * image_size * image_size), np.uint8)
@@ -114,7 +113,7 @@ def _write(
 
 
 def _emptied(found: Scan, counts: collections.Counter[tuple[str, str]]) -> list[str]:
-    """Returns the classes of which no picture is left, where there were some."""
+    """Returns a fault for each class that has lost all its pictures."""
     there = {(picture.split, picture.class_name) for picture in found.pictures}
     return [
         f"no picture of class {name} in {split} can be used"
@@ -124,7 +123,7 @@ def _emptied(found: Scan, counts: collections.Counter[tuple[str, str]]) -> list[
 
 
 def _in_words(folder: Path, faults: Sequence[str], bad: Sequence[tuple[str, str, str]]) -> str:
-    """Returns all that is wrong with a folder of pictures, and what to do."""
+    """Returns all faults of a folder of pictures, and what to do."""
     lines = [*faults, *(f"{path} {what}" for path, _, what in bad)]
     shown = lines[:SHOWN_PROBLEMS]
     if len(lines) > len(shown):
@@ -132,8 +131,8 @@ def _in_words(folder: Path, faults: Sequence[str], bad: Sequence[tuple[str, str,
         rest = ", ".join(f"{count:,} {kind}" for kind, count in kinds)
         shown.append(f"and {len(lines) - len(shown):,} more; files by reason: {rest}")
     hint = (
-        "Repair or remove the files, or `--set skip_corrupt=true` to go on without them."
+        "Repair or remove the files, or skip them with `--set skip_corrupt=true`."
         if bad
-        else "Pictures stand in train/<class>/ and eval/<class>/, or in <class>/ alone."
+        else "Put pictures into train/<class>/ and eval/<class>/, or only into <class>/."
     )
     return f"{folder} cannot be used as it is:\n  " + "\n  ".join(shown) + f"\n{hint}"

@@ -1,7 +1,7 @@
-"""One picture file → pixels in the size of the data set, or the reason why not.
+"""Decodes a picture file to pixels in the size of the data set, or raises the reason.
 
-The picture is what a model server makes of the same file: the first frame of an animation,
-without its alpha, stretched to a square by the antialiased bilinear filter.
+The pixels equal those that a model server decodes from the file: the first frame of an
+animation, without alpha, stretched to a square by the antialiased bilinear filter.
 """
 
 import io
@@ -11,14 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_FILE_BYTES = 64 << 20
-MAX_PIXELS = 89_000_000  # where Pillow begins to warn of images that unpack to gigabytes
+MAX_PIXELS = 89_000_000  # where Pillow starts to warn about decompression bombs
 
 
 class PictureError(ValueError):
-    """Why a file cannot be used: a kind, to be counted, and what was found."""
+    """The reason why a file is unusable: a kind, for counting, and what was found."""
 
     def __init__(self, kind: str, found: str) -> None:
-        """Takes both."""
         super().__init__(found)
         self.kind = kind
 
@@ -27,11 +26,11 @@ def decode(content: bytes, image_size: int) -> np.ndarray:
     """Returns a picture as uint8, shape (image_size, image_size, 3), RGB.
 
     Args:
-        content: The file, of any of FORMATS whatever its name says.
-        image_size: Lines and columns of the result.
+        content: The file, in any of FORMATS, whatever its name.
+        image_size: Height and width of the result.
 
     Raises:
-        PictureError: The file is empty, no picture, too large or damaged.
+        PictureError: The file is empty, not a picture, too large or damaged.
     """
     if not content:
         raise PictureError("empty", "is empty")
@@ -46,9 +45,9 @@ def decode(content: bytes, image_size: int) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise _too_large("too many pixels") from error
     except UnidentifiedImageError as error:
-        found = f"is no picture that is read ({', '.join(FORMATS)})"
+        found = f"is not a picture in a known format ({', '.join(FORMATS)})"
         raise PictureError("no picture", found) from error
-    except Exception as error:  # damaged files make Pillow raise errors of any class
+    except Exception as error:  # for damaged files, Pillow raises errors of any class
         raise PictureError(
             "damaged", f"is damaged ({error or type(error).__name__})"
         ) from error
@@ -58,10 +57,10 @@ def decode(content: bytes, image_size: int) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Returns the first frame in RGB, 8 bits a channel; alpha is left out, 16 bits are cut."""
+    """Returns the first frame in RGB, 8 bits per channel, without alpha; cuts 16 bits to 8."""
     if image.mode == "F":
         raise PictureError("no picture", "has floating-point pixels, expected 8 or 16 bits")
-    if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would clip at 255
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = np.asarray(image).astype(np.int64)
         if grey.min() < 0 or grey.max() >= 1 << 16:
             raise PictureError("no picture", "has 32-bit pixels, expected 8 or 16 bits")
@@ -70,4 +69,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _too_large(found: str) -> PictureError:
-    return PictureError("too large", f"has {found}, at most {MAX_PIXELS:,} are read")
+    return PictureError("too large", f"has {found}, expected at most {MAX_PIXELS:,}")

@@ -1,7 +1,7 @@
-"""What pictures a folder holds: their class, their split, and what is wrong with it.
+"""Finds the pictures in a folder, with their class and split, and its faults.
 
-DIR/train/<class>/… with DIR/eval/, DIR/val/ or DIR/test/; or DIR/<class>/… alone, where the
-content of a picture decides its split, so that it never changes sides.
+The layout is DIR/train/<class>/… with DIR/eval/, DIR/val/ or DIR/test/, or only DIR/<class>/….
+In the latter case, the content of a picture decides its split, so that it never changes sides.
 """
 
 import collections
@@ -17,8 +17,8 @@ from contract.image_set import MAX_CLASSES, MIN_CLASSES
 from contract.progress import Progress
 from data_sources.picture_file import MAX_FILE_BYTES
 
-EVAL_FOLDERS = ("eval", "val", "test")  # the first one that is there
-EVAL_PARTS = 10  # without a folder for eval, one picture of so many is drawn for it
+EVAL_FOLDERS = ("eval", "val", "test")  # the first one that exists
+EVAL_PARTS = 10  # without a folder for eval, one picture in this many is drawn for it
 READERS = 2 * (os.cpu_count() or 1)
 
 _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what operating systems leave behind
@@ -26,7 +26,7 @@ _NO_DATA = {"thumbs.db", "desktop.ini", "__macosx"}  # what operating systems le
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A file of a class. `path` is below the folder; `digest` its SHA-256 in hexadecimal."""
+    """A file of a class. `path` is below the folder; `digest` is its SHA-256 in hexadecimal."""
 
     path: str
     class_name: str
@@ -36,14 +36,14 @@ class Picture:
 
 @dataclasses.dataclass
 class Scan:
-    """What was found in a folder.
+    """The content of a folder.
 
     Attributes:
-        folder: Has the classes, or the folders of the splits.
+        folder: Contains the classes, or the folders of the splits.
         pictures: The usable files, by digest.
-        bad: Each file that cannot be used: its path, the kind of reason, and what was found.
-        faults: What is wrong with the folder itself.
-        notes: What the user should know.
+        bad: Each unusable file: its path, the kind of reason, and what was found.
+        faults: Faults of the folder itself.
+        notes: Remarks for the user.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class Scan:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Returns the classes, sorted by name: their labels are their places."""
+        """Returns the classes, sorted by name; their indices are the labels."""
         return tuple(sorted({picture.class_name for picture in self.pictures}))
 
     @property
@@ -73,19 +73,19 @@ class Scan:
 
 
 def root_of(folder: Path) -> Path:
-    """Returns the folder that holds classes or splits: where there is a choice of folders."""
+    """Returns the folder with classes or splits: the first that has more than one entry."""
     while len(inside := list(_entries(folder))) == 1 and Path(inside[0]).is_dir():
         folder = Path(inside[0])
     return folder
 
 
 def holds_classes(folder: Path) -> bool:
-    """Returns whether a folder has folders with something in them."""
+    """Returns whether a folder contains non-empty folders."""
     return any(entry.is_dir() and any(_entries(entry.path)) for entry in _entries(folder))
 
 
 def scan(folder: Path, progress: Progress) -> Scan:
-    """Returns what a folder holds, every file read once for its digest."""
+    """Returns the content of a folder, reading every file once for its digest."""
     found = Scan(root_of(folder))
     waiting = list(_find(found))
     sizes = [(found.folder / picture.path).stat().st_size for picture in waiting]
@@ -99,19 +99,19 @@ def scan(folder: Path, progress: Progress) -> Scan:
             done += size
             update(done)
             if size > MAX_FILE_BYTES:
-                reason = f"has {size:,} bytes, at most {MAX_FILE_BYTES:,} are read"
+                reason = f"has {size:,} bytes, expected at most {MAX_FILE_BYTES:,}"
                 found.bad.append((picture.path, "too large", reason))
                 continue
             split = picture.split or _drawn(digest)
             found.pictures.append(dataclasses.replace(picture, split=split, digest=digest))
-    # Mixed, and always in the same order: whoever reads a part sees every class.
+    # Mixed, but always in the same order, so that every part contains all classes.
     found.pictures.sort(key=lambda picture: (picture.digest, picture.path))
     _check_classes(found)
     return found
 
 
 def _entries(folder: str | Path) -> Iterator[os.DirEntry]:
-    """Yields what is in a folder, sorted by name, without what is hidden."""
+    """Yields the entries of a folder that are not hidden, sorted by name."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if not entry.name.startswith(".") and entry.name.lower() not in _NO_DATA:
             yield entry
@@ -125,10 +125,10 @@ def _find(found: Scan) -> Iterator[Picture]:
     held = [name for name in EVAL_FOLDERS if name in folders]
     if not held:
         found.faults.append(
-            f"there is {TRAIN_SPLIT}/, and none of {', '.join(f'{n}/' for n in EVAL_FOLDERS)}"
+            f"there is {TRAIN_SPLIT}/, but none of {', '.join(f'{n}/' for n in EVAL_FOLDERS)}"
         )
     for name in sorted(folders.keys() - {TRAIN_SPLIT, *EVAL_FOLDERS}):
-        found.faults.append(f"{name}/ is beside {TRAIN_SPLIT}/ and neither train nor eval")
+        found.faults.append(f"{name}/ is beside {TRAIN_SPLIT}/ but is neither train nor eval")
     if len(held) > 1:
         unused = " and ".join(f"{name}/" for name in held[1:])
         found.notes.append(f"{held[0]}/ judges the model; {unused} is not used")
@@ -139,30 +139,30 @@ def _find(found: Scan) -> Iterator[Picture]:
 def _find_classes(found: Scan, parent: Path, split: str) -> Iterator[Picture]:
     for entry in _entries(parent):
         if not entry.is_dir():
-            continue  # a list, a licence: no picture of a class
+            continue  # such as a list or a licence, not a picture of a class
         if entry.is_symlink():
             path = os.path.relpath(entry.path, found.folder)
             found.faults.append(f"{path} is a link to a folder; put the folder there")
             continue
         if not _is_text(entry.name):
-            found.faults.append(f"the class {entry.name!r} has a name that is no plain text")
+            found.faults.append(f"the class name {entry.name!r} is not plain text")
             continue
         for path in _files(found, entry.path):
             yield Picture(path, entry.name, split)
 
 
 def _files(found: Scan, folder: str) -> Iterator[str]:
-    """Yields the files below the folder of a class; what leaves the data set is bad."""
+    """Yields the files below the folder of a class; files outside the data set are bad."""
     for entry in _entries(folder):
         path = os.path.relpath(entry.path, found.folder)
         if entry.is_dir(follow_symlinks=False):
             yield from _files(found, entry.path)
         elif not _is_text(path):
-            found.bad.append((repr(path), "name", "has a name that is no plain text"))
+            found.bad.append((repr(path), "name", "has a name that is not plain text"))
         elif entry.is_symlink() and not _stays(entry.path, found.folder):
             found.bad.append((path, "link", "is a link out of the folder, or to nothing"))
         elif not entry.is_file():
-            found.bad.append((path, "no file", "is no file"))
+            found.bad.append((path, "no file", "is not a file"))
         else:
             yield path
 
@@ -173,7 +173,7 @@ def _stays(link: str, folder: Path) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    return name.isprintable()  # a byte that is no UTF-8 is a surrogate, which is not
+    return name.isprintable()  # bytes that are not UTF-8 are surrogates, which are not
 
 
 def _digest(path: Path) -> str:
@@ -185,12 +185,12 @@ def _digest(path: Path) -> str:
 
 
 def _drawn(digest: str) -> str:
-    """Returns the split of a picture, drawn by its content alone."""
+    """Returns the split of a picture, which depends only on its content."""
     return EVAL_SPLIT if int(digest[:8], 16) % EVAL_PARTS == 0 else TRAIN_SPLIT
 
 
 def _check_classes(found: Scan) -> None:
-    """Adds what is wrong with the classes of a folder."""
+    """Adds the faults of a folder's classes."""
     names = found.class_names
     if not MIN_CLASSES <= len(names) <= MAX_CLASSES:
         found.faults.append(
@@ -203,7 +203,7 @@ def _check_classes(found: Scan) -> None:
         by_lower[name.lower()].append(name)
     for alike in by_lower.values():
         if len(alike) > 1:
-            found.faults.append(f"the classes {' and '.join(alike)} differ in case alone")
+            found.faults.append(f"the classes {' and '.join(alike)} differ only in case")
     in_split = {
         split: {picture.class_name for picture in found.pictures if picture.split == split}
         for split in (TRAIN_SPLIT, EVAL_SPLIT)
@@ -213,10 +213,10 @@ def _check_classes(found: Scan) -> None:
             "there is no picture for eval: add pictures, or put some into a folder eval/"
         )
     if only_eval := in_split[EVAL_SPLIT] - in_split[TRAIN_SPLIT]:
-        found.faults.append(f"{_listed(only_eval)} in eval, and not in train")
+        found.faults.append(f"{_listed(only_eval)} in eval, but not in train")
     only_train = in_split[TRAIN_SPLIT] - in_split[EVAL_SPLIT]
     if only_train and (found.folder / TRAIN_SPLIT).is_dir():
-        found.faults.append(f"{_listed(only_train)} in train, and not in eval")
+        found.faults.append(f"{_listed(only_train)} in train, but not in eval")
     elif only_train and in_split[EVAL_SPLIT]:
         found.notes.append(f"no picture was drawn for eval: {_listed(only_train)}")
 

@@ -272,11 +272,11 @@ def bad(folder, tmp_path, monkeypatch) -> Path:
 BAD = {
     "empty.png": "is empty",
     "cut.jpg": "is damaged (",
-    "notes.txt": "is no picture that is read (PNG, ",
-    "huge.png": "has 101×101 pixels, at most 10,000",
-    "heavy.png": "has 100,001 bytes, at most 100,000",
+    "notes.txt": "is not a picture in a known format (PNG, ",
+    "huge.png": "has 101×101 pixels, expected at most 10,000",
+    "heavy.png": "has 100,001 bytes, expected at most 100,000",
     "out.png": "is a link out of the folder",
-    "fifo.png": "is no file",
+    "fifo.png": "is not a file",
 }
 
 
@@ -349,10 +349,10 @@ def ten_thousand_classes(folder):
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        (class_in_eval_alone, "class new in eval, and not in train"),
-        (class_in_train_alone, "class sky in train, and not in eval"),
-        (names_that_differ_in_case, "the classes Rose and rose differ in case alone"),
-        (no_eval, "there is train/, and none of eval/, val/, test/"),
+        (class_in_eval_alone, "class new in eval, but not in train"),
+        (class_in_train_alone, "class sky in train, but not in eval"),
+        (names_that_differ_in_case, "the classes Rose and rose differ only in case"),
+        (no_eval, "there is train/, but none of eval/, val/, test/"),
         (other_folder, "extra/ is beside train/"),
         (linked_class, "train/linked is a link to a folder"),
         (one_class, "there are 1 classes with pictures, expected 2 to 1,000"),
