@@ -148,7 +148,7 @@ def run_trial(
     else:
         evaluations = training_record.read(str(directory / "model_run")).evaluations
         study.tell(trial, evaluations[-1].accuracy)
-        outcome = f"accuracy {evaluations[-1].accuracy:.4f}"
+        outcome = f"accuracy {evaluations[-1].accuracy:.1%}"
     log.info(f"trial {trial.number + 1} of {search.trials}  {outcome}  {words}")
     leave_for_tensorboard(directory, values)
 

@@ -76,7 +76,7 @@ class Executor(base_executor.BaseExecutor):
             file.write(records.to_json(record))
         with fileio.open(f"{results}/{SEARCH_PAGE_FILE}", "w") as file:
             file.write(search_page.render(record))
-        log.info(f"best: accuracy {study.best_value:.4f}  {search.in_words(study.best_params)}")
+        log.info(f"best: accuracy {study.best_value:.1%}  {search.in_words(study.best_params)}")
 
 
 class Tuner(base_component.BaseComponent):

@@ -338,5 +338,5 @@ def evaluate(estimator: tf.estimator.Estimator, data: Data, journal: Journal) ->
     metrics = estimator.evaluate(inputs.eval_input_fn(data.eval_files, data.transform_output))
     step, accuracy, loss = (metrics[name] for name in ("global_step", "accuracy", "loss"))
     journal.add(Evaluation(int(step), float(accuracy), float(loss)))
-    log.info(f"step {step:,} evaluated  accuracy {accuracy:.4f}  loss {loss:.3f}")
+    log.info(f"step {step:,} evaluated  accuracy {accuracy:.1%}  loss {loss:.3f}")
     events.send(events.Evaluated(int(step), float(accuracy)))

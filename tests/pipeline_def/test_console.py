@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pipeline_def.code_version import ROOT
 from tests.terminal import run_in_terminal
 
 # Stages: one that trains, one that counts, one from the cache, one that fails. Between them
@@ -45,6 +46,7 @@ STAGE_LINES = [
     r"  Transform +cached",
     r"  Evaluator +failed",
 ]
+SHOWN = ROOT / "test-results" / "terminal"
 CONTROL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 
 
@@ -148,6 +150,8 @@ def test_a_warning_is_a_line_of_its_own(tmp_path):
 def test_a_progress_line_stays_one_line(tmp_path, width):
     command = program(tmp_path / "run.log")
     _, shown = run_in_terminal(command, COLUMNS=str(width))
+    SHOWN.mkdir(parents=True, exist_ok=True)
+    (SHOWN / f"{width}.ansi").write_text(shown)  # to be looked at with `cat`
     frames = re.split(r"\r|\n", CONTROL.sub("", shown))
     trainer = [frame for frame in frames if "Trainer" in frame and "/30" in frame]
     assert trainer

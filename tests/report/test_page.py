@@ -164,4 +164,4 @@ def test_the_page_prints_without_its_navigation(browser, pushed):
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.is_visible("#settings table")
         assert page.is_visible("#accuracy")
-        assert page.pdf()[:4] == b"%PDF"
+        assert page.pdf(path=SCREENSHOTS / "printed.pdf")[:4] == b"%PDF"
