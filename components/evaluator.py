@@ -5,12 +5,14 @@ baseline_model.py), so one pipeline definition serves every run.
 """
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format, wrappers_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 from tfx import types
 from tfx.components.evaluator import executor as stock_executor
 from tfx.components.evaluator.component import Evaluator as StockEvaluator
@@ -21,8 +23,11 @@ from tfx.utils import path_utils
 
 from components import paired_metric
 from contract import events, example_files, features, gate_record, image_set, signatures
+from contract.image_set import ImageSet
 from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, top_k_metrics
 from report import evaluation
+
+log = logging.getLogger("cifar.evaluator")
 
 # Stands for the quotes in a metric's config, which is JSON within JSON: escaped quotes have
 # backslashes, for which ml-metadata 1.15.0 writes broken SQL to PostgreSQL.
@@ -39,26 +44,26 @@ class Executor(stock_executor.Executor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Writes metrics, validations and the blessing; drops an empty baseline first."""
+        schema_dir = artifact_utils.get_single_uri(
+            input_dict[standard_component_specs.SCHEMA_KEY]
+        )
+        images = image_set.read(schema_dir)
         key = standard_component_specs.BASELINE_MODEL_KEY
-        if input_dict.get(key) and not holds_model(input_dict[key]):
+        if input_dict.get(key) and not can_be_compared(input_dict[key], images):
             input_dict = {name: value for name, value in input_dict.items() if name != key}
         artifacts = input_dict[standard_component_specs.EXAMPLES_KEY]
         files = artifact_utils.get_split_uris(artifacts, features.EVAL_SPLIT)
         total = example_files.count(example_files.find([f"{uri}/*" for uri in files]))
         events.begin(total, "images")
-        schema_dir = artifact_utils.get_single_uri(
-            input_dict[standard_component_specs.SCHEMA_KEY]
-        )
-        class_names = image_set.read(schema_dir).class_names
         config = with_top_k(
-            exec_properties[standard_component_specs.EVAL_CONFIG_KEY], len(class_names)
+            exec_properties[standard_component_specs.EVAL_CONFIG_KEY], images.num_classes
         )
         exec_properties = {
             **exec_properties,
             standard_component_specs.EVAL_CONFIG_KEY: config,
         }
         super().Do(input_dict, output_dict, exec_properties)
-        write_record(output_dict, class_names)
+        write_record(output_dict, images.class_names)
 
 
 def write_record(
@@ -106,10 +111,28 @@ def _say_progress(extracts: tfma.Extracts) -> tfma.Extracts:
     return extracts
 
 
-def holds_model(artifacts: list[types.Artifact]) -> bool:
-    """Returns whether the single model artifact contains a SavedModel."""
+def can_be_compared(artifacts: list[types.Artifact], images: ImageSet) -> bool:
+    """Returns whether the single model artifact contains a SavedModel for such images."""
     uri = artifact_utils.get_single_uri(artifacts)
-    return bool(fileio.exists(f"{path_utils.serving_model_dir(uri)}/saved_model.pb"))
+    path = f"{path_utils.serving_model_dir(uri)}/saved_model.pb"
+    if not fileio.exists(path):
+        return False
+    with fileio.open(path, "rb") as file:
+        saved_model = saved_model_pb2.SavedModel.FromString(file.read())
+    signature = saved_model.meta_graphs[0].signature_def[signatures.PIXELS]
+    shape = [dim.size for dim in signature.inputs["images"].tensor_shape.dim][1:]
+    classes = [dim.size for dim in signature.outputs["probabilities"].tensor_shape.dim][1:]
+    if shape == [*images.image_shape] and classes == [images.num_classes]:
+        return True
+    log.warning(
+        "The baseline classifies images of %s into %s classes, and these are of %s and %d "
+        "classes: it is not compared with the candidate.",
+        shape,
+        classes,
+        [*images.image_shape],
+        images.num_classes,
+    )
+    return False
 
 
 @dataclasses.dataclass(frozen=True)

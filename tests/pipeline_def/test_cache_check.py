@@ -14,6 +14,7 @@ from components.example_gen import CifarExampleGen
 from components.transform import Transform
 from data_sources.options import DEFAULT_OPTIONS
 from pipeline_def import cache_check, launch
+from serving.baseline import Candidate
 
 NODES = ["BaselineModel", "CifarExampleGen", "Transform"]
 
@@ -26,7 +27,7 @@ class Runs:
         self.said: list[str] = []
         self.connection = metadata.sqlite_metadata_connection_config(f"{folder}/mlmd.sqlite")
         examples = CifarExampleGen(str(cifar_dir), "tiny", {}, DEFAULT_OPTIONS)
-        baseline = BaselineModel(str(folder / "serving"), "none", "tiny")
+        baseline = BaselineModel(str(folder / "serving"), "none", "best", Candidate("tiny"))
         transform = Transform(
             examples=examples.outputs["examples"],
             schema=examples.outputs["schema"],

@@ -63,7 +63,9 @@ def test_every_stage_of_ours_names_its_code(traced):
     code = {execution.stage: execution.code_version for execution in traced.executions}
     trainer_module = estimator.load()
     assert code["Trainer"] == code_version(
-        trainer_module.run_module, without=trainer_module.settings_module
+        "components.trainer",
+        trainer_module.run_module,
+        without=trainer_module.settings_module,
     )
     assert code["Pusher"] == code_version("components.pusher")
     assert next(iter(code)) == "Pusher"

@@ -4,6 +4,7 @@ import html
 import json
 import re
 
+from data_sources.cifar_format import CIFAR10
 from report import plots
 from report.facts import Calibration, CalibrationBin
 
@@ -19,6 +20,6 @@ def test_a_point_is_where_its_mark_is_drawn():
 
 
 def test_a_bar_is_named_by_its_tick_and_its_split():
-    drawn = plots.draw_counts({"train": [5000] * 10, "eval": [1000] * 10})
+    drawn = plots.draw_counts({"train": [5000] * 10, "eval": [1000] * 10}, CIFAR10.class_names)
     assert "cat train: 5,000" in drawn
     assert "ship eval: 1,000" in drawn
