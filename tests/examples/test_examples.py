@@ -65,7 +65,7 @@ def test_it_is_pushed_with_its_report_and_its_name_on_record(example):
     assert example.record["error"] is None
     trainer_module = example.record["config"]["trainer_module"]
     assert f"preset smoke of {trainer_module}; 30 steps of 32 images" in example.words
-    assert f"{example.record['accuracy']:.2%}" in example.words
+    assert f"{example.record['accuracy']:.1%}" in example.words
 
 
 def test_the_report_of_batch_norm_tells_its_layers_and_no_crop(runs):
