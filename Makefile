@@ -62,8 +62,8 @@ check: install  ## lint, format, layers, declared against imported packages, typ
 	@$(BIN)/deptry --no-ansi . --exclude '\.venv' --ignore DEP002,DEP004 # and the developers' code
 	@$(BIN)/mypy benchmarks cifar_pipeline cli components contract data_sources examples kubeflow \
 	    pipeline_def report serving trainer_module
-	@$(BIN)/proselint --config .proselintrc.json check README.md ARCHITECTURE.md CONTRIBUTING.md \
-	    CHANGELOG.md docs/*.md kubeflow/README.md
+	@scripts/prose $(BIN)/proselint README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md \
+	    docs/*.md kubeflow/README.md
 
 lock:  ## the locks from pyproject.toml (needs uv; ARGS=--upgrade for newer versions)
 	$(COMPILE) -o requirements.lock $(ARGS)

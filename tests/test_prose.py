@@ -1,6 +1,9 @@
 """The prose of the documents: what a linter of English cannot know."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +56,22 @@ def test_links_lead_to_files_that_are_there(name):
     document = ROOT / name
     links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def lint(*documents) -> subprocess.CompletedProcess:
+    linter = Path(sys.executable).with_name("proselint")
+    command = [ROOT / "scripts/prose", linter, *documents]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_linter_of_prose_reads_past_code_and_names_the_line(tmp_path):
+    (tmp_path / "good.md").write_text("Run it:\n\n```\nrun\nrun\n```\n")
+    (tmp_path / "bad.md").write_text("```\ncode\n```\nThis is is wrong.\n")
+    assert lint(tmp_path / "good.md").returncode == 0
+    found = lint(tmp_path / "good.md", tmp_path / "bad.md")
+    assert found.returncode == 1
+    assert found.stdout.startswith(f"{tmp_path / 'bad.md'}:4:6: lexical_illusions")
+
+
+def test_the_linter_of_prose_finds_nothing_in_the_documents():
+    assert lint(*DOCUMENTS).stdout == ""
