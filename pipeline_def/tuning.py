@@ -8,9 +8,7 @@ from typing import Any
 from contract import imports, records
 from contract.files import SEARCH_FILE, SEARCH_PAGE_FILE
 from contract.search_record import SearchRecord
-from data_sources import dataset
 from pipeline_def import local_runner, preset_file
-from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import quiet
 
@@ -49,8 +47,7 @@ def run(config: PipelineConfig, started_from: Any, verbose: bool = False) -> Fou
         local_runner.sole_run(output),
         local_runner.temporary_files_in(output / local_runner.TEMPORARY_DIR),
     ):
-        data = dataset.locate(config.data, Path(config.data_dir))
-        batches = Batches(str(data.directory), data.fingerprint)
+        batches = local_runner.batches_of(local_runner.locate(config))
         with quiet(output / TUNING_DIR / LOG_FILE, verbose) as console:
             console.say(
                 f"Searching {config.tuned} in {config.tuning_trials} trials of "
