@@ -1,9 +1,9 @@
-"""How fast the presets learn, and how long the classic way takes to the same accuracy.
+"""How fast the presets learn, and how long the classic way takes to reach the same accuracy.
 
-Each preset is trained once for every seed, in its own process, and evaluated on eval on the
-way. The classic way trains as preset `reference` does, step for step, only slower: its time to
-an accuracy is the steps of `reference` at the speed of `benchmarks/classic.py`, measured here
-too. This takes hours.
+Each preset is trained once per seed, in its own process, and evaluated on eval during training.
+The classic way trains exactly like preset `reference`, but slower. So its time to reach an
+accuracy is the number of steps of `reference` at the speed of `benchmarks/classic.py`, which is
+also measured here. This takes hours.
 """
 
 import os
@@ -39,9 +39,9 @@ def main(
     Args:
         json_output: Whether to print JSON.
         data: As for `cifar run --data`.
-        presets: Which to train; without `reference` the classic way's times are not known.
-        seeds: One training of each preset for each; `reference` has the first alone.
-        steps: How many of each training; all of them unless given.
+        presets: The presets to train; the classic way's times need `reference`.
+        seeds: One training of each preset per seed; `reference` uses only the first.
+        steps: The number of steps per training; None for all.
 
     Returns:
         0 when every target is met, else 1.
@@ -128,11 +128,11 @@ def first_at(curve: Curve, level: float, column: int) -> float | None:
 
 
 def classic_times(curves: Sequence[Curve], examples_per_second: float) -> dict[str, Any]:
-    """Returns how long the classic way takes to each level, training alone.
+    """Returns the classic way's training time to each level.
 
     Args:
-        curves: Of `reference`, which it equals step for step; empty if it was not trained.
-        examples_per_second: Of the classic way.
+        curves: The curves of `reference`, which it equals step for step; empty without one.
+        examples_per_second: The speed of the classic way.
     """
     batch_size = presets()[CLASSIC].hyper_parameters.batch_size
     seconds_to = {}
@@ -166,7 +166,7 @@ def _last(summary: Mapping[str, Any], name: str) -> float:
 
 
 def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
-    """Returns the report for people."""
+    """Returns the lines for a terminal."""
     lines = [
         f"{report['cores']} cores, Python {report['python']}, data: {report['data_source']}, "
         f"seeds {', '.join(map(str, report['seeds']))}",
@@ -186,5 +186,5 @@ def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
     for name, by_level in times.items():
         cells = (duration(seconds) if seconds else "–" for seconds in by_level.values())
         lines.append(f"{name:<16}" + "".join(f"{cell:>16}" for cell in cells))
-    lines += ["", f"{'target':<36}{'measured':>15}  {'wanted':<20}"]
+    lines += ["", f"{'target':<36}{'measured':>15}  {'goal':<20}"]
     return lines + [target_line(target) for target in targets]

@@ -1,7 +1,7 @@
-"""The gate on data: what a schema cannot say of images and of how they are distributed.
+"""The data gate: checks of images and distributions that a schema cannot express.
 
-Distances are TFDV's: L-infinity of the labels, the Jensen-Shannon divergence of everything
-else, of train against eval (skew) and of train against the last pushed model's (drift).
+Distances are TFDV's: L-infinity for labels, the Jensen-Shannon divergence for everything else,
+between train and eval (skew) and between train and the last pushed model's train (drift).
 """
 
 import dataclasses
@@ -13,20 +13,20 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from contract import features
 from contract.data_facts import BINS, DataFacts, SplitFacts
 
-MIN_IMAGES = 100  # fewer differ by chance alone
+MIN_IMAGES = 100  # fewer may differ by chance
 
 
 @dataclasses.dataclass(frozen=True)
 class DataLimits:
-    """How far data may go, in fractions; 1 allows anything.
+    """The limits for data, as fractions; 1 allows anything.
 
     Attributes:
-        max_label_distance: The largest difference of a label's share.
-        max_image_distance: Of brightness, contrast and each channel, from 0 to 1.
-        max_constant_images: Images of a single colour, of a split.
-        max_duplicate_images: Images that are there before, of a split.
-        max_leaked_images: Images of eval that are in train, too.
-        max_shrinkage: By how much a split may be smaller than the last pushed model's.
+        max_label_distance: The largest difference in a label's share.
+        max_image_distance: The largest distance of brightness, contrast and each channel.
+        max_constant_images: Images of a single colour in a split.
+        max_duplicate_images: Copies of earlier images in a split.
+        max_leaked_images: Images of eval that are also in train.
+        max_shrinkage: How much smaller a split may be than the last pushed model's.
     """
 
     max_label_distance: float
@@ -40,12 +40,12 @@ class DataLimits:
 def find_faults(
     facts: DataFacts, limits: DataLimits, reference: DataFacts | None = None
 ) -> list[str]:
-    """Returns what is wrong with the data, a line each, with feature, distance and limit.
+    """Returns one line for each fault of the data, with feature, distance and limit.
 
     Args:
-        facts: Of the data.
-        limits: What they must keep.
-        reference: Of the data of the last pushed model; None if there is none to compare with.
+        facts: The facts about the data.
+        limits: Their limits.
+        reference: The facts about the last pushed model's data; None without any.
     """
     train = facts.splits.get(features.TRAIN_SPLIT)
     evaluation = facts.splits.get(features.EVAL_SPLIT)
@@ -90,7 +90,7 @@ def _of_split(name: str, split: SplitFacts, limits: DataLimits) -> list[str]:
 
 
 def _above(what: str, count: int, total: int, setting: str, limit: float) -> list[str]:
-    """Returns a line if a count is a larger fraction of all than its limit."""
+    """Returns a line if a count exceeds its limit as a fraction of the total."""
     if count <= limit * total:
         return []
     return [f"{count:,} of {total:,} {what} ({count / total:.2%}; {setting} is {limit:.2%})"]
@@ -109,7 +109,7 @@ def _shrunk(facts: DataFacts, reference: DataFacts, limit: float) -> Iterable[st
 def distances(
     current: SplitFacts, other: SplitFacts, limits: DataLimits, what: str
 ) -> list[str]:
-    """Returns which features of two splits are further apart than allowed, in TFDV's words."""
+    """Returns TFDV's message for each feature of two splits that differs more than allowed."""
     if min(current.examples, other.examples) < MIN_IMAGES:
         return []
     anomalies = tfdv.validate_statistics(
@@ -125,7 +125,7 @@ def distances(
 
 
 def _schema(split: SplitFacts, limits: DataLimits) -> schema_pb2.Schema:
-    """Returns a schema that holds the limits of the distances, and nothing else."""
+    """Returns a schema with only the limits of the distances."""
     schema = schema_pb2.Schema()
     label = schema.feature.add(name=features.LABEL, type=schema_pb2.BYTES)
     label.drift_comparator.infinity_norm.threshold = limits.max_label_distance
@@ -137,7 +137,7 @@ def _schema(split: SplitFacts, limits: DataLimits) -> schema_pb2.Schema:
 
 
 def as_statistics(split: SplitFacts) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Returns the facts of a split as TFDV's statistics."""
+    """Returns the facts about a split as TFDV statistics."""
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = statistics.datasets.add(num_examples=split.examples)
     label = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.STRING)

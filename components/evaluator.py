@@ -29,7 +29,7 @@ from report import evaluation
 
 log = logging.getLogger("cifar.evaluator")
 
-# Stands for the quotes in a metric's config, which is JSON within JSON: escaped quotes have
+# Replaces the quotes in a metric's config, which is JSON within JSON. Escaped quotes would have
 # backslashes, for which ml-metadata 1.15.0 writes broken SQL to PostgreSQL.
 QUOTE = "'"
 
@@ -208,9 +208,9 @@ def _at_least(slices: tfma.SlicingSpec, bound: float) -> tfma.PerSliceMetricThre
 
 
 def with_top_k(config_json: str, num_classes: int) -> str:
-    """Returns an EvalConfig that also asks for the right class among the first few.
+    """Returns an EvalConfig with top-k metrics added.
 
-    How many those are depends on the number of classes, which only the examples' schema says.
+    Their k depends on the number of classes, which only the examples' schema contains.
     """
     config = json_format.Parse(config_json, tfma.EvalConfig())
     for metric in config.metrics_specs[0].metrics:

@@ -1,8 +1,8 @@
 """The anomalies gate: the stock ExampleValidator, which here stops the run.
 
 The stock component writes the anomalies it finds and lets the run continue
-(tfx/components/example_validator/executor.py). Ours also looks at the images themselves and at
-how the data are distributed (data_gate.py).
+(tfx/components/example_validator/executor.py). Ours also checks the images themselves and the
+distribution of the data (data_gate.py).
 """
 
 from pathlib import Path
@@ -54,21 +54,21 @@ class Executor(stock_executor.Executor):
             raise ValueError(
                 "The examples do not fit their schema:\n  "
                 + "\n  ".join(findings)
-                + "\nMend the data; contract/image_set.py says what an example is."
+                + "\nRepair the data; contract/image_set.py defines an example."
             )
         findings = find_data_faults(input_dict, exec_properties)
         if findings:
             raise ValueError(
-                "The images are not what a model should be trained on:\n  "
+                "These images are not fit for training:\n  "
                 + "\n  ".join(findings)
-                + "\nMend the data. Where they are right, raise the limit that is named in "
-                "brackets: `--set max_…=`; 1 allows anything."
+                + "\nRepair the data. If they are right, raise the limit in brackets with "
+                "`--set max_…=`; 1 allows anything."
             )
         return output
 
 
 class ExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
-    """The stock one's, and what the gate on data is told."""
+    """The stock specification, plus the parameters of the data gate."""
 
     PARAMETERS = {
         **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
@@ -79,7 +79,7 @@ class ExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
 
 
 class ExampleValidator(base_component.BaseComponent):
-    """Compares statistics with schema, limits and the last pushed; stops at any anomaly."""
+    """Checks statistics against schema, limits and the last pushed; stops at any anomaly."""
 
     SPEC_CLASS = ExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -95,11 +95,11 @@ class ExampleValidator(base_component.BaseComponent):
         """Makes the node.
 
         Args:
-            statistics: Of our StatisticsGen, with the facts of the images.
-            schema: What an example is.
-            limits: What the images must keep.
+            statistics: From our StatisticsGen, with the facts about the images.
+            schema: The schema of an example.
+            limits: The limits for the images.
             model_dir: The folder of the pushed versions.
-            reference_version: Whose data to compare with: a version, `latest` to look when the
+            reference_version: The version whose data to compare with, `latest` to look when the
                 node runs, or `none`.
         """
         super().__init__(
@@ -118,7 +118,7 @@ class ExampleValidator(base_component.BaseComponent):
 def find_data_faults(
     input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
 ) -> list[str]:
-    """Returns which limits the images break, a line for each."""
+    """Returns one line for each limit that the images exceed."""
     facts = data_facts.read(artifact_utils.get_single_uri(input_dict["statistics"]))
     limits = records.from_json(data_gate.DataLimits, exec_properties["data_limits"])
     version = baseline.find_reference(

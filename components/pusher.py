@@ -88,7 +88,7 @@ class Executor(stock_executor.Executor):
 
 
 class PusherSpec(standard_component_specs.PusherSpec):
-    """The stock one's, and the statistics of the data."""
+    """The stock specification, plus the statistics of the data."""
 
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
@@ -114,7 +114,7 @@ class Pusher(base_component.BaseComponent):
 
         Args:
             push_destination: The folder of the versions.
-            custom_config: How many to keep, and what the provenance says of the data.
+            custom_config: How many to keep, and facts about the data for the provenance.
             **inputs: The channels that PusherSpec.INPUTS names.
         """
         super().__init__(

@@ -1,4 +1,4 @@
-"""The stock StatisticsGen, and what it cannot see: the images behind the bytes."""
+"""The stock StatisticsGen, plus facts about the images, which it only sees as bytes."""
 
 import hashlib
 import logging
@@ -19,11 +19,11 @@ from contract.data_facts import BINS, IMAGE_FACTS, DataFacts, SplitFacts
 log = logging.getLogger("cifar.statistics_gen")
 
 READ_BATCH = 1_000
-DIGEST_BYTES = 12  # a chance of 1 in 10^17 that two of a million images share one
+DIGEST_BYTES = 12  # two of a million images collide with a probability of 1 in 10^17
 
 
 class Executor(stock_executor.Executor):
-    """Computes TFDV's statistics, then the facts of the images."""
+    """Computes TFDV's statistics, then the facts about the images."""
 
     def Do(  # noqa: N802 - the name TFX calls
         self,
@@ -42,17 +42,17 @@ class Executor(stock_executor.Executor):
         }
         facts = collect(files)
         data_facts.write(artifact_utils.get_single_uri(output_dict["statistics"]), facts)
-        log.info("Looked at %d images", sum(one.examples for one in facts.splits.values()))
+        log.info("Examined %d images", sum(one.examples for one in facts.splits.values()))
 
 
 class StatisticsGen(StockStatisticsGen):
-    """Emits TFDV's statistics, and facts of the images beside them."""
+    """Emits TFDV's statistics together with facts about the images."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
 
 def collect(files: dict[str, list[str]]) -> DataFacts:
-    """Returns the facts of the examples in TFRecord files, by split."""
+    """Returns the facts about the examples in TFRecord files, by split."""
     splits, seen = {}, {}
     for split, paths in files.items():
         splits[split], seen[split] = split_facts(paths)
@@ -61,9 +61,9 @@ def collect(files: dict[str, list[str]]) -> DataFacts:
 
 
 def split_facts(files: Sequence[str]) -> tuple[SplitFacts, set[bytes]]:
-    """Returns the facts of a split, and the digest of each of its images.
+    """Returns the facts about a split, and the digest of each of its images.
 
-    Examples without an image or with a negative label are left to ExampleValidator.
+    It ignores missing images and negative labels, which ExampleValidator reports.
     """
     digests: set[bytes] = set()
     examples = constant = images = 0
@@ -109,7 +109,7 @@ def image_facts(pixels: np.ndarray) -> Sequence[np.ndarray]:
 
 
 def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], np.ndarray]]:
-    """Yields images and labels in batches; b"" and -1 stand for what is not there."""
+    """Yields images and labels in batches; b"" and -1 stand for missing ones."""
     if not files:
         return
     spec = {

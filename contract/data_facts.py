@@ -1,4 +1,4 @@
-"""What StatisticsGen counts of the images themselves, which TFDV sees as bytes alone."""
+"""Facts about the images, which StatisticsGen counts because TFDV only sees bytes."""
 
 import dataclasses
 import posixpath
@@ -8,21 +8,21 @@ from contract import records
 
 DATA_FACTS_FILE = "data_facts.json"  # in the statistics artifact
 
-IMAGE_FACTS = ("brightness", "contrast", "red", "green", "blue")  # of an image, 0 to 255
-BINS = 16  # of their histograms, each as wide
+IMAGE_FACTS = ("brightness", "contrast", "red", "green", "blue")  # per image, 0 to 255
+BINS = 16  # of equal width, in their histograms
 
 
 @dataclasses.dataclass(frozen=True)
 class SplitFacts:
-    """The images of one split.
+    """Facts about the images of one split.
 
     Attributes:
-        examples: How many there are.
-        labels: How many of each label, from 0.
-        histograms: How many images lie in each bin, by the name of an image fact: the mean of
-            all values, their standard deviation, and the mean of each channel.
-        constant: Images of a single colour.
-        duplicates: Images that are byte for byte like an earlier one of the split.
+        examples: The number of examples.
+        labels: The number of examples with each label, from 0.
+        histograms: The number of images in each bin, by image fact: the mean of all values,
+            their standard deviation, and the mean of each channel.
+        constant: The number of images of a single colour.
+        duplicates: The number of images identical to an earlier one in the split.
     """
 
     examples: int
@@ -34,10 +34,10 @@ class SplitFacts:
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """The images of all splits.
+    """Facts about the images of all splits.
 
     Attributes:
-        leaked: Images of eval that are byte for byte in train, too.
+        leaked: The number of different images that are in both train and eval.
     """
 
     splits: Mapping[str, SplitFacts]
@@ -50,7 +50,7 @@ def read(statistics_dir: str) -> DataFacts:
     Raises:
         ValueError: The file is damaged.
     """
-    import tensorflow as tf  # seconds, which whoever only names the record does without
+    import tensorflow as tf  # takes seconds, so only when needed
 
     with tf.io.gfile.GFile(posixpath.join(statistics_dir, DATA_FACTS_FILE)) as file:
         return records.from_json(DataFacts, file.read())

@@ -5,8 +5,7 @@ the Trainer has exported. A trainer module is a module or a package that contain
 
 * `run_fn(fn_args)`, which trains and exports: the function TFX's Trainer calls,
 * `preprocessing_fn(inputs, custom_config)`, which Transform traces: from `image` and `label` to
-  features. `custom_config`, which it may do without, holds the data's `image_size` and
-  `class_names`,
+  features. The optional `custom_config` contains the data's `image_size` and `class_names`,
 * `HyperParameters`, a frozen dataclass of settings (`contract/settings.py`), `train_steps`
   among them; a change of one with `shapes_weights: False` in its metadata does not retrain,
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,
@@ -157,8 +156,8 @@ def _of_function(module_name: str, name: str, arguments: str) -> Iterator[str]:
         yield f"{_file(module)}: {name} is not a function; write `def {name}({arguments}):`"
     elif not _can_be_called(function):
         yield (
-            f"{_place(function, module)}: {name}{inspect.signature(function)} cannot be called "
-            f"as it is; write `def {name}({arguments}):`"
+            f"{_place(function, module)}: {name}{inspect.signature(function)} has the wrong "
+            f"signature; write `def {name}({arguments}):`"
         )
 
 

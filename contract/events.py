@@ -29,11 +29,11 @@ class WorkDone:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A training was evaluated on its way; a listener may raise, which ends the training.
+    """The result of an evaluation during training; a listener ends the training by raising.
 
     Attributes:
-        step: After so many steps of all.
-        accuracy: The fraction of eval images whose class was found.
+        step: The step after which it was evaluated.
+        accuracy: The fraction of eval images that were classified correctly.
     """
 
     step: int
@@ -50,7 +50,7 @@ def sent_to(
     listener: Callable[[_E], None],
     kind: type[_E] = WorkDone,  # type: ignore[assignment]
 ) -> Iterator[None]:
-    """Has every event of a kind in this process sent to a listener, from whichever thread."""
+    """Sends every event of a kind in this process, from any thread, to a listener."""
     entry = (kind, listener)
     _listeners.append(entry)
     try:
@@ -60,7 +60,7 @@ def sent_to(
 
 
 def send(event: Event) -> None:
-    """Sends an event to whoever listens."""
+    """Sends an event to its listeners."""
     for kind, listener in tuple(_listeners):
         if isinstance(event, kind):
             listener(event)

@@ -78,7 +78,7 @@ def check(output_dir: str | Path, metadata_url: str = "") -> None:
 
 
 def check_storable(metadata_url: str, *texts: str) -> None:
-    """Raises ValueError for a text with a backslash that would go to PostgreSQL.
+    """Raises ValueError if a text for PostgreSQL contains a backslash.
 
     ml-metadata 1.15.0 writes broken SQL for it.
     """
@@ -118,7 +118,7 @@ def _check_answers(url: str) -> None:
 
 
 def _find_fault(output: Path) -> str:
-    """Returns what is wrong with the metadata file of an output folder; empty if nothing."""
+    """Returns the fault of an output folder's metadata file; empty if there is none."""
     path = output / SQLITE_FILE
     if not path.exists() or path.stat().st_size == 0:
         # Without artifacts, this is a first run that was killed early or ran out of space.

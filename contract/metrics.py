@@ -11,9 +11,9 @@ ONLY_CANDIDATE_RIGHT = "only_candidate_right"
 
 
 def top_k_metrics(num_classes: int) -> dict[str, int]:
-    """Returns the metrics that ask for the right class among the first k, with their k.
+    """Returns the top-k metrics for a number of classes, with their k.
 
-    Each leaves more classes out than it takes in; the first 5 are asked for among many.
+    Each k is less than half of the classes; top 5 needs many classes.
     """
     metrics = {TOP_3: 3} if num_classes > 6 else {}
     return metrics | ({TOP_5: 5} if num_classes >= 20 else {})

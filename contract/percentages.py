@@ -1,14 +1,14 @@
-"""Fractions as a person reads them: `80.2%`, `+1.5 points`."""
+"""Formats fractions for people: `80.2%`, `+1.5 points`."""
 
 MOST_DIGITS = 4
 
 
 def percent(fraction: float, beside: float | None = None) -> str:
-    """Returns `80.2%`; with more digits where fewer would hide a difference.
+    """Returns `80.2%`, with more digits if fewer would hide a difference.
 
     Args:
         fraction: 0 to 1.
-        beside: What it is compared with in the same sentence.
+        beside: The fraction that it is compared with in the same sentence.
     """
     return f"{fraction:.{_digits(fraction, beside)}%}"
 

@@ -1,4 +1,4 @@
-"""The batches that a pipeline reads: found when a run starts, and handed from there on."""
+"""The batches that a pipeline reads, found when a run starts."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,18 +6,18 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-    """Where the batches are, and what tells them from others.
+    """The folder and the fingerprints of the batches.
 
     Attributes:
-        eval_fingerprint: Of those that models are judged on; empty where nobody looked.
+        eval_fingerprint: Of those that models are judged on; empty if unknown.
     """
 
     directory: str
     fingerprint: str
     eval_fingerprint: str = ""
-    # SHA-256 by file name; empty where nobody has read the files
+    # SHA-256 by file name; empty if the files were not read
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def as_record(self) -> dict[str, str]:
-        """Returns what the record of a run says of them, beside its settings."""
+        """Returns the fields for the record of a run, in addition to its settings."""
         return {"data_dir": self.directory, "data_fingerprint": self.fingerprint}

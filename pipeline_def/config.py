@@ -30,15 +30,15 @@ class PipelineConfig:
     image_size: ImageSize = DEFAULT_OPTIONS.image_size  # height and width of a picture
     labels: Labels = DEFAULT_OPTIONS.labels  # which of CIFAR-100's two labels to learn
     skip_corrupt: bool = DEFAULT_OPTIONS.skip_corrupt  # skip unreadable pictures
-    output_dir: str = "output"  # what runs leave: versions, reports, checkpoints, artifacts
+    output_dir: str = "output"  # for versions, reports, checkpoints and artifacts
 
-    # data gate: how far data may go before ExampleValidator stops the run; 1 allows anything
-    max_label_distance: Share = 0.10  # of shares of labels: train from eval, and from last time
+    # data gate: limits beyond which ExampleValidator stops the run; 1 allows anything
+    max_label_distance: Share = 0.10  # of label shares: train to eval, and to the last push
     max_image_distance: Share = 0.10  # Jensen-Shannon: brightness, contrast, colours
-    max_constant_images: Share = 0.001  # of a single colour, of each split
-    max_duplicate_images: Share = 0.01  # byte for byte alike, of each split
-    max_leaked_images: Share = 0.001  # of eval, in train, too
-    max_shrinkage: Share = 0.5  # of each split, since the last pushed model
+    max_constant_images: Share = 0.001  # fraction of each split with a single colour
+    max_duplicate_images: Share = 0.01  # fraction of each split that are copies
+    max_leaked_images: Share = 0.001  # fraction of eval that is also in train
+    max_shrinkage: Share = 0.5  # fraction of each split lost since the last pushed model
 
     # tune
 
@@ -77,7 +77,7 @@ class PipelineConfig:
 
     # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB
     # or postgresql://USER@HOST/DB.
-    # With a password it comes from CIFAR_METADATA_URL or --metadata-url-file alone.
+    # With a password, it may only come from CIFAR_METADATA_URL or --metadata-url-file.
     metadata_url: str = dataclasses.field(default="", repr=False)
     enable_cache: bool = True  # false: every stage runs again
 

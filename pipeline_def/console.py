@@ -1,6 +1,6 @@
-"""What a run shows: one line for each stage, a bar where there is something to wait for.
+"""Shows a run: one line for each stage, with a bar while it runs.
 
-Everything else, ours and third parties' alike, goes to the run's log file.
+All other output, from us and from third parties, goes to the run's log file.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ TIMES_WIDTH = 27  # `2 min 01 s, 1 min 05 s left`: kept free, so that the bar st
 
 
 class StageLine(rich.progress.ProgressColumn):
-    """A stage on one line: its name, a bar, what it says of itself, how long it still takes.
+    """A stage on one line: its name, a bar, its message, the remaining time.
 
-    Where nobody knows how much there is to do, the bar shows the time it took last time. On
-    a narrow terminal the bar gives way first, then the time so far, then the end of the words.
+    If the amount of work is unknown, the bar is based on the duration of the last run. On a
+    narrow terminal, first the bar is dropped, then the elapsed time, then the message is cut.
     """
 
     def __init__(self, console: rich.console.Console) -> None:
@@ -82,7 +82,7 @@ def _line(*parts: str | rich.text.Text) -> rich.text.Text:
 
 
 class RunConsole:
-    """Shows stages as they run: a line for each, and a bar for one that says how far it is."""
+    """Shows stages as they run: a line for each, and a bar for the current one."""
 
     def __init__(
         self,
@@ -94,8 +94,8 @@ class RunConsole:
 
         Args:
             console: Where to write.
-            is_live: Whether a line may be redrawn; else every line stays as it is.
-            last_seconds: How long each stage took last time, where that is known.
+            is_live: Whether lines may be redrawn.
+            last_seconds: How long each stage took last time, if known.
         """
         self._console = console
         self._is_live = is_live
@@ -116,7 +116,7 @@ class RunConsole:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Callable[[bool], None]]:
-        """Shows a stage while it runs, then its line; yields what to tell it was cached."""
+        """Shows a stage while it runs; yields a function that takes whether it was cached."""
         started = time.monotonic()
         self._note = ""
         cached = False
@@ -139,7 +139,7 @@ class RunConsole:
 
     @contextlib.contextmanager
     def _live(self, name: str) -> Iterator[None]:
-        """Shows one line that moves while a stage runs."""
+        """Shows one moving line while a stage runs."""
         if not self._is_live:
             yield
             return
@@ -160,13 +160,13 @@ class RunConsole:
                 self._progress = None
 
     def note(self, text: str) -> None:
-        """Takes what a stage says of itself; the last of it stands in its line."""
+        """Takes a message from a stage; the last one stays in its line."""
         self._note = text
         if self._progress:
             self._progress.update(self._task, detail=text)
 
     def show(self, event: WorkDone) -> None:
-        """Moves the bar; without one, prints what has a detail, unless it just printed."""
+        """Moves the bar; without one, prints events with a detail from time to time."""
         if self._progress:
             self._progress.update(
                 self._task,
@@ -190,7 +190,7 @@ class RunConsole:
 
 
 class _Messages(logging.Handler):
-    """Hands what the `cifar` loggers say to the console."""
+    """Passes messages of the `cifar` loggers to the console."""
 
     def __init__(self, console: RunConsole) -> None:
         super().__init__(logging.INFO)
@@ -211,12 +211,12 @@ def quiet(
 ) -> Iterator[RunConsole]:
     """Sends all logs and standard error to `log_file`; yields the run's own console.
 
-    TensorFlow and its libraries write to standard error from C++ and from Python, through
-    three logging systems; the file descriptor is the one place they all pass.
+    TensorFlow and its libraries write to standard error from C++ and Python, through three
+    logging systems, which only have the file descriptor in common.
 
     Args:
         log_file: Appended to.
-        verbose: Leaves standard error alone, and logs to it too.
+        verbose: Logs to standard error too, and does not redirect it.
         last_seconds: How long each stage took last time.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)

@@ -31,9 +31,9 @@ def run_stages(
     recorder: Recorder,
     console: RunConsole,
 ) -> None:
-    """Clears up what killed runs left, and runs every stage.
+    """Cleans up after killed runs, and runs every stage.
 
-    Once the Pusher is done, nothing that comes after it fails the run.
+    Once the Pusher is done, later failures do not fail the run.
 
     Raises:
         ConnectionError, RuntimeError: The Beam engine or its workers cannot do the work.
@@ -118,7 +118,7 @@ def run_until_tuned(
 
 
 def open_metadata(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig:
-    """Returns the metadata of an output folder, cleared of what killed runs left.
+    """Returns the metadata of an output folder, cleaned up after killed runs.
 
     Raises:
         ValueError: They are damaged.
@@ -130,7 +130,7 @@ def open_metadata(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig
 
 
 def upstream_of(definition: tfx_pipeline.Pipeline) -> dict[str, list[str]]:
-    """Returns for each node of a pipeline the nodes that it waits for."""
+    """Returns the nodes that each node of a pipeline waits for."""
     return {
         node.id: sorted(before.id for before in node.upstream_nodes)
         for node in definition.components
@@ -140,7 +140,7 @@ def upstream_of(definition: tfx_pipeline.Pipeline) -> dict[str, list[str]]:
 def take_note(
     error: Exception, config: PipelineConfig, recorder: Recorder, console: RunConsole
 ) -> None:
-    """Raises what failed a stage, explained; after the Pusher it is a warning."""
+    """Raises the explained error of a stage; after the Pusher, prints a warning instead."""
     stage = recorder.record.failed_stage or "The summary"
     explained = failures.explain(error, stage, Path(config.output_dir))
     if recorder.record.status == run_record.RUNNING:
@@ -151,7 +151,7 @@ def take_note(
 
 
 def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
-    """Returns the version this run's candidate is compared with: fixed when the run starts."""
+    """Returns the version to compare this run's candidate with, fixed when the run starts."""
     if config.baseline_version != baseline_model.LATEST:
         return config.baseline_version
     chosen = baseline.choose(
@@ -161,13 +161,13 @@ def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
 
 
 def choose_reference(config: PipelineConfig, batches: Batches) -> str:
-    """Returns the version whose data this run's are compared with: the newest of other data."""
+    """Returns the version whose data to compare with: the newest with different data."""
     model_dir = pipeline.serving_model_dir(config)
     found = baseline.find_reference(model_dir, data_fingerprint=batches.fingerprint)
     return str(found.number) if found else baseline.NONE
 
 
 def find_ban(config: PipelineConfig, batches: Batches) -> str:
-    """Returns which version forbids to push this training; empty if none does."""
+    """Returns the version that bars this training from being pushed; empty if none does."""
     training = Provenance(pipeline.training_fingerprint(config, batches))
     return str(version_ledger.find_ban(pipeline.serving_model_dir(config), training) or "")

@@ -1,4 +1,4 @@
-"""What the error of a stage means, and what to do about it."""
+"""Explains the errors of stages, with what to do about them."""
 
 import errno
 import re
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-# What the C library, TensorFlow and SQLite say, the last two in texts alone.
+# The messages of the C library, TensorFlow and SQLite; the last two give no error number.
 _FULL = re.compile(
     "no space left on device|disk quota exceeded|database or disk is full", re.IGNORECASE
 )
@@ -15,7 +15,7 @@ _ALMOST_NOTHING = 1 << 20  # bytes; SQLite and TensorFlow do not always say why 
 
 
 def explain(error: Exception, stage: str, output: Path) -> Exception:
-    """Returns an error that says what to do about a full disk; another as it is."""
+    """Returns an error that says what to do about a full disk; other errors unchanged."""
     chain = list(_chain(error))
     is_full = any(
         getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(str(one))
@@ -33,14 +33,14 @@ def explain(error: Exception, stage: str, output: Path) -> Exception:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yields an error and what it came from."""
+    """Yields an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _path(error: BaseException) -> str | None:
-    """Returns the file that an error names as the one that has no space."""
+    """Returns the file that, according to an error, could not be written for lack of space."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         name = error.filename2 or error.filename
         return str(name) if name else None

@@ -51,11 +51,11 @@ def create_pipeline(
 
     Args:
         config: The settings.
-        batches: What is trained and judged on.
+        batches: The batches to train and judge on.
         baseline_version: As in the config, but `latest` may be resolved when the run starts.
-        reference_version: Whose data the data are compared with; `latest` as above.
-        banned_by: The version whose quarantine forbids to push this training, if one does:
-            the Pusher looks by itself, and its cache offers nothing from before.
+        reference_version: The version whose data to compare with; `latest` as above.
+        banned_by: The version whose quarantine bars this training from being pushed, if any.
+            The Pusher checks it itself; here it keeps the cache from offering an earlier push.
     """
     model_dir = str(serving_model_dir(config))
     fingerprint = training_fingerprint(config, batches)
@@ -68,8 +68,8 @@ def create_pipeline(
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],
         schema=schema,
-        # Frequent values by sketches: one Beam combiner in place of half the graph, which
-        # for 60,000 images takes longer to build than to run (6.4 s → 4.0 s).
+        # Sketches find frequent values with one Beam combiner instead of half the graph, which
+        # takes longer to build than to run for 60,000 images (6.4 s → 4.0 s).
         stats_options=tfdv.StatsOptions(experimental_use_sketch_based_topk_uniques=True),
     )
     example_validator = ExampleValidator(
@@ -197,7 +197,7 @@ def tuner_of(
     example_gen: base_node.BaseNode,
     transform: base_node.BaseNode,
 ) -> Tuner | None:
-    """Returns the node that searches hyper-parameters; None if the config searches none."""
+    """Returns the node that searches hyper-parameters; None without a search."""
     if not config.tuned:
         return None
     trainer_module = estimator.load(config.trainer_module)
@@ -224,28 +224,27 @@ def tuner_of(
 
 
 def study_dir(config: PipelineConfig, batches: Batches) -> Path:
-    """Returns the folder of a search: one that is killed, or wants more trials, goes on."""
+    """Returns the folder of a search, from which it continues if killed or extended."""
     return Path(config.output_dir) / "tuning" / training_fingerprint(config, batches)
 
 
 def serving_model_dir(config: PipelineConfig) -> Path:
-    """Returns the folder of the pushed versions, the one TensorFlow Serving watches."""
+    """Returns the folder of the pushed versions, which TensorFlow Serving watches."""
     root = Path(config.serving_dir or Path(config.output_dir) / "serving")
     return root / config.model_name
 
 
 def report_templates() -> tuple[str, ...]:
-    """Returns the files the report is laid out with, as paths below the project's root."""
+    """Returns the templates of the report, as paths below the project's root."""
     templates = (ROOT / "report" / "templates").iterdir()
     return tuple(str(path.relative_to(ROOT)) for path in templates)
 
 
 def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
-    """Returns what tells one training from another: all that shapes the weights.
+    """Returns the identity of a training: a hash of everything that shapes the weights.
 
-    That is the data and how it becomes examples, the network with its inputs, and the
-    hyper-parameters, or what is searched for them; how it is trained, logged and exported is
-    not.
+    This includes the data and their conversion to examples, the network with its inputs, and
+    the hyper-parameters or their search, but not how training is run, logged and exported.
     """
     trainer_module = estimator.load(config.trainer_module)
     facts = {
@@ -263,7 +262,7 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
 
 
 def candidate(config: PipelineConfig, batches: Batches) -> Candidate:
-    """Returns what is known of a candidate before it is trained."""
+    """Returns what is known about a candidate before its training."""
     return Candidate(
         training_fingerprint(config, batches), batches.fingerprint, batches.eval_fingerprint
     )
@@ -272,6 +271,6 @@ def candidate(config: PipelineConfig, batches: Batches) -> Candidate:
 def depends_on_code(
     node: Node, *modules: str, without: str = "", files: tuple[str, ...] = ()
 ) -> Node:
-    """Returns the node with a hash of its code among its parameters, so in its cache key."""
+    """Returns the node with a hash of its code in its parameters, and so in its cache key."""
     node.exec_properties["code_version"] = code_version(*modules, without=without, files=files)
     return node

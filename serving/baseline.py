@@ -55,12 +55,12 @@ def choose(model_dir: Path, candidate: Candidate, rule: str = BEST) -> PushedVer
 def find_reference(
     model_dir: Path, version: str = LATEST, data_fingerprint: str = ""
 ) -> PushedVersion | None:
-    """Returns the version whose data other data are compared with; None where there is none.
+    """Returns the version whose data to compare with; None if there is none.
 
     Args:
         model_dir: The folder of the versions.
-        version: Its number, `none`, or `latest`: the newest of which the data are known.
-        data_fingerprint: Of the data to compare; those themselves are no reference.
+        version: Its number, `none`, or `latest`: the newest with known data.
+        data_fingerprint: Identifies the data to compare, which are not their own reference.
     """
     for one in reversed(model_registry.pushed_versions(model_dir)):
         is_other = one.provenance.data_fingerprint != data_fingerprint

@@ -33,7 +33,7 @@ class Provenance:
         data_fingerprint: Identifies all the batches it was trained and judged on.
         eval_fingerprint: Identifies the batches it was judged on.
         accuracy: Accuracy on those; None if unknown.
-        data_facts: What its data were like; None if unknown.
+        data_facts: Facts about its data; None if unknown.
         restored_from: The version it is a copy of, if a rollback made it.
     """
 

@@ -125,7 +125,7 @@ def read(model_dir: Path) -> Ledger:
 
 
 def without_facts(provenance: Provenance) -> Provenance:
-    """Returns what the ledger keeps of a version for ever: not what its data were like."""
+    """Returns the provenance that the ledger keeps forever, without the facts of the data."""
     return dataclasses.replace(provenance, data_facts=None)
 
 

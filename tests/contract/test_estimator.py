@@ -121,7 +121,7 @@ def test_each_violation_says_the_line_to_mend(make):
         'WEIGHT_MODULES = ("forest_absent.model",)\n'
     )
     assert violations_of(make(__init__=source), "output_dir") == [
-        "__init__.py:8: run_fn(fn_args, more) cannot be called as it is; write "
+        "__init__.py:8: run_fn(fn_args, more) has the wrong signature; write "
         "`def run_fn(fn_args):`",
         "__init__.py: preprocessing_fn is not a function; write "
         "`def preprocessing_fn(inputs, custom_config):`",
