@@ -62,7 +62,7 @@ def main(
             preset: learn(preset, seeds, steps, examples, folder, progress)
             for preset in presets
         }
-    summaries = {preset: summarize(given) for preset, given in curves.items()}
+    summaries = {preset: summarize(given, seeds) for preset, given in curves.items()}
     report = {
         "benchmark": "accuracy",
         "data_source": found.source,
@@ -94,9 +94,15 @@ def learn(
     return curves
 
 
-def summarize(curves: Sequence[Curve]) -> dict[str, Any]:
+def summarize(curves: Sequence[Curve], seeds: Sequence[int]) -> dict[str, Any]:
     """Returns the mean and the spread of a preset's curves, and its times to each level."""
+    ends = [curve[-1] for curve in curves]
     return {
+        "steps": ends[0][0],
+        "accuracy_by_seed": {
+            str(seed): accuracy for seed, (_, _, accuracy) in zip(seeds, ends, strict=False)
+        },
+        "training_seconds": statistics.mean(seconds for _, seconds, _ in ends),
         "curve": [
             {
                 "step": points[0][0],
