@@ -83,18 +83,20 @@ def accuracy() -> Iterable[str]:
 
 
 def accuracy_over_steps() -> Iterable[str]:
-    """Yields the table of the accuracy of `best` over its steps."""
-    points = read("accuracy")["best_over_steps"]
-    yield "| `best`, step | " + " | ".join(f"{int(step):,}" for step in points) + " |"
+    """Yields the table of `best` on its way."""
+    points = read("accuracy")["presets"]["best"]["curve"]
+    yield "| `best`, step | " + " | ".join(f"{one['step']:,}" for one in points) + " |"
     yield "|---" * (len(points) + 1) + "|"
-    yield "| mean of three seeds | " + " | ".join(f"{v:.1%}" for v in points.values()) + " |"
+    yield (
+        "| mean of the seeds | " + " | ".join(f"{one['accuracy']:.1%}" for one in points) + " |"
+    )
 
 
 def settings_tried() -> Iterable[str]:
     """Yields the table of settings that were tried on held-out images."""
     yield "| setting tried | steps | held-out accuracy |"
     yield "|---|---|---|"
-    for one in read("accuracy")["tried"]:
+    for one in read("settings-tried")["tried"]:
         found = one["accuracy"]
         text = found if isinstance(found, str) else f"{found:.1%}"
         yield f"| {one['setting']} | {one['steps']:,} | {text} |"
