@@ -75,3 +75,11 @@ def test_the_linter_of_prose_reads_past_code_and_names_the_line(tmp_path):
 
 def test_the_linter_of_prose_finds_nothing_in_the_documents():
     assert lint(*DOCUMENTS).stdout == ""
+
+
+def test_a_linter_that_is_missing_fails_the_check():
+    done = subprocess.run(
+        [ROOT / "scripts/prose", "absent-linter", "README.md"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "absent-linter is not installed" in done.stderr
