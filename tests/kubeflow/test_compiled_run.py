@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import yaml
 from google.protobuf import json_format
+from PIL import Image
 
 from benchmarks.emulator.backend import NEW, OLD, StepFailedError
+from data_sources import dataset
 from kubeflow.cluster import Cluster
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
@@ -201,6 +203,45 @@ def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, 
     steps = backend.run(pipeline_yaml, data_fingerprint=fingerprint, **parameters)
     key = steps["CifarExampleGen"].outputs["examples"].uri.split("/", 3)[3]
     assert len(backend.store.keys(f"{key}/Split-train/")) == 5
+
+
+def own_data(backend, name, write) -> dict[str, str]:
+    """Puts data on the volume; returns the parameters of a run on them."""
+    folder = backend.volume / name
+    write(folder)
+    found = dataset.locate(str(folder), backend.volume / name)
+    return {"data": f"/mnt/cifar10/{name}", "data_fingerprint": found.fingerprint}
+
+
+def write_pictures(folder: Path) -> None:
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 40), ("val", 10)):
+        for name, colour in {"rose": (220, 20, 20), "sky": (20, 20, 220)}.items():
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(draws.normal(colour, 15, (36, 50, 3)), 0, 255)
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / split / name / f"{number}.png")
+
+
+def test_cifar_100_on_the_volume_has_its_own_classes(backend, cifar100_dir, pipeline_yaml):
+    parameters = own_data(backend, "own100", lambda to: shutil.copytree(cifar100_dir, to))
+    told = {"only": "CifarExampleGen", "cache": False, **parameters}
+    steps = backend.run(pipeline_yaml, **told)
+    schema = steps["CifarExampleGen"].outputs["schema"].uri.split("/", 3)[3]
+    (key,) = backend.store.keys(schema)
+    assert b'value: "dolphin"' in backend.store.get(key)
+
+
+def test_a_folder_of_pictures_on_the_volume_is_trained_on_and_pushed(backend, pipeline_yaml):
+    before = versions(backend)
+    steps = backend.run(pipeline_yaml, **own_data(backend, "flowers", write_pictures))
+    assert {step.state for step in steps.values()} == {"SUCCEEDED"}
+    (version,) = {*versions(backend)} - {*before}
+    assert metadata_of(steps["Pusher"], "pushed_model")["pushed_version"] == version.name
+    accuracy = metadata_of(steps["Evaluator"], "metrics")
+    assert accuracy["accuracy_rose"] + accuracy["accuracy_sky"] > 1.2
+    assert "top_3_accuracy" not in accuracy  # of two classes
 
 
 @pytest.mark.slow
