@@ -30,6 +30,12 @@ def read(files: Sequence[str]) -> tf.data.Dataset:
     return without_autotune(tf.data.TFRecordDataset(files, compression, buffer_size=1 << 20))
 
 
+def read_one(file: tf.Tensor, like: str) -> tf.data.Dataset:
+    """Returns the serialized tf.Examples of a file that is packed as another one is."""
+    compression = "GZIP" if like.endswith(".gz") else ""
+    return tf.data.TFRecordDataset(file, compression, buffer_size=1 << 18)
+
+
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the dataset without the autotune thread, which has nothing to tune here.
 

@@ -70,13 +70,16 @@ def collect_facts(sources: Sources) -> Facts:
 def _with_examples(facts: Facts, sources: Sources, images: ImageSet) -> Facts:
     """Returns the facts with those of the data, and of the model's answers to them."""
     names = (features.TRAIN_SPLIT, features.EVAL_SPLIT)
-    splits = {name: data.read_split(sources.examples, name, images) for name in names}
+    summaries = {
+        name: data.summarize(data.read_batches(sources.examples, name, images), images)
+        for name in names
+    }
     record = data_record.read(sources.examples)
-    found = data.data_facts(splits, images, record, sources.anomalies)
+    found = data.data_facts(summaries, images, record, sources.anomalies)
     facts = dataclasses.replace(facts, data=found)
     if not sources.model:
         return facts
-    split = splits[features.EVAL_SPLIT]
+    split = data.read_split(sources.examples, features.EVAL_SPLIT, images)
     probabilities = predictions.predict(sources.model, split.images)
     return dataclasses.replace(
         facts,

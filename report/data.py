@@ -1,7 +1,7 @@
 """The data of a run: how many of each class, what they look like, what validation found."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,8 +36,23 @@ class Split:
     keys: list[str]
 
 
-def read_split(examples_dir: str, split: str, images: ImageSet) -> Split:
-    """Returns every example of a split.
+@dataclasses.dataclass
+class Summary:
+    """What a report shows of a split that need not fit in memory.
+
+    Attributes:
+        counts: Images of each class.
+        first: The first few images of each class, by label.
+        pixels: How often each value of 0 to 255 occurs in each channel, shape (3, 256).
+    """
+
+    counts: np.ndarray
+    first: dict[int, list[np.ndarray]]
+    pixels: np.ndarray
+
+
+def read_batches(examples_dir: str, split: str, images: ImageSet) -> Iterator[Split]:
+    """Yields the examples of a split, some at a time.
 
     Raises:
         FileNotFoundError: There are none.
@@ -55,32 +70,57 @@ def read_split(examples_dir: str, split: str, images: ImageSet) -> Split:
         return pixels, columns[features.LABEL], columns[features.KEY]
 
     batches = example_files.read(files).batch(_PARSE_BATCH).map(parse).as_numpy_iterator()
-    pixels, labels, keys = (np.concatenate(column) for column in zip(*batches, strict=True))
+    for pixels, labels, keys in batches:
+        shaped = pixels.reshape(-1, *images.image_shape)
+        yield Split(shaped, labels, [key.decode() for key in keys])
+
+
+def read_split(examples_dir: str, split: str, images: ImageSet) -> Split:
+    """Returns every example of a split.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    batches = list(read_batches(examples_dir, split, images))
     return Split(
-        pixels.reshape(-1, *images.image_shape), labels, [key.decode() for key in keys]
+        np.concatenate([batch.images for batch in batches]),
+        np.concatenate([batch.labels for batch in batches]),
+        [key for batch in batches for key in batch.keys],
     )
 
 
+def summarize(batches: Iterable[Split], images: ImageSet) -> Summary:
+    """Returns what a report shows of a split."""
+    summary = Summary(
+        np.zeros(images.num_classes, np.int64), {}, np.zeros((features.CHANNELS, 256))
+    )
+    for batch in batches:
+        summary.counts += np.bincount(batch.labels, minlength=images.num_classes)
+        summary.pixels += pixel_counts(batch.images)
+        for label in np.unique(batch.labels[batch.labels < SAMPLED_CLASSES]):
+            first = summary.first.setdefault(int(label), [])
+            missing = SAMPLES_PER_CLASS - len(first)
+            first += [*batch.images[batch.labels == label][:missing]]
+    return summary
+
+
 def data_facts(
-    splits: Mapping[str, Split], images: ImageSet, record: DataRecord, anomalies_dir: str
+    summaries: Mapping[str, Summary], images: ImageSet, record: DataRecord, anomalies_dir: str
 ) -> DataFacts:
     """Returns counts, samples, pixel statistics and anomalies.
 
     Args:
-        splits: The examples by split.
+        summaries: What there is to show, by split.
         images: What the images are.
         record: Where they came from.
         anomalies_dir: ExampleValidator's artifact; empty if the run did not come that far.
     """
-    train = splits[features.TRAIN_SPLIT]
+    train = summaries[features.TRAIN_SPLIT]
     return DataFacts(
-        counts={
-            name: np.bincount(split.labels, minlength=images.num_classes).tolist()
-            for name, split in splits.items()
-        },
+        counts={name: summary.counts.tolist() for name, summary in summaries.items()},
         samples=sample_strips(train, images.class_names),
-        pixels=pixel_statistics(train.images),
-        anomalies=read_anomalies(anomalies_dir, list(splits)) if anomalies_dir else None,
+        pixels=pixel_statistics(train.pixels),
+        anomalies=read_anomalies(anomalies_dir, list(summaries)) if anomalies_dir else None,
         name=record.name,
         class_names=images.class_names,
         image_size=images.image_size,
@@ -88,25 +128,31 @@ def data_facts(
     )
 
 
-def sample_strips(split: Split, class_names: Sequence[str]) -> dict[str, str]:
+def sample_strips(summary: Summary, class_names: Sequence[str]) -> dict[str, str]:
     """Returns the first few images of each class side by side, as data URIs by class name."""
-    strips = {}
-    for label, name in enumerate(class_names[:SAMPLED_CLASSES]):
-        first = split.images[split.labels == label][:SAMPLES_PER_CLASS]
-        if len(first):
-            strips[name] = pictures.data_uri(pictures.sheet(first, SAMPLES_PER_CLASS))
-    return strips
+    return {
+        class_names[label]: pictures.data_uri(pictures.sheet(first, SAMPLES_PER_CLASS))
+        for label, first in sorted(summary.first.items())
+    }
 
 
-def pixel_statistics(images: np.ndarray) -> PixelStatistics:
-    """Returns how often each pixel value occurs, with mean and deviation, per channel.
+def pixel_counts(images: np.ndarray) -> np.ndarray:
+    """Returns how often each value occurs in each channel: shape (3, 256).
 
     Args:
         images: uint8, shape (n, height, width, 3).
     """
     # Pillow counts in C, NumPy would first make each byte eight.
     pixels = Image.fromarray(images.reshape(-1, images.shape[2], features.CHANNELS))
-    counts = np.array(pixels.histogram(), np.float64).reshape(features.CHANNELS, 256)
+    return np.array(pixels.histogram(), np.float64).reshape(features.CHANNELS, 256)
+
+
+def pixel_statistics(counts: np.ndarray) -> PixelStatistics:
+    """Returns the share of each pixel value, with mean and deviation, per channel.
+
+    Args:
+        counts: As `pixel_counts` returns them.
+    """
     fractions = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(256)
     mean = fractions @ values

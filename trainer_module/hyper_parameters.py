@@ -24,6 +24,7 @@ class HyperParameters:
         100_000  # steps, one batch each; about 256 passes over 50,000 images
     )
     batch_size: PositiveInt = 128  # images whose mean gradient makes one update
+    data_memory_gib: PositiveFloat = 1.0  # of images in memory; more of them are streamed
 
     # How a gradient moves the weights.
 

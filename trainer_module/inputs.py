@@ -16,6 +16,8 @@ from trainer_module.loop import Loop
 
 EVAL_BATCH_SIZE = 500
 _READ_BATCH_SIZE = 1_000
+_FILES_AT_A_TIME = 16  # that a buffer mixes
+_BLOCK_LENGTH = 16  # examples of a file, one after another
 _READ_SPEC = {
     features.IMAGE: tf.io.FixedLenFeature([], tf.string),
     features.LABEL: tf.io.FixedLenFeature([], tf.int64),
@@ -35,13 +37,15 @@ def train_dataset(
 ) -> tf.data.Dataset:
     """Returns endless batches, starting with that of `start_step`.
 
-    The decoded images stay in memory (3 KB each), and each epoch is a new permutation of all.
+    If the images fit into `data_memory_gib`, they stay in memory and each epoch is a new
+    permutation of all. Otherwise each epoch streams the files in a new order, through a shuffle
+    buffer of that size.
 
     Args:
         files: TFRecord files of tf.Examples.
         num_examples: The number of examples in the files.
         image_size: Height and width of each image.
-        loop: Batch size and seed.
+        loop: Batch size, seed and memory.
         start_step: The number of steps trained before.
         make_features: Returns what the network sees of images, uint8, (n, height, width, 3),
             given a seed, int64, (2,), which differs for each step.
@@ -49,6 +53,14 @@ def train_dataset(
     Returns:
         Batches: features by name, and labels, int64, (n,).
     """
+    image_bytes = image_size * image_size * features.CHANNELS
+    memory_bytes = int(loop.data_memory_gib * (1 << 30))
+    if num_examples * image_bytes > memory_bytes:
+        # One buffer is read while another is used, and a third is being filled.
+        buffer_size = max(loop.batch_size, memory_bytes // 3 // image_bytes)
+        return streamed_dataset(
+            files, num_examples, image_size, loop, start_step, make_features, buffer_size
+        )
     batches = batches_of_rows(num_examples, loop.batch_size, loop.seed, start_step)
 
     def make_batch(
@@ -66,6 +78,57 @@ def train_dataset(
 
     examples = _read_all(files, num_examples, image_size)
     return example_files.without_autotune(examples.flat_map(batches_of))
+
+
+def streamed_dataset(
+    files: Sequence[str],
+    num_examples: int,
+    image_size: int,
+    loop: Loop,
+    start_step: int,
+    make_features: MakeFeatures,
+    buffer_size: int,
+) -> tf.data.Dataset:
+    """Returns what `train_dataset` does, with so many examples in memory at a time.
+
+    The order of an epoch follows from the seed and its number: the files are permuted and read
+    side by side, and each buffer is a permutation.
+    """
+    first_epoch, skipped = divmod(start_step * loop.batch_size, num_examples)
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        seed = tf.stack([tf.constant(loop.seed, tf.int64), number])
+
+        def shuffled(index: tf.Tensor, buffer: tf.Tensor) -> tf.Tensor:
+            own_seed = tf.random.experimental.stateless_fold_in(seed, index)
+            return tf.random.experimental.stateless_shuffle(buffer, own_seed)
+
+        names = tf.random.experimental.stateless_shuffle(tf.constant(list(files)), seed)
+        examples = tf.data.Dataset.from_tensor_slices(names).interleave(
+            lambda name: example_files.read_one(name, files[0]),
+            cycle_length=min(len(files), _FILES_AT_A_TIME),
+            block_length=_BLOCK_LENGTH,
+            num_parallel_calls=1,
+            deterministic=True,
+        )
+        buffers = examples.batch(buffer_size).enumerate().map(shuffled).prefetch(1)
+        return buffers.flat_map(tf.data.Dataset.from_tensor_slices)
+
+    def make_batch(step: tf.Tensor, serialized: tf.Tensor) -> Batch:
+        images, labels = _decode(serialized, image_size)
+        seed = tf.stack([tf.constant(loop.seed, tf.int64), step])
+        return make_features(images, seed), labels
+
+    batches = (
+        tf.data.Dataset.range(first_epoch, tf.int64.max)
+        .flat_map(epoch)
+        .skip(skipped)
+        .batch(loop.batch_size, drop_remainder=True)
+        .enumerate(start_step)
+        .map(make_batch, num_parallel_calls=2, deterministic=True)
+        .prefetch(4)
+    )
+    return example_files.without_autotune(batches)
 
 
 def parts_of_process(
@@ -233,10 +296,12 @@ def _transform(serialized: tf.data.Dataset, transform_output: tft.TFTransformOut
 
 def _read_all(files: Sequence[str], num_examples: int, image_size: int) -> tf.data.Dataset:
     """Returns one element: all images, uint8 (n, height, width, 3), and labels, int64 (n,)."""
+    batches = example_files.read(files).batch(_READ_BATCH_SIZE)
+    decoded = batches.map(lambda serialized: _decode(serialized, image_size))
+    return decoded.unbatch().batch(num_examples, drop_remainder=True)
 
-    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        raw = tf.io.parse_example(serialized, _READ_SPEC)
-        return preprocessing.decode(raw[features.IMAGE], image_size), raw[features.LABEL]
 
-    batches = example_files.read(files).batch(_READ_BATCH_SIZE).map(decode)
-    return batches.unbatch().batch(num_examples, drop_remainder=True)
+def _decode(serialized: tf.Tensor, image_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the images, uint8 (n, height, width, 3), and the labels, int64 (n,)."""
+    raw = tf.io.parse_example(serialized, _READ_SPEC)
+    return preprocessing.decode(raw[features.IMAGE], image_size), raw[features.LABEL]

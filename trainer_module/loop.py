@@ -17,6 +17,7 @@ class Loop:
     train_steps: int  # one batch each
     batch_size: int = 128
     seed: int = 0  # for everything random
+    data_memory_gib: float = 1.0  # of images; more are streamed
     learning_rate: float | None = None  # for the error when training diverges
     compute_dtype: str = ""  # for the record
     distribution: str = "none"  # mirrored: all devices of this machine share each batch

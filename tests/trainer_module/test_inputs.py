@@ -65,6 +65,40 @@ def train_batches(files, config, start_step):
     return inputs.train_dataset(files, 100, 32, Loop.of(config), start_step, make_features)
 
 
+STREAMED = {"data_memory_gib": 100 * 32 * 32 * 3 / 2**30 * 0.9}  # a little too small for all
+
+
+def labels_and_values(batches) -> list[tuple[int, bytes]]:
+    """Returns what tells an example from another: its label and what the network sees."""
+    return [
+        (int(label), image.tobytes())
+        for batch, labels in batches
+        for label, image in zip(
+            labels, batch[preprocessing.STANDARDIZED_IMAGE].numpy(), strict=True
+        )
+    ]
+
+
+def test_a_streamed_epoch_sees_every_example_once_in_another_order(examples_dir):
+    files = example_files.find([str(examples_dir / "train" / "*")])
+    plain = dataclasses.replace(PLAIN, batch_size=25)
+    streamed = dataclasses.replace(plain, **STREAMED)
+    in_memory = labels_and_values(train_batches(files, plain, 0).take(4))
+    epochs = labels_and_values(train_batches(files, streamed, 0).take(8))
+    assert len(epochs) == 200
+    assert sorted(epochs[:100]) == sorted(epochs[100:]) == sorted(in_memory)
+    assert epochs[:100] != epochs[100:]
+    assert epochs[:100] != in_memory
+
+
+def test_streamed_batches_are_the_same_after_a_resume(examples_dir):
+    files = example_files.find([str(examples_dir / "train" / "*")])
+    config = dataclasses.replace(REFERENCE, batch_size=30, **STREAMED)
+    uninterrupted = labels_and_values(train_batches(files, config, 0).take(9))
+    resumed = labels_and_values(train_batches(files, config, 7).take(2))
+    assert resumed == uninterrupted[7 * 30 :]
+
+
 def test_train_batches_are_the_same_after_a_resume(examples_dir):
     files = example_files.find([str(examples_dir / "train" / "*")])
     config = dataclasses.replace(REFERENCE, batch_size=30)
