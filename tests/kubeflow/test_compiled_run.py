@@ -233,6 +233,7 @@ def test_cifar_100_on_the_volume_has_its_own_classes(backend, cifar100_dir, pipe
     assert b'value: "dolphin"' in backend.store.get(key)
 
 
+@pytest.mark.slow
 def test_a_folder_of_pictures_on_the_volume_is_trained_on_and_pushed(backend, pipeline_yaml):
     before = versions(backend)
     steps = backend.run(pipeline_yaml, **own_data(backend, "flowers", write_pictures))
