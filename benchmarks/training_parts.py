@@ -53,7 +53,7 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     splits = {features.TRAIN_SPLIT: TRAIN_FILES, features.EVAL_SPLIT: EVAL_FILES}
     counts = {}
     for split, names in splits.items():
-        Path(folder, split).mkdir()
+        Path(folder, split).mkdir(parents=True)
         sources = [f"{data_dir}/{name}" for name in names]
         shards = plan_shards(sources, f"{folder}/{split}", CIFAR10)
         counts[split] = sum(write_shard(shard, folder) for shard in shards)
