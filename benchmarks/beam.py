@@ -11,12 +11,12 @@ from typing import Any
 
 import psutil
 
-from benchmarks.pipeline import CIFAR, GIB, describe
-from benchmarks.process import TreeSampler, measure
+from benchmarks import scaled_data
+from benchmarks.pipeline import describe
+from benchmarks.process import CIFAR, GIB, TreeSampler, measure
 from benchmarks.targets import Target, conclude, target_line
 from contract.progress import Progress
 from data_sources import dataset
-from data_sources.cifar_format import BATCH_FILES
 from pipeline_def.config import PipelineConfig
 
 STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
@@ -49,7 +49,7 @@ def main(json_output: bool, data: str = "auto", scale: Sequence[int] = (1, 10)) 
         for size in sizes:
             source = "sample"
             if size:
-                source = repeat(found.directory, Path(folder) / f"data-{size}", size)
+                source = scaled_data.write(found.directory, Path(folder) / f"data-{size}", size)
             for name, options in RUNNERS.items():
                 progress.say(f"{name}, {size} times the data …")
                 output = Path(folder) / f"output-{size}-{len(options)}"
@@ -57,14 +57,6 @@ def main(json_output: bool, data: str = "auto", scale: Sequence[int] = (1, 10)) 
                     {"runner": name, "scale": size, **run(source, output, options)}
                 )
     return conclude(report, judge(report), table, json_output)
-
-
-def repeat(source: Path, target: Path, times: int) -> str:
-    """Writes batches with every record `times` times, and returns their folder."""
-    target.mkdir()
-    for name in BATCH_FILES:
-        (target / name).write_bytes((source / name).read_bytes() * times)
-    return str(target)
 
 
 def run(data: str, output: Path, options: Sequence[str]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import CIFAR
-from benchmarks.process import measure
+from benchmarks.process import CIFAR, measure
 from benchmarks.targets import Target, conclude, target_line
 
 ROUNDS = 3

@@ -10,18 +10,18 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.process import Measurement, measure
+from benchmarks import growth
+from benchmarks.process import CIFAR, GIB, Measurement, measure
 from benchmarks.targets import Target, conclude, target_line
 from contract.progress import Progress
 from data_sources import dataset
 from data_sources.cifar_format import BATCH_FILES, CIFAR10
 from pipeline_def.config import PipelineConfig, presets
 
-CIFAR = str(Path(sys.executable).with_name("cifar"))
 # The parts that a run imports; `from tfx import v1` takes twice as long.
 IMPORT_TFX = (
     "from tfx.components import StatisticsGen, Trainer, Transform; "
@@ -50,15 +50,14 @@ DATA_STAGES = {  # task → node of the stock pipeline, node of ours
 }
 COMPARED_STAGES = {**DATA_STAGES, "evaluate": ("Evaluator", "Evaluator")}
 
-GIB = 2**30
 
-
-def main(json_output: bool, data: str = "auto") -> int:
+def main(json_output: bool, data: str = "auto", scale: Sequence[int] = ()) -> int:
     """Measures, prints a table or one JSON object, and returns the exit code.
 
     Args:
         json_output: Whether to print JSON.
         data: As for `cifar run --data`.
+        scale: How many times that data to compare with it, instead of the stock pipeline.
 
     Returns:
         0 when every target is met, else 1.
@@ -68,6 +67,10 @@ def main(json_output: bool, data: str = "auto") -> int:
     """
     progress = Progress()
     found = dataset.locate(data, Path(PipelineConfig().data_dir), progress)
+    if scale:
+        report = {"benchmark": "pipeline", **describe(found), "scale": max(scale)}
+        report |= growth.measure_all(found.directory, max(scale), progress)
+        return conclude(report, growth.judge(report), growth.table, json_output)
     data = "sample" if found.source == "sample" else data
     with tempfile.TemporaryDirectory(prefix="cifar-bench-") as folder:
         report = {"benchmark": "pipeline", **describe(found)}

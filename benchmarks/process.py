@@ -4,13 +4,17 @@ import contextlib
 import dataclasses
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
+CIFAR = str(Path(sys.executable).with_name("cifar"))
+GIB = 2**30
 SAMPLE_SECONDS = 0.05  # walking a small process tree takes a hundredth of this
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import CIFAR, describe, measure_ours
-from benchmarks.process import measure
+from benchmarks.pipeline import describe, measure_ours
+from benchmarks.process import CIFAR, measure
 from benchmarks.targets import Target, conclude, target_line
 from contract.files import PAGE_FILE
 from contract.progress import Progress

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import GIB
-from benchmarks.process import measure
+from benchmarks.process import GIB, measure
 from benchmarks.targets import Target, conclude, target_line
 from contract.progress import Progress
 from data_sources import dataset

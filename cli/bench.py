@@ -32,14 +32,14 @@ BENCHMARKS = [  # of these, the ones that are there
 @click.option(
     "--data",
     "data_source",
-    metavar="auto|sample|DIR|ARCHIVE",
+    metavar="auto|sample|cifar100|DIR|ARCHIVE",
     help="What to measure on, as in `cifar run`.",
 )
 @click.option(
     "--scale",
     metavar="N[,N…]",
     callback=lambda _, __, text: text and [int(size) for size in text.split(",")],
-    help="How many times that data, for `beam`: 1,10 unless given.",
+    help="How many times that data, for `beam` (1,10 unless given) and `pipeline`.",
 )
 @click.option(
     "--presets",

@@ -31,7 +31,7 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     "data_source",
     default="auto",
     show_default=True,
-    metavar="auto|sample|DIR|ARCHIVE",
+    metavar="auto|sample|cifar100|DIR|ARCHIVE",
     help="As in `cifar run`.",
 )
 @click.option("--output", default="output", show_default=True, metavar="DIR")

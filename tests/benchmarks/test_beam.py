@@ -34,13 +34,6 @@ def test_each_target_is_missed_by_its_own_number():
     assert missed == ["memory of the largest worker"]
 
 
-def test_repeated_batches_hold_every_record_so_many_times(cifar_dir, tmp_path):
-    again = beam.repeat(cifar_dir, tmp_path / "again", 3)
-    content = (cifar_dir / "test_batch.bin").read_bytes()
-    assert (tmp_path / "again/test_batch.bin").read_bytes() == content * 3
-    assert len(list(os.scandir(again))) == 6
-
-
 def test_only_beam_s_workers_are_watched():
     code = "import time; time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code]) as other:

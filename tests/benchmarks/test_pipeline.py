@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from benchmarks.pipeline import GIB, judge, step_seconds, table
+from benchmarks.pipeline import judge, step_seconds, table
+from benchmarks.process import GIB
 
 REPORT = {
     "data_source": "existing",
