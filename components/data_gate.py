@@ -45,7 +45,8 @@ def find_faults(
     Args:
         facts: The facts about the data.
         limits: Their limits.
-        reference: The facts about the last pushed model's data; None without any.
+        reference: The facts about the last pushed model's data; None without any. Data with
+            other classes are not compared.
     """
     train = facts.splits.get(features.TRAIN_SPLIT)
     evaluation = facts.splits.get(features.EVAL_SPLIT)
@@ -62,7 +63,7 @@ def find_faults(
         )
     if train and evaluation:
         found += distances(train, evaluation, limits, "skew: train against eval")
-    if reference:
+    if reference and list(reference.class_names) in ([], list(facts.class_names)):
         found += _shrunk(facts, reference, limits.max_shrinkage)
         before = reference.splits.get(features.TRAIN_SPLIT)
         if train and before:

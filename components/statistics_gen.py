@@ -1,5 +1,6 @@
 """The stock StatisticsGen, plus facts about the images, which it only sees as bytes."""
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from tfx.components.statistics_gen.component import StatisticsGen as StockStatis
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils
 
-from contract import data_facts, example_files, features
+from contract import data_facts, example_files, features, image_set
 from contract.data_facts import BINS, IMAGE_FACTS, DataFacts, SplitFacts
 
 log = logging.getLogger("cifar.statistics_gen")
@@ -40,7 +41,9 @@ class Executor(stock_executor.Executor):
             )
             for split in artifact_utils.decode_split_names(examples.split_names)
         }
-        facts = collect(files)
+        schema_dir = artifact_utils.get_single_uri(input_dict["schema"])
+        class_names = image_set.read(schema_dir).class_names
+        facts = dataclasses.replace(collect(files), class_names=class_names)
         data_facts.write(artifact_utils.get_single_uri(output_dict["statistics"]), facts)
         log.info("Examined %d images", sum(one.examples for one in facts.splits.values()))
 

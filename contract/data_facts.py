@@ -38,10 +38,12 @@ class DataFacts:
 
     Attributes:
         leaked: The number of different images that are in both train and eval.
+        class_names: In label order; empty if unknown.
     """
 
     splits: Mapping[str, SplitFacts]
     leaked: int
+    class_names: Sequence[str] = ()
 
 
 def read(statistics_dir: str) -> DataFacts:

@@ -131,6 +131,17 @@ def test_black_pictures_labelled_cat_do_not_pass(facts_of, train, evaluation):
     assert "The feature value with maximum difference is: 3 (max_label_distance)" in text
 
 
+def test_data_of_other_classes_are_not_compared(facts_of, train, evaluation):
+    images, labels = train
+    now = dataclasses.replace(facts_of(train=train), class_names=["a", "b"])
+    shifted = facts_of(train=(images, np.zeros_like(labels)))
+    assert data_gate.find_faults(
+        now, LIMITS, dataclasses.replace(shifted, class_names=["a", "b"])
+    )
+    other = dataclasses.replace(shifted, class_names=["a", "c"])
+    assert data_gate.find_faults(now, LIMITS, other) == []
+
+
 def test_a_few_black_pictures_among_many_do_not_pass_either(facts_of, train, evaluation):
     bad = facts_of(train=join(train, black_cats(20)), eval=evaluation)
     text = "\n".join(data_gate.find_faults(bad, LIMITS))

@@ -174,7 +174,7 @@ def test_an_unwritable_output_fails_the_step_and_is_named(backend, pipeline_yaml
             cache=False,
         )
     last_line = failure.value.steps["CifarExampleGen"].log.splitlines()[-1]
-    assert last_line.startswith("Error: CifarExampleGen failed: the output examples cannot be")
+    assert last_line.startswith("Error: CifarExampleGen failed: cannot write the output ")
     assert "s3://mlpipeline" in last_line and "Read-only file system" in last_line
 
 

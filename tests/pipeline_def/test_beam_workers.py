@@ -3,6 +3,7 @@
 import os
 import socket
 import tempfile
+from pathlib import Path
 
 import pytest
 from apache_beam.runners.portability import local_job_service
@@ -10,6 +11,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components.example_gen import CifarExampleGen, Executor
+from data_sources.options import DEFAULT_OPTIONS
 from pipeline_def.beam import job, probe, runner, worker_pool
 
 
@@ -32,10 +34,12 @@ def generate(input_base, output, on: runner.Runner = runner.IN_THIS_PROCESS) -> 
     context = BaseBeamExecutor.Context(
         make_beam_pipeline_fn=lambda: job.Job(argv=list(on.arguments))
     )
-    node = CifarExampleGen(str(input_base), "fingerprint", {"eval": ["test_batch.bin"]})
-    examples = standard_artifacts.Examples()
-    examples.uri = str(output)
-    Executor(context).Do({}, {"examples": [examples]}, dict(node.exec_properties))
+    node = CifarExampleGen(str(input_base), "fingerprint", {}, DEFAULT_OPTIONS)
+    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
+    examples.uri, schema.uri = str(output), f"{output}-schema"
+    Path(schema.uri).mkdir()
+    artifacts = {"examples": [examples], "schema": [schema]}
+    Executor(context).Do({}, artifacts, dict(node.exec_properties))
     return [path.read_bytes() for path in sorted(output.glob("Split-eval/*"))]
 
 

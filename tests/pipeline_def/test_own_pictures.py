@@ -54,7 +54,9 @@ def png(pixels: np.ndarray) -> bytes:
 
 def noisy(colour: tuple[int, ...], noise: random.Random, size: tuple[int, int]) -> bytes:
     count = size[0] * size[1]
-    values = [[min(255, max(0, c + noise.randrange(-20, 21))) for c in colour]] * count
+    values = [
+        [min(255, max(0, c + noise.randrange(-20, 21))) for c in colour] for _ in range(count)
+    ]
     return png(np.array(values, np.uint8).reshape(*size, 3))
 
 

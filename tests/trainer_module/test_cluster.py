@@ -57,13 +57,15 @@ def free_addresses(count: int) -> list[str]:
 
 
 def assert_same_weights(checkpoint_dir: Path, expected_dir: Path) -> None:
+    """Allows for rounding, which Muon amplifies where a gradient is nearly zero."""
     found = tf.train.load_checkpoint(str(checkpoint_dir))
     expected = tf.train.load_checkpoint(str(expected_dir))
     for name in expected.get_variable_to_shape_map():
         if name.endswith(("weights", "biases", "ExponentialMovingAverage", "global_step")):
-            np.testing.assert_allclose(
-                found.get_tensor(name), expected.get_tensor(name), atol=1e-4, err_msg=name
-            )
+            difference = found.get_tensor(name) - expected.get_tensor(name)
+            # A step moves a kernel of Muon by 5e-4 per weight.
+            assert np.sqrt(np.mean(np.square(difference))) < 5e-5, name
+            assert np.abs(difference).max() < 1e-3, name
 
 
 def test_two_devices_train_as_one_does(make_fn_args, trained_dir, tmp_path):
