@@ -11,6 +11,8 @@ the Trainer has exported. A trainer module is a module or a package that contain
 * `PRESETS`, its instances by name; `quick`, or else the first, is the default,
 * `GATES` (optional): by preset name, the limits that replace the pipeline's `min_accuracy`,
   `max_accuracy_drop`, `min_class_accuracy` and `max_class_accuracy_drop`,
+* `IMAGE_SIZES` (optional): the values of `image_size` it can train on, such as `(32,)`; by
+  default all,
 * `ABOUT` (optional): by preset name, a line for the help,
 * `WEIGHT_MODULES` (optional): dotted paths of the modules whose edits retrain the model. By
   default, any edit of the code behind `run_fn` does.
@@ -70,6 +72,7 @@ class TrainerModule:
     presets: Mapping[str, Any]  # the hyper-parameters by the preset's name
     gates: Mapping[str, Mapping[str, float]]  # settings of the pipeline by the preset's name
     about: Mapping[str, str]  # what the help says of a preset
+    image_sizes: Collection[int] | None  # that it can train on; None is all
     weight_modules: tuple[str, ...]  # dotted paths: what shapes the weights, with its imports
 
 
@@ -97,6 +100,7 @@ def load(name: str = DEFAULT) -> TrainerModule:
         presets=presets,
         gates=getattr(settings_module, "GATES", {}),
         about=getattr(settings_module, "ABOUT", {}),
+        image_sizes=getattr(settings_module, "IMAGE_SIZES", None),
         weight_modules=tuple(getattr(package, "WEIGHT_MODULES", (homes["run"],))),
     )
 
@@ -175,6 +179,9 @@ def _of_settings(module_name: str, reserved: Collection[str]) -> Iterator[str]:
     else:
         yield from _of_dataclass(kind, module, reserved)
     yield from _of_gates(module)
+    sizes = getattr(module, "IMAGE_SIZES", (1,))
+    if not isinstance(sizes, Collection) or not all(isinstance(size, int) for size in sizes):
+        yield f"{file}: IMAGE_SIZES is {sizes!r}; write the sizes in pixels, as in `(32,)`"
     presets = getattr(module, "PRESETS", None)
     if not isinstance(presets, Mapping) or not presets:
         yield f'{file}: PRESETS is missing; write `PRESETS = {{"quick": HyperParameters()}}`'

@@ -176,7 +176,7 @@ def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConf
 
     Raises:
         ValueError: A setting has no `=`, names no field, or has a value of the wrong type, one
-            outside its range or a password.
+            outside its range or a password; or the network cannot take images of this size.
     """
     fields = fields_of(config)
     changes: dict[str, Any] = {}
@@ -195,7 +195,19 @@ def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConf
     own = {name: changes.pop(name) for name in OWN_FIELDS & changes.keys()}
     hyper_parameters = dataclasses.replace(config.hyper_parameters, **changes)
     settings.check(hyper_parameters)
-    return dataclasses.replace(config, hyper_parameters=hyper_parameters, **own)
+    changed = dataclasses.replace(config, hyper_parameters=hyper_parameters, **own)
+    check_image_size(changed)
+    return changed
+
+
+def check_image_size(config: PipelineConfig) -> None:
+    """Raises ValueError for an `image_size` that the network cannot take."""
+    sizes = estimator.load(config.trainer_module).image_sizes
+    if sizes is not None and config.image_size not in sizes:
+        raise ValueError(
+            f"{config.trainer_module} cannot train on images of {config.image_size} pixels; "
+            f"set image_size to one of {', '.join(map(str, sizes))}."
+        )
 
 
 @functools.cache

@@ -119,6 +119,7 @@ def test_each_violation_says_the_line_to_mend(make):
         "    pass\n"
         "preprocessing_fn = 3\n"
         'WEIGHT_MODULES = ("forest_absent.model",)\n'
+        "IMAGE_SIZES = 32\n"
     )
     assert violations_of(make(__init__=source), "output_dir") == [
         "__init__.py:8: run_fn(fn_args, more) has the wrong signature; write "
@@ -129,6 +130,7 @@ def test_each_violation_says_the_line_to_mend(make):
         "__init__.py:3: HyperParameters lacks the field `train_steps: int`",
         "__init__.py:3: HyperParameters.output_dir is also a setting of the pipeline; rename "
         "it",
+        "__init__.py: IMAGE_SIZES is 32; write the sizes in pixels, as in `(32,)`",
         "__init__.py: the preset bad: rate must be a number > 0, got 0.0.",
         "__init__.py: the preset odd is 3, not of class HyperParameters",
         "__init__.py: WEIGHT_MODULES names forest_absent.model, which does not exist",

@@ -69,3 +69,21 @@ def test_a_record_holds_every_field_once():
     record = REFERENCE.as_record()
     assert (record["seed"], record["keep_versions"]) == (0, 3)
     assert "hyper_parameters" not in record
+
+
+def test_an_image_size_that_the_network_cannot_take_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "willow_estimator.py").write_text(
+        "import dataclasses\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class HyperParameters:\n"
+        "    train_steps: int = 3\n"
+        'PRESETS = {"quick": HyperParameters()}\n'
+        "IMAGE_SIZES = (48, 64)\n"
+        "def run_fn(fn_args): pass\n"
+        "def preprocessing_fn(inputs): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = presets("willow_estimator")["quick"]
+    assert apply_settings(config, ["image_size=64"]).image_size == 64
+    with pytest.raises(ValueError, match="cannot train on images of 32 pixels; set image_size"):
+        apply_settings(config, [])
