@@ -113,11 +113,14 @@ QUICK = dataclasses.replace(
     eval_every_steps=1_000,
 )
 # Chosen on data_batch_5, held out of training (see docs/measurements.md). The learning rate
-# stays high for long, and the averages smooth the result.
+# stays high for long, and the averages smooth the result. Muon learns faster at first; with a
+# schedule of this length it has not been measured.
 BEST = dataclasses.replace(
     QUICK,
     train_steps=32_000,
-    epochs_per_decay=13.0,
+    optimizer="momentum",
+    label_smoothing=0.0,
+    epochs_per_decay=22.0,
     ema_decay=0.9998,
     min_contrast=0.5,
     max_contrast=1.5,
@@ -145,7 +148,7 @@ GATES = {
 # For the help; measured on two cores, see docs/measurements.md.
 ABOUT = {
     "smoke": "60 steps: does everything work? About a minute; learns next to nothing",
-    "quick": "5,500 steps: 80.2% accuracy, 5 min of training",
+    "quick": "5,500 steps: 83.0% accuracy, 5 min of training",
     "best": "32,000 steps: 85.4% accuracy, 30 min of training",
     "reference": "100,000 steps: the classic recipe",
 }
