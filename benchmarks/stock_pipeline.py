@@ -20,7 +20,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components.evaluator import Limits, eval_config, with_top_k
+from components.evaluator import Limits, complete_config, eval_config
 from contract import features
 from data_sources.cifar_format import CIFAR10
 
@@ -56,7 +56,7 @@ def create_pipeline(
     nodes: list[base_node.BaseNode] = [example_gen, statistics_gen, schema_gen, transform]
     if model_dir:
         no_gate = eval_config(Limits(max_accuracy_drop=0.0))
-        config = with_top_k(json_format.MessageToJson(no_gate), CIFAR10.num_classes)
+        config = complete_config(json_format.MessageToJson(no_gate), CIFAR10.num_classes)
         model = Importer(source_uri=str(model_dir), artifact_type=standard_artifacts.Model)
         evaluator = Evaluator(
             examples=example_gen.outputs["examples"],

@@ -55,7 +55,7 @@ class Executor(stock_executor.Executor):
         files = artifact_utils.get_split_uris(artifacts, features.EVAL_SPLIT)
         total = example_files.count(example_files.find([f"{uri}/*" for uri in files]))
         events.begin(total, "images")
-        config = with_top_k(
+        config = complete_config(
             exec_properties[standard_component_specs.EVAL_CONFIG_KEY], images.num_classes
         )
         exec_properties = {
@@ -207,10 +207,14 @@ def _at_least(slices: tfma.SlicingSpec, bound: float) -> tfma.PerSliceMetricThre
     )
 
 
-def with_top_k(config_json: str, num_classes: int) -> str:
-    """Returns an EvalConfig with top-k metrics added.
+def complete_config(config_json: str, num_classes: int) -> str:
+    """Returns the EvalConfig that TFMA needs: with quotes again, and with top-k metrics.
 
     Their k depends on the number of classes, which only the examples' schema contains.
+
+    Args:
+        config_json: The config of an Evaluator node, as JSON.
+        num_classes: The number of classes.
     """
     config = json_format.Parse(config_json, tfma.EvalConfig())
     for metric in config.metrics_specs[0].metrics:
