@@ -6,12 +6,20 @@ between train and eval (skew) and between train and the last pushed model's trai
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from contract import features
-from contract.data_facts import BINS, DataFacts, SplitFacts
+from contract.data_facts import EDGES, IMAGE_FACTS, DataFacts, SplitFacts
+from contract.data_gate_record import (
+    JENSEN_SHANNON,
+    L_INFINITY,
+    Comparison,
+    DataGateRecord,
+    Distance,
+)
 
 MIN_IMAGES = 100  # fewer may differ by chance
 
@@ -22,7 +30,7 @@ class DataLimits:
 
     Attributes:
         max_label_distance: The largest difference in a label's share.
-        max_image_distance: The largest distance of brightness, contrast and each channel.
+        max_image_distance: The largest distance of each of IMAGE_FACTS.
         max_constant_images: Images of a single colour in a split.
         max_duplicate_images: Copies of earlier images in a split.
         max_leaked_images: Images of eval that are also in train.
@@ -37,24 +45,29 @@ class DataLimits:
     max_shrinkage: float
 
 
-def find_faults(
-    facts: DataFacts, limits: DataLimits, reference: DataFacts | None = None
-) -> list[str]:
-    """Returns one line for each fault of the data, with feature, distance and limit.
+def examine(
+    facts: DataFacts,
+    limits: DataLimits,
+    reference: DataFacts | None = None,
+    reference_version: str = "",
+) -> DataGateRecord:
+    """Returns the distances, and one line for each fault with its feature, value and limit.
 
     Args:
         facts: The facts about the data.
         limits: Their limits.
         reference: The facts about the last pushed model's data; None without any. Data with
             other classes are not compared.
+        reference_version: The version of that model.
     """
     train = facts.splits.get(features.TRAIN_SPLIT)
     evaluation = facts.splits.get(features.EVAL_SPLIT)
-    found = []
+    names = facts.class_names
+    comparisons, faults = [], []
     for name, split in facts.splits.items():
-        found += _of_split(name, split, limits)
+        faults += _of_split(name, split, limits)
     if evaluation:
-        found += _above(
+        faults += _above(
             "images of eval are in train, too",
             facts.leaked,
             evaluation.examples,
@@ -62,13 +75,18 @@ def find_faults(
             limits.max_leaked_images,
         )
     if train and evaluation:
-        found += distances(train, evaluation, limits, "skew: train against eval")
-    if reference and list(reference.class_names) in ([], list(facts.class_names)):
-        found += _shrunk(facts, reference, limits.max_shrinkage)
+        sides = (Side("train", train), Side("eval", evaluation))
+        comparisons += compare("skew", *sides, names, limits)
+    if reference and list(reference.class_names) in ([], list(names)):
+        faults += _shrunk(facts, reference, limits.max_shrinkage)
         before = reference.splits.get(features.TRAIN_SPLIT)
         if train and before:
-            found += distances(train, before, limits, "drift: train against the last pushed")
-    return found
+            which = f"version {reference_version}" if reference_version else "the last pushed"
+            sides = (Side("train", train), Side(f"train of {which}", before))
+            comparisons += compare("drift", *sides, names, limits)
+    for comparison in comparisons:
+        faults += in_words(comparison)
+    return DataGateRecord(comparisons, faults)
 
 
 def _of_split(name: str, split: SplitFacts, limits: DataLimits) -> list[str]:
@@ -107,56 +125,135 @@ def _shrunk(facts: DataFacts, reference: DataFacts, limit: float) -> Iterable[st
             )
 
 
-def distances(
-    current: SplitFacts, other: SplitFacts, limits: DataLimits, what: str
-) -> list[str]:
-    """Returns TFDV's message for each feature of two splits that differs more than allowed."""
-    if min(current.examples, other.examples) < MIN_IMAGES:
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """Images to compare, and what they are called."""
+
+    name: str
+    facts: SplitFacts
+
+
+def compare(
+    kind: Literal["skew", "drift", "served"],
+    current: Side,
+    other: Side,
+    class_names: Sequence[str],
+    limits: DataLimits,
+) -> list[Comparison]:
+    """Returns the comparison of two sets of images; none if it would be empty.
+
+    A feature is compared if both sides have it for MIN_IMAGES images or more.
+    """
+    names = comparable(current.facts) & comparable(other.facts)
+    if not names:
         return []
-    anomalies = tfdv.validate_statistics(
-        as_statistics(current),
-        _schema(current, limits),
-        previous_statistics=as_statistics(other),
+    found = tfdv.validate_statistics(
+        as_statistics(current.facts, class_names),
+        _schema(names, limits),
+        previous_statistics=as_statistics(other.facts, class_names),
     )
-    settings = {features.LABEL: "max_label_distance"}
+    distances = []
+    for info in found.drift_skew_info:
+        (feature,) = info.path.step
+        (measured,) = info.drift_measurements
+        is_label = feature == features.LABEL
+        counts = [counts_of(side.facts)[feature] for side in (current, other)]
+        shares = _shares(counts, len(class_names) if is_label else 0)
+        distances.append(
+            Distance(
+                feature,
+                L_INFINITY if is_label else JENSEN_SHANNON,
+                measured.value,
+                limits.max_label_distance if is_label else limits.max_image_distance,
+                "max_label_distance" if is_label else "max_image_distance",
+                names=_names(class_names, len(shares[0])) if is_label else (),
+                edges=() if is_label else EDGES,
+                current=shares[0],
+                other=shares[1],
+            )
+        )
+    order = (features.LABEL, *IMAGE_FACTS)
+    distances.sort(key=lambda distance: order.index(distance.feature))
+    images = (current.facts.examples, other.facts.examples)
+    return [Comparison(kind, current.name, other.name, *images, distances)]
+
+
+def in_words(comparison: Comparison) -> list[str]:
+    """Returns a line for each distance that exceeds its limit."""
+    what = f"{comparison.kind}: {comparison.current} against {comparison.other}"
     return [
-        f"{what}: {feature}: {info.description} ({settings.get(feature, 'max_image_distance')})"
-        for feature, info in sorted(anomalies.anomaly_info.items())
+        f"{what}: {one.feature}: the distance ({one.measure}) is {one.value:.3f}, at most "
+        f"{one.limit:.3f} is allowed ({one.setting}){_most_different(one)}"
+        for one in comparison.distances
+        if one.is_above
     ]
 
 
-def _schema(split: SplitFacts, limits: DataLimits) -> schema_pb2.Schema:
+def _most_different(distance: Distance) -> str:
+    """Returns the class whose share differs most."""
+    if not distance.names:
+        return ""
+    shares = zip(distance.names, distance.current, distance.other, strict=True)
+    name, current, other = max(shares, key=lambda share: abs(share[1] - share[2]))
+    return f"; {name} differs most, {current:.1%} against {other:.1%}"
+
+
+def counts_of(facts: SplitFacts) -> dict[str, Sequence[int]]:
+    """Returns the number of images in each class and in each bin, by feature."""
+    return {features.LABEL: facts.labels, **facts.histograms}
+
+
+def _shares(counts: Sequence[Sequence[int]], length: int) -> list[list[float]]:
+    """Returns the share of images in each class or bin, at least `length` of them, alike."""
+    length = max(length, *map(len, counts))
+    padded = [[*each, *[0] * (length - len(each))] for each in counts]
+    return [[round(count / sum(each), 6) for count in each] for each in padded]
+
+
+def _names(class_names: Sequence[str], count: int) -> list[str]:
+    """Returns the names of labels; a label without a name keeps its number."""
+    return [*class_names, *map(str, range(len(class_names), count))]
+
+
+def comparable(facts: SplitFacts) -> set[str]:
+    """Returns the features that are known of enough images."""
+    return {name for name, counts in counts_of(facts).items() if sum(counts) >= MIN_IMAGES}
+
+
+def _schema(names: Iterable[str], limits: DataLimits) -> schema_pb2.Schema:
     """Returns a schema with only the limits of the distances."""
     schema = schema_pb2.Schema()
-    label = schema.feature.add(name=features.LABEL, type=schema_pb2.BYTES)
-    label.drift_comparator.infinity_norm.threshold = limits.max_label_distance
-    for name in split.histograms:
+    for name in sorted(names):
+        if name == features.LABEL:
+            label = schema.feature.add(name=name, type=schema_pb2.BYTES)
+            label.drift_comparator.infinity_norm.threshold = limits.max_label_distance
+            continue
         fact = schema.feature.add(name=name, type=schema_pb2.FLOAT)
         comparator = fact.drift_comparator.jensen_shannon_divergence
         comparator.threshold = limits.max_image_distance
     return schema
 
 
-def as_statistics(split: SplitFacts) -> statistics_pb2.DatasetFeatureStatisticsList:
+def as_statistics(
+    split: SplitFacts, class_names: Sequence[str]
+) -> statistics_pb2.DatasetFeatureStatisticsList:
     """Returns the facts about a split as TFDV statistics."""
     statistics = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = statistics.datasets.add(num_examples=split.examples)
     label = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.STRING)
     label.path.step.append(features.LABEL)
     _count_all(label.string_stats.common_stats, split.labels)
-    for number, count in enumerate(split.labels):
+    names = _names(class_names, len(split.labels))
+    for name, count in zip(names, split.labels, strict=False):
         if count:
-            label.string_stats.rank_histogram.buckets.add(label=str(number), sample_count=count)
-    for name, counts in split.histograms.items():
+            label.string_stats.rank_histogram.buckets.add(label=name, sample_count=count)
+    for fact_name, counts in split.histograms.items():
         fact = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.FLOAT)
-        fact.path.step.append(name)
+        fact.path.step.append(fact_name)
         _count_all(fact.num_stats.common_stats, counts)
         histogram = fact.num_stats.histograms.add(type=statistics_pb2.Histogram.STANDARD)
-        width = 256 / BINS
-        for number, count in enumerate(counts):
-            histogram.buckets.add(
-                low_value=number * width, high_value=(number + 1) * width, sample_count=count
-            )
+        for low, high, count in zip(EDGES[:-1], EDGES[1:], counts, strict=True):
+            histogram.buckets.add(low_value=low, high_value=high, sample_count=count)
     return statistics
 
 

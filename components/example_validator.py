@@ -22,7 +22,8 @@ from tfx.types import (
 )
 
 from components import data_gate
-from contract import data_facts, records
+from contract import data_facts, data_gate_record, records
+from contract.data_gate_record import DataGateRecord
 from report.anomalies import describe_anomalies
 from serving import baseline
 
@@ -36,7 +37,7 @@ class Executor(stock_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> Any:
-        """Writes the anomalies of each split.
+        """Writes the anomalies of each split, and the distances between the images.
 
         Raises:
             ValueError: A split is empty, its statistics differ from the schema, or the images
@@ -56,11 +57,12 @@ class Executor(stock_executor.Executor):
                 + "\n  ".join(findings)
                 + "\nRepair the data; contract/image_set.py defines an example."
             )
-        findings = find_data_faults(input_dict, exec_properties)
-        if findings:
+        found = examine_data(input_dict, exec_properties)
+        data_gate_record.write(artifact_utils.get_single_uri(output_dict["anomalies"]), found)
+        if found.faults:
             raise ValueError(
                 "These images are not fit for training:\n  "
-                + "\n  ".join(findings)
+                + "\n  ".join(found.faults)
                 + "\nRepair the data. If they are right, raise the limit in brackets with "
                 "`--set max_…=`; 1 allows anything."
             )
@@ -115,17 +117,18 @@ class ExampleValidator(base_component.BaseComponent):
         )
 
 
-def find_data_faults(
+def examine_data(
     input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]
-) -> list[str]:
-    """Returns one line for each limit that the images exceed."""
+) -> DataGateRecord:
+    """Returns what the data gate finds in the facts about the images."""
     facts = data_facts.read(artifact_utils.get_single_uri(input_dict["statistics"]))
     limits = records.from_json(data_gate.DataLimits, exec_properties["data_limits"])
     version = baseline.find_reference(
         Path(exec_properties["model_dir"]), exec_properties["reference_version"]
     )
-    reference = version.provenance.data_facts if version else None
-    return data_gate.find_faults(facts, limits, reference)
+    if version is None:
+        return data_gate.examine(facts, limits)
+    return data_gate.examine(facts, limits, version.provenance.data_facts, str(version.number))
 
 
 def _read_anomalies(

@@ -8,8 +8,10 @@ from contract import records
 
 DATA_FACTS_FILE = "data_facts.json"  # in the statistics artifact
 
-IMAGE_FACTS = ("brightness", "contrast", "red", "green", "blue")  # per image, 0 to 255
-BINS = 16  # of equal width, in their histograms
+# Of each image, 0 to 255; what is above counts as 255.
+IMAGE_FACTS = ("brightness", "contrast", "sharpness", "red", "green", "blue")
+BINS = 16  # in their histograms
+EDGES = tuple(256 / BINS * number for number in range(BINS + 1))  # of the bins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class SplitFacts:
         examples: The number of examples.
         labels: The number of examples with each label, from 0.
         histograms: The number of images in each bin, by image fact: the mean of all values,
-            their standard deviation, and the mean of each channel.
+            their standard deviation, that of the Laplacian, and the mean of each channel.
         constant: The number of images of a single colour.
         duplicates: The number of images identical to an earlier one in the split.
     """

@@ -11,6 +11,7 @@ SEARCH_FILE = "search.json"  # and what the stock one does not leave
 SEARCH_PAGE_FILE = "search.html"
 
 SERVING_CHECK_FILE = "serving_check.json"  # in ServingCheck's blessing: verdict and numbers
+DATA_GATE_FILE = "data_gate.json"  # in ExampleValidator's anomalies: what it measured
 GATE_FILE = "gate.json"  # in the Evaluator's blessing: what it measured
 FACTS_FILE = "report.json"  # ReportGen writes it beside its page
 PAGE_FILE = "report.html"

@@ -34,7 +34,7 @@ class PipelineConfig:
 
     # data gate: limits beyond which ExampleValidator stops the run; 1 allows anything
     max_label_distance: Share = 0.10  # of label shares: train to eval, and to the last push
-    max_image_distance: Share = 0.10  # Jensen-Shannon: brightness, contrast, colours
+    max_image_distance: Share = 0.10  # Jensen-Shannon: brightness, contrast, sharpness, colours
     max_constant_images: Share = 0.001  # fraction of each split with a single colour
     max_duplicate_images: Share = 0.01  # fraction of each split that are copies
     max_leaked_images: Share = 0.001  # fraction of eval that is also in train

@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from components import example_validator, statistics_gen
 from components.data_gate import DataLimits
-from contract import image_set, records
+from contract import data_gate_record, image_set, records
+from contract.data_facts import IMAGE_FACTS
 from data_sources.cifar_format import CIFAR10
 
 
@@ -73,6 +75,16 @@ def validate(
 def test_examples_that_fit_the_schema_pass(tmp_path):
     anomalies = validate(tmp_path, [example(), example(label=0)], [example(label=9)])
     assert (anomalies / "Split-train/SchemaDiff.pb").is_file()
+    assert data_gate_record.read(str(anomalies)).comparisons == []  # of so few images
+
+
+def test_the_distances_are_kept_beside_the_anomalies(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 3072), np.uint8)
+    examples = [example(image=image.tobytes(), label=n % 10) for n, image in enumerate(pixels)]
+    anomalies = validate(tmp_path, examples[:100], examples[100:])
+    (skew,) = data_gate_record.read(str(anomalies)).comparisons
+    assert [one.feature for one in skew.distances] == ["label", *IMAGE_FACTS]
+    assert skew.distances[0].names == list(CIFAR10.class_names)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""The distances that the data gate measured, with both distributions, for reports.
+
+ExampleValidator writes it beside the anomalies; a run that it stops keeps no such file.
+"""
+
+import dataclasses
+import posixpath
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from contract import records
+from contract.files import DATA_GATE_FILE
+
+Measure = Literal["L-infinity", "Jensen-Shannon divergence"]
+L_INFINITY: Final = "L-infinity"  # of shares: the largest difference
+JENSEN_SHANNON: Final = "Jensen-Shannon divergence"
+
+
+@dataclasses.dataclass(frozen=True)
+class Distance:
+    """How far the distribution of a feature is from another one.
+
+    Attributes:
+        feature: `label`, or one of `data_facts.IMAGE_FACTS`.
+        measure: What the distance is, 0 to 1.
+        limit: The largest distance allowed.
+        setting: The setting with this limit.
+        names: The classes, in the order of `current`; empty for image facts.
+        edges: The edges of the bins, one more than there are bins; empty for labels.
+        current: The share of images in each class or bin.
+        other: The same of the data they are compared with.
+    """
+
+    feature: str
+    measure: Measure
+    value: float
+    limit: float
+    setting: str
+    names: Sequence[str]
+    edges: Sequence[float]
+    current: Sequence[float]
+    other: Sequence[float]
+
+    @property
+    def is_above(self) -> bool:
+        """Returns whether the distance exceeds its limit."""
+        return self.value > self.limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two sets of images, and the distances between them.
+
+    Attributes:
+        kind: `skew` (train and eval), `drift` (train and that of the last pushed version), or
+            `served` (requests and train).
+        current: What is compared, such as `train`.
+        other: What it is compared with, such as `train of version 1795386836`.
+        current_images: How many images there are.
+        other_images: How many there are in the other.
+    """
+
+    kind: Literal["skew", "drift", "served"]
+    current: str
+    other: str
+    current_images: int
+    other_images: int
+    distances: Sequence[Distance]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataGateRecord:
+    """What the data gate found.
+
+    Attributes:
+        comparisons: None is made of fewer than 100 images, which may differ by chance.
+        faults: Each limit that the data exceed, in words.
+    """
+
+    comparisons: Sequence[Comparison]
+    faults: Sequence[str]
+
+
+def read(anomalies_dir: str) -> DataGateRecord | None:
+    """Returns the record in an anomalies artifact; None if it is older than records.
+
+    Raises:
+        ValueError: The record is damaged.
+    """
+    import tensorflow as tf  # takes seconds, so only when needed
+
+    path = posixpath.join(anomalies_dir, DATA_GATE_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return records.from_json(DataGateRecord, file.read())
+
+
+def write(anomalies_dir: str, record: DataGateRecord) -> None:
+    """Writes the record into an anomalies artifact."""
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(posixpath.join(anomalies_dir, DATA_GATE_FILE), "w") as file:
+        file.write(records.to_json(record))
