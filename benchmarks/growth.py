@@ -1,6 +1,6 @@
 """Several times the data through our pipeline: seconds, memory and the speed of training.
 
-The larger data set does not fit into `data_memory_gib`, so the Trainer streams it.
+Both runs have the same memory for images, which holds the data once: a larger set is streamed.
 """
 
 import json
@@ -16,7 +16,13 @@ from contract.progress import Progress
 
 DATA_STAGES = ("CifarExampleGen", "StatisticsGen", "Transform")
 # Long enough to read past the shuffle buffer; evaluated once.
-SETTINGS = ("train_steps=600", "log_every_steps=50", "eval_every_steps=600", "min_accuracy=0")
+SETTINGS = (
+    "train_steps=600",
+    "log_every_steps=50",
+    "eval_every_steps=600",
+    "min_accuracy=0",
+    "data_memory_gib=0.15",  # 50,000 images of CIFAR-10 have 0.143 GiB
+)
 MAX_SECONDS_GROWTH = 10.5 / 10  # of the data stages, relative to that of the data
 MAX_MEMORY_GROWTH = 1.1
 MIN_SPEED_PERCENT = 90

@@ -13,6 +13,8 @@ from contract.image_set import ImageSet
 from report import data, evaluation, model, pictures, predictions, settings, training
 from report.facts import ExampleRequest, Facts
 
+EXAMPLE = 0  # the index in eval of the image that the page's example request sends
+
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
@@ -75,17 +77,20 @@ def _with_examples(facts: Facts, sources: Sources, images: ImageSet) -> Facts:
         for name in names
     }
     record = data_record.read(sources.examples)
-    found = data.data_facts(summaries, images, record, sources.anomalies)
-    facts = dataclasses.replace(facts, data=found)
+    of_data = data.data_facts(summaries, images, record, sources.anomalies)
+    facts = dataclasses.replace(facts, data=of_data)
     if not sources.model:
         return facts
-    split = data.read_split(sources.examples, features.EVAL_SPLIT, images)
-    probabilities = predictions.predict(sources.model, split.images)
+    eval_batches = functools.partial(
+        data.read_batches, sources.examples, features.EVAL_SPLIT, images
+    )
+    found = predictions.predict(sources.model, eval_batches())
+    pictured = data.pick_images(eval_batches(), found.pictured() | {EXAMPLE})
     return dataclasses.replace(
         facts,
         model=model.model_facts(sources.model),
-        predictions=predictions.prediction_facts(split, probabilities, images.class_names),
-        request=example_request(split, probabilities, images.class_names),
+        predictions=predictions.prediction_facts(found, pictured, images.class_names),
+        request=example_request(found, pictured[EXAMPLE], images.class_names),
     )
 
 
@@ -106,13 +111,13 @@ def _with_evaluation(facts: Facts, sources: Sources, class_names: Sequence[str])
 
 
 def example_request(
-    split: data.Split, probabilities: np.ndarray, class_names: Sequence[str]
+    found: predictions.Predictions, image: np.ndarray, class_names: Sequence[str]
 ) -> ExampleRequest:
-    """Returns the first image of eval, and what the model answers."""
+    """Returns an image of eval, and what the model answers."""
     return ExampleRequest(
-        key=split.keys[0],
-        png=base64.b64encode(pictures.png_bytes(split.images[0])).decode(),
-        label=class_names[split.labels[0]],
-        answer=class_names[probabilities[0].argmax()],
-        probability=float(probabilities[0].max()),
+        key=found.keys[EXAMPLE],
+        png=base64.b64encode(pictures.png_bytes(image)).decode(),
+        label=class_names[found.labels[EXAMPLE]],
+        answer=class_names[found.predicted[EXAMPLE]],
+        probability=float(found.confidence[EXAMPLE]),
     )

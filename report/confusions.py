@@ -1,41 +1,67 @@
 """The images of eval that were taken for another class, by what they are and were taken for."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from report import pictures
-from report.data import Split
 from report.facts import Confusion
 
 MOST_PAIRS = 100  # of classes
 PICTURES = 8  # of each
 
 
-def confusions(split: Split, probabilities: np.ndarray) -> list[Confusion]:
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """The mistakes of one kind.
+
+    Attributes:
+        label: What the images are.
+        predicted: What they were taken for.
+        mistakes: Their indices, the most confident first.
+    """
+
+    label: int
+    predicted: int
+    mistakes: list[int]
+
+    @property
+    def pictured(self) -> list[int]:
+        """Returns the indices of those that are shown."""
+        return self.mistakes[:PICTURES]
+
+
+def pairs(mistakes: Sequence[int], labels: np.ndarray, predicted: np.ndarray) -> list[Pair]:
     """Returns the pairs of classes that are mixed up most often, most often first.
 
     Args:
-        split: The examples.
-        probabilities: float, shape (n, classes), of each.
+        mistakes: The indices of the wrong predictions, the most confident first.
+        labels: int, shape (n,), of all images.
+        predicted: The label predicted for each.
     """
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != split.labels)
     by_pair: dict[tuple[int, int], list[int]] = {}
-    for index in wrong[np.argsort(-confidence[wrong], kind="stable")].tolist():
-        pair = (int(split.labels[index]), int(predicted[index]))
-        by_pair.setdefault(pair, []).append(index)
+    for index in mistakes:
+        by_pair.setdefault((int(labels[index]), int(predicted[index])), []).append(index)
     most_often = sorted(by_pair.items(), key=lambda item: -len(item[1]))[:MOST_PAIRS]
-    return [
-        Confusion(
-            label=label,
-            predicted=other,
-            images=len(found),
-            keys=[split.keys[index] for index in found[:PICTURES]],
-            picture=pictures.webp_uri(
-                pictures.sheet([split.images[index] for index in found[:PICTURES]], shown)
-            ),
-            shown=shown,
-        )
-        for (label, other), found in most_often
-        for shown in [min(len(found), PICTURES)]
-    ]
+    return [Pair(label, other, found) for (label, other), found in most_often]
+
+
+def confusion(pair: Pair, images: Mapping[int, np.ndarray], keys: Sequence[str]) -> Confusion:
+    """Returns a pair with its pictures.
+
+    Args:
+        pair: Two classes that are mixed up.
+        images: Those of `pair.pictured`, by index.
+        keys: `file:record` of all images.
+    """
+    shown = len(pair.pictured)
+    sheet = pictures.sheet([images[index] for index in pair.pictured], shown)
+    return Confusion(
+        label=pair.label,
+        predicted=pair.predicted,
+        images=len(pair.mistakes),
+        keys=[keys[index] for index in pair.pictured],
+        picture=pictures.webp_uri(sheet),
+        shown=shown,
+    )

@@ -1,7 +1,8 @@
 """The data of a run: how many of each class, what they look like, what validation found."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,13 +18,13 @@ from report.facts import DataFacts, PixelStatistics
 
 SAMPLES_PER_CLASS = 8
 SAMPLED_CLASSES = 40  # of more, a page shows the first
-_PARSE_BATCH = 1_000
+_PARSE_BATCH = 500
 _ANOMALIES_FILE = "SchemaDiff.pb"  # what TFX's ExampleValidator writes for each split
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The examples of one split, in the order of the batch files.
+    """Examples of one split, in the order of the batch files.
 
     Attributes:
         images: uint8, shape (n, height, width, 3).
@@ -75,18 +76,16 @@ def read_batches(examples_dir: str, split: str, images: ImageSet) -> Iterator[Sp
         yield Split(shaped, labels, [key.decode() for key in keys])
 
 
-def read_split(examples_dir: str, split: str, images: ImageSet) -> Split:
-    """Returns every example of a split.
-
-    Raises:
-        FileNotFoundError: There are none.
-    """
-    batches = list(read_batches(examples_dir, split, images))
-    return Split(
-        np.concatenate([batch.images for batch in batches]),
-        np.concatenate([batch.labels for batch in batches]),
-        [key for batch in batches for key in batch.keys],
-    )
+def pick_images(batches: Iterable[Split], indices: Collection[int]) -> dict[int, np.ndarray]:
+    """Returns some of the images of a split: uint8, shape (height, width, 3), by index."""
+    picked: dict[int, np.ndarray] = {}
+    wanted, first = sorted(indices), 0
+    for batch in batches:
+        end = first + len(batch.labels)
+        inside = wanted[bisect_left(wanted, first) : bisect_left(wanted, end)]
+        picked |= {index: batch.images[index - first].copy() for index in inside}
+        first = end
+    return picked
 
 
 def summarize(batches: Iterable[Split], images: ImageSet) -> Summary:

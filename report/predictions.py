@@ -1,63 +1,92 @@
 """The predictions of the candidate on eval: its mistakes and its confidence."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from contract import signatures
-from report import pictures
-from report.confusions import confusions
+from report import confusions, pictures
 from report.data import Split
 from report.facts import Calibration, CalibrationBin, Mistake, PredictionFacts
 
 CONFIDENCE_BINS = 10
 MISTAKES = 24
-_PREDICT_BATCH = 500
 
 
-def predict(model_dir: str, images: np.ndarray) -> np.ndarray:
-    """Returns the predictions of a SavedModel.
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for each example of a split, in the order of the batch files.
+
+    Attributes:
+        labels: int64, shape (n,).
+        predicted: The most probable label; int64, shape (n,).
+        confidence: Its probability; float32, shape (n,).
+        keys: `file:record` of each.
+    """
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    keys: list[str]
+
+    def mistakes(self) -> list[int]:
+        """Returns the indices of the wrong ones, the most confident first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")].tolist()
+
+    def pictured(self) -> set[int]:
+        """Returns the indices of those whose images `prediction_facts` shows."""
+        mistakes = self.mistakes()
+        pairs = confusions.pairs(mistakes, self.labels, self.predicted)
+        return {*mistakes[:MISTAKES], *(index for pair in pairs for index in pair.pictured)}
+
+
+def predict(model_dir: str, batches: Iterable[Split]) -> Predictions:
+    """Returns the predictions of a SavedModel for examples that need not fit in memory.
 
     Args:
         model_dir: Holds `saved_model.pb`.
-        images: uint8, shape (n, height, width, 3).
-
-    Returns:
-        float32, shape (n, classes): probabilities.
+        batches: The examples; at least one.
     """
     signature = tf.saved_model.load(model_dir).signatures[signatures.PIXELS]
-    return np.concatenate(
-        [
-            signature(images=tf.constant(images[start : start + _PREDICT_BATCH]))[
-                "probabilities"
-            ].numpy()
-            for start in range(0, len(images), _PREDICT_BATCH)
-        ]
+    labels, predicted, confidence = [], [], []
+    keys: list[str] = []
+    for batch in batches:
+        probabilities = signature(images=tf.constant(batch.images))["probabilities"].numpy()
+        labels.append(batch.labels)
+        predicted.append(probabilities.argmax(axis=1))
+        confidence.append(probabilities.max(axis=1))
+        keys += batch.keys
+    return Predictions(
+        np.concatenate(labels), np.concatenate(predicted), np.concatenate(confidence), keys
     )
 
 
 def prediction_facts(
-    split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+    predictions: Predictions, images: Mapping[int, np.ndarray], class_names: Sequence[str]
 ) -> PredictionFacts:
     """Returns calibration and mistakes.
 
     Args:
-        split: The examples.
-        probabilities: float, shape (n, classes), of each.
+        predictions: Those of the candidate.
+        images: uint8, shape (height, width, 3), of those that are `pictured`, by index.
         class_names: In the order of the labels.
     """
+    mistakes = predictions.mistakes()
+    pairs = confusions.pairs(mistakes, predictions.labels, predictions.predicted)
     return PredictionFacts(
-        calibration=calibration(split.labels, probabilities),
-        mistakes=confident_mistakes(split, probabilities, class_names),
-        confusions=confusions(split, probabilities),
+        calibration=calibration(predictions),
+        mistakes=confident_mistakes(predictions, images, class_names),
+        confusions=[confusions.confusion(pair, images, predictions.keys) for pair in pairs],
     )
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
+def calibration(predictions: Predictions) -> Calibration:
     """Returns the accuracy at each level of confidence."""
-    confidence = probabilities.max(axis=1)
-    is_right = probabilities.argmax(axis=1) == labels
+    confidence = predictions.confidence
+    is_right = predictions.predicted == predictions.labels
     numbers = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     bins = [
         CalibrationBin(
@@ -68,25 +97,21 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray) -> Calibration:
         for inside in (numbers == number for number in range(CONFIDENCE_BINS))
         if inside.any()
     ]
-    error = sum(b.images * abs(b.confidence - b.accuracy) for b in bins) / len(labels)
+    error = sum(b.images * abs(b.confidence - b.accuracy) for b in bins) / len(is_right)
     return Calibration(bins, error)
 
 
 def confident_mistakes(
-    split: Split, probabilities: np.ndarray, class_names: Sequence[str]
+    predictions: Predictions, images: Mapping[int, np.ndarray], class_names: Sequence[str]
 ) -> list[Mistake]:
     """Returns the mistakes the candidate was most sure of, surest first, with pictures."""
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != split.labels)
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     return [
         Mistake(
-            key=split.keys[index],
-            label=class_names[split.labels[index]],
-            predicted=class_names[predicted[index]],
-            confidence=float(confidence[index]),
-            picture=pictures.data_uri(split.images[index]),
+            key=predictions.keys[index],
+            label=class_names[predictions.labels[index]],
+            predicted=class_names[predictions.predicted[index]],
+            confidence=float(predictions.confidence[index]),
+            picture=pictures.data_uri(images[index]),
         )
-        for index in surest
+        for index in predictions.mistakes()[:MISTAKES]
     ]

@@ -246,6 +246,18 @@ def test_a_folder_of_pictures_on_the_volume_is_trained_on_and_pushed(backend, pi
 
 
 @pytest.mark.slow
+def test_cifar_100_on_the_volume_is_trained_on_and_pushed(backend, cifar100_dir, pipeline_yaml):
+    before = versions(backend)
+    parameters = own_data(backend, "whole100", lambda to: shutil.copytree(cifar100_dir, to))
+    steps = backend.run(pipeline_yaml, **parameters)
+    assert {step.state for step in steps.values()} == {"SUCCEEDED"}
+    (version,) = {*versions(backend)} - {*before}
+    accuracy = metadata_of(steps["Evaluator"], "metrics")
+    assert {"accuracy_dolphin", "top_3_accuracy"} <= {*accuracy}
+    assert metadata_of(steps["Pusher"], "pushed_model")["pushed_version"] == version.name
+
+
+@pytest.mark.slow
 def test_every_step_runs_on_either_launcher(backend, pipeline_yaml, first_run):
     before = len(versions(backend))
     steps = backend.run(pipeline_yaml, OLD, cache=False)

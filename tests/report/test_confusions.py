@@ -6,20 +6,18 @@ import io
 import numpy as np
 from PIL import Image
 
-from report.confusions import confusions
-from report.data import Split
+from report import confusions
 
 
 def test_pairs_come_most_often_first_with_their_surest_images():
     images = np.zeros((5, 32, 32, 3), np.uint8)
     images[3] = 255  # the surest cat that was taken for a dog
-    split = Split(images, np.array([3, 8, 0, 3, 3]), [f"test:{i}" for i in range(5)])
-    probabilities = np.full((5, 10), 0.01)
-    for index, (predicted, confidence) in enumerate(
-        [(5, 0.5), (8, 0.9), (8, 0.6), (5, 0.7), (5, 0.6)]
-    ):
-        probabilities[index, predicted] = confidence
-    cats, airplanes = confusions(split, probabilities)
+    keys = [f"test:{i}" for i in range(5)]
+    labels, predicted = np.array([3, 8, 0, 3, 3]), np.array([5, 8, 8, 5, 5])
+    pairs = confusions.pairs([3, 4, 2, 0], labels, predicted)
+    cats, airplanes = [
+        confusions.confusion(pair, dict(enumerate(images)), keys) for pair in pairs
+    ]
     assert (cats.label, cats.predicted, cats.images, cats.shown) == (3, 5, 3, 3)
     assert cats.keys == ["test:3", "test:4", "test:0"]
     assert (airplanes.label, airplanes.predicted, airplanes.images) == (0, 8, 1)

@@ -16,6 +16,17 @@ def test_pixel_statistics_are_those_of_numpy():
     assert found.histogram[1][17] == pytest.approx((images[..., 1] == 17).mean(), abs=1e-6)
 
 
+def test_images_are_picked_from_the_batch_that_holds_them():
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), np.uint8)
+    batches = [
+        data.Split(part, np.zeros(len(part), np.int64), ["" for _ in part])
+        for part in (images[:3], images[3:6], images[6:])
+    ]
+    picked = data.pick_images(batches, {0, 2, 3, 6})
+    assert sorted(picked) == [0, 2, 3, 6]
+    assert all((picked[index] == images[index]).all() for index in picked)
+
+
 def test_a_sheet_keeps_every_pixel_and_leaves_gaps_clear():
     red = np.full((2, 2, 3), (255, 0, 0), np.uint8)
     blue = np.full((2, 2, 3), (0, 0, 255), np.uint8)
