@@ -25,6 +25,7 @@ def kubeflow() -> None:
         "cifar kubeflow compile --image REGISTRY/cifar:1",
         "cifar kubeflow compile --image REGISTRY/cifar:1 --cluster kubeflow/cluster.yaml",
         "cifar kubeflow compile --image REGISTRY/flowers:1 --trainer-module my_team.flowers",
+        "cifar kubeflow compile --image REGISTRY/cifar:1 --drift --output drift.yaml",
     ),
 )
 @click.option("--image", required=True, help="What the steps run in: kubeflow/Dockerfile.")
@@ -57,6 +58,11 @@ def kubeflow() -> None:
     help="Volume, resources, secrets, tolerations: kubeflow/cluster.yaml is an example.",
 )
 @click.option(
+    "--drift",
+    is_flag=True,
+    help="Instead, the pipeline that compares logged requests with the training data.",
+)
+@click.option(
     "--output",
     default="pipeline.yaml",
     show_default=True,
@@ -70,6 +76,7 @@ def compile_command(
     settings: tuple[str, ...],
     pipeline_root: str,
     cluster_file: Path | None,
+    drift: bool,
     output: Path,
 ) -> None:
     """Write the pipeline as YAML; needs no cluster and no Docker.
@@ -80,19 +87,24 @@ def compile_command(
 
     cluster = read_cluster(cluster_file) if cluster_file else Cluster()
     imports.silence()
+    if drift and (preset or data != "sample"):
+        raise click.UsageError("--drift takes no --preset and no --data; nothing is trained.")
     try:
         preset = find_preset(preset, trainer_module).preset
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from kubeflow.compile import compile_pipeline, write_yaml
+    from kubeflow.compile import compile_drift, compile_pipeline, write_yaml
     from kubeflow.parameters import RunParameters
 
-    defaults = RunParameters(
-        preset=preset, data=data, push_destination=f"{cluster.mount_path}/serving"
-    )
-    documents = compile_pipeline(
-        image, cluster, defaults, settings, pipeline_root, trainer_module
-    )
+    if drift:
+        documents = compile_drift(image, cluster, settings, pipeline_root)
+    else:
+        defaults = RunParameters(
+            preset=preset, data=data, push_destination=f"{cluster.mount_path}/serving"
+        )
+        documents = compile_pipeline(
+            image, cluster, defaults, settings, pipeline_root, trainer_module
+        )
     write_yaml(documents, output)
     root = documents[0]["root"]
     click.echo(

@@ -11,6 +11,7 @@ from cli.bench import bench
 from cli.clean import clean
 from cli.config import config
 from cli.data import data
+from cli.drift import drift
 from cli.kubeflow import kubeflow
 from cli.run import run
 from cli.runs import board, lineage, list_runs, report, status
@@ -91,6 +92,7 @@ for command in (
     versions,
     rollback,
     clean,
+    drift,
     doctor,
     kubeflow,
     beam,

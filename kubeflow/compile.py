@@ -13,20 +13,21 @@ comparing the results.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tfx.orchestration import pipeline
+from tfx.orchestration import data_types, pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from contract import estimator, imports
 from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
-from kubeflow.parameters import SAMPLE, RunParameters, batches_of, config_of
+from kubeflow.parameters import SAMPLE, DriftParameters, RunParameters, batches_of, config_of
 from pipeline_def.code_version import ROOT
-from pipeline_def.config import OWN_FIELDS, presets
+from pipeline_def.config import OWN_FIELDS, apply_settings, find_preset, presets
+from pipeline_def.drift_pipeline import create_drift_pipeline
 from pipeline_def.pipeline import create_pipeline
 
 COMMAND = ["python", "-m", "kubeflow.entrypoint"]
@@ -83,25 +84,71 @@ def compile_pipeline(
     if pipeline_root:
         spec["defaultPipelineRoot"] = pipeline_root
     spec["root"]["inputDefinitions"] = {"parameters": parameter_definitions(defaults)}
-    for node, task in spec["root"]["dag"]["tasks"].items():
-        component = spec["components"][task["componentRef"]["name"]]
-        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+    for node, task, component, container in tasks_of(spec):
         pass_parameters(node, task, component, container, dependence)
         if node in dependence.estimator_users:
             container["args"] += ["--trainer_module", trainer_module]
-        ui_artifacts.declare(node, component)
-        if node in NEVER_CACHED:
-            task.pop("cachingOptions", None)
-        task["retryPolicy"] = {
-            "maxRetryCount": cluster.retries,
-            "backoffDuration": f"{cluster.retry_backoff_seconds}s",
-            "backoffFactor": 2.0,
-            "backoffMaxDuration": TEN_YEARS,
-        }
-        env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | cluster.env
-        container["env"] = [{"name": name, "value": value} for name, value in env.items()]
-        container["resources"] = resource_limits(pod_of(node, cluster))
+        complete(node, task, component, container, cluster)
     return [spec, platform_spec(spec, cluster, dependence.volume_users)]
+
+
+def compile_drift(
+    image: str, cluster: Cluster, settings: Sequence[str] = (), pipeline_root: str = ""
+) -> list[Spec]:
+    """Returns the documents of the pipeline that compares logged requests.
+
+    Args:
+        image: The image of every step.
+        cluster: The target cluster.
+        settings: `field=value`: the limits, and the name of the model.
+        pipeline_root: As for `compile_pipeline`.
+
+    Raises:
+        ValueError: As `compile_pipeline`.
+    """
+    checks.check(image, pipeline_root, settings)
+    defaults = DriftParameters(f"{cluster.mount_path}/logs", f"{cluster.mount_path}/serving")
+    definition = create_drift_pipeline(
+        apply_settings(find_preset(), settings),
+        *(
+            data_types.RuntimeParameter(name=field.name, ptype=str)
+            for field in dataclasses.fields(DriftParameters)
+        ),
+    )
+    spec = run_compiler(definition, image)
+    if pipeline_root:
+        spec["defaultPipelineRoot"] = pipeline_root
+    spec["root"]["inputDefinitions"] = {"parameters": parameter_definitions(defaults)}
+    for node, task, component, container in tasks_of(spec):
+        container["args"] += ["--node", node, "--drift"]
+        complete(node, task, component, container, cluster)
+        if node == "DriftGate":
+            task["retryPolicy"]["maxRetryCount"] = 0  # its answer would be the same
+    return [spec, platform_spec(spec, cluster, volume_users={"DriftCheck"})]
+
+
+def tasks_of(spec: Spec) -> Iterator[tuple[str, Spec, Spec, Spec]]:
+    """Yields each node's name, task, component and container."""
+    for node, task in spec["root"]["dag"]["tasks"].items():
+        component = spec["components"][task["componentRef"]["name"]]
+        executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]
+        yield node, task, component, executor["container"]
+
+
+def complete(node: str, task: Spec, component: Spec, container: Spec, cluster: Cluster) -> None:
+    """Adds what a step needs on an open-source backend, and what the cluster file says."""
+    ui_artifacts.declare(node, component)
+    if node in NEVER_CACHED:
+        task.pop("cachingOptions", None)
+    task["retryPolicy"] = {
+        "maxRetryCount": cluster.retries,
+        "backoffDuration": f"{cluster.retry_backoff_seconds}s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": TEN_YEARS,
+    }
+    env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | cluster.env
+    container["env"] = [{"name": name, "value": value} for name, value in env.items()]
+    container["resources"] = resource_limits(pod_of(node, cluster))
 
 
 def pipeline_of(
@@ -229,7 +276,7 @@ def _owned(found: set[tuple[str, str]], node: str) -> bool:
     return any(owner == node for owner, _ in found)
 
 
-def parameter_definitions(defaults: RunParameters) -> Spec:
+def parameter_definitions(defaults: RunParameters | DriftParameters) -> Spec:
     """Returns the parameters of the pipeline with their defaults."""
     return {
         field.name: {

@@ -34,6 +34,7 @@ with imports.fast():
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.components.base import base_node
+    from tfx.orchestration import pipeline
     from tfx.orchestration.kubeflow.v2 import compiler_utils
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
@@ -64,6 +65,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Returns the options, and the remaining arguments, which are Beam's."""
     parser = argparse.ArgumentParser(prog="kubeflow.entrypoint")
     parser.add_argument("--node", required=True)
+    parser.add_argument("--drift", action="store_true", help="of the pipeline for drift")
     parser.add_argument("--setting", action="append", default=[], dest="settings")
     parser.add_argument("--trainer_module", default=estimator.DEFAULT)
     parser.add_argument("--executor_class_path", required=True)
@@ -88,12 +90,17 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     json_format.Parse(options.json_serialized_inputs_spec_args, inputs_spec)
     parameters = execution.inputs.parameter_values
 
-    run_parameters = take_run_parameters(parameters)
-    config = config_of(run_parameters, options.settings, options.trainer_module)
-    batches = batches_of(run_parameters)
-    if "data_fingerprint" in inputs_spec.parameters:
-        batches = find_batches(config, batches)
-    node = find_node(options.node, config, batches)
+    if options.drift:  # all its parameters are passed
+        from pipeline_def.drift_pipeline import create_drift_pipeline  # and Matplotlib with it
+
+        node = node_of(create_drift_pipeline(PipelineConfig(), "", "", ""), options.node)
+    else:
+        run_parameters = take_run_parameters(parameters)
+        config = config_of(run_parameters, options.settings, options.trainer_module)
+        batches = batches_of(run_parameters)
+        if "data_fingerprint" in inputs_spec.parameters:
+            batches = find_batches(config, batches)
+        node = find_node(options.node, config, batches)
     check_code(node, parameters)
     for name in inputs_spec.parameters:
         if name not in parameters:
@@ -140,7 +147,11 @@ def find_node(name: str, config: PipelineConfig, batches: Batches) -> base_node.
     Raises:
         ValueError: The pipeline in this image has no such node.
     """
-    definition = create_pipeline(config, batches, config.baseline_version)
+    return node_of(create_pipeline(config, batches, config.baseline_version), name)
+
+
+def node_of(definition: pipeline.Pipeline, name: str) -> base_node.BaseNode:
+    """Returns a node of a pipeline; raises ValueError if it has no such node."""
     nodes = {node.id: node for node in definition.components}
     if name not in nodes:
         raise ValueError(f"The image's pipeline has no {name}, only {', '.join(nodes)}.")

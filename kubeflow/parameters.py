@@ -42,6 +42,15 @@ class RunParameters:
                 )
 
 
+@dataclasses.dataclass(frozen=True)
+class DriftParameters:
+    """The parameters of the compiled pipeline that compares logged requests."""
+
+    logs: str  # folders or patterns in the containers, with spaces between them
+    push_destination: str  # the serving root, a mounted folder
+    version: str = ""  # whose requests; empty: those of the version that is served
+
+
 def config_of(
     parameters: RunParameters,
     settings: Sequence[str],

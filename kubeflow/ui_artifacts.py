@@ -8,6 +8,7 @@ is declared as an HTML page, for which the UI expects a file, not a folder.
 from typing import Any
 
 from contract import image_set
+from contract.drift_record import DRIFT_PAGE_FILE
 from contract.files import PAGE_FILE
 from contract.metrics import TOP_3, TOP_5
 from report import evaluation
@@ -19,7 +20,10 @@ UI_OUTPUTS = {
         "confusion_matrix": "system.ClassificationMetrics",
     }
 }
-PAGES = {"ReportGen": {"report": PAGE_FILE}}  # node → output → the file that is the page
+PAGES = {  # node → output → the file that is the page
+    "ReportGen": {"report": PAGE_FILE},
+    "DriftCheck": {"report": DRIFT_PAGE_FILE},
+}
 
 
 def declare(node: str, component: dict[str, Any]) -> None:

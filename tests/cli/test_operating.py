@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import requests
 
+from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.code_version import ROOT
+from serving.model_server.process import ServerProcess
 from tests.finished_runs import cifar, smoke_run
 
 PAGE = (ROOT / "docs/operating.md").read_text()
@@ -74,8 +78,20 @@ def operated(tmp_path_factory) -> Operated:
     return Operated(tmp_path_factory.mktemp("operated"))
 
 
+def log_requests(operated: Operated) -> None:
+    """Asks a server with the page's config for the classes of the sample's eval images."""
+    (config,) = blocks("textproto")
+    config = config.replace("/srv/cifar", str(operated.folder)).replace("rate: 0.01", "rate: 1")
+    (operated.folder / "models.config").write_text(config)
+    rows = np.fromfile(SAMPLE_DIR / "test_batch.bin", np.uint8).reshape(-1, 3073)
+    images = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    with ServerProcess(f"--model_config_file={operated.folder / 'models.config'}") as server:
+        url = f"{server.rest_url}/v1/models/cifar10:predict"
+        assert requests.post(url, json={"instances": images.tolist()}, timeout=60).ok
+
+
 def test_the_page_is_true_from_top_to_bottom(operated):
-    listing, rollback, undo, pin, every_day, clean = blocks("sh")
+    listing, rollback, undo, pin, drift, every_day, clean = blocks("sh")
     good, bad = operated.good, operated.bad
 
     assert f"{good}   kept" in operated.do(listing)
@@ -101,6 +117,13 @@ def test_the_page_is_true_from_top_to_bottom(operated):
     assert stages[0] == "Rollback" and "CifarExampleGen" in stages
 
     assert f"cifar versions unpin {good}" in operated.do(pin)
+    log_requests(operated)
+    # The model of a smoke run often answers with the same class.
+    table = operated.do(f"{drift.strip()} || test $? -eq 3")
+    assert re.search(r"^Requests +1 with 200 images in 1 files$", table, re.MULTILINE), table
+    assert re.search(r"^brightness +0\.0\d\d  0\.100  ok ", table, re.MULTILINE), table
+    assert (operated.output / "drift.html").is_file()
+
     assert operated.do(every_day).startswith("Nothing changed since the run")
     assert not (operated.folder / "last-run.json").exists()
 
