@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from serving.model_server import command_line
+from serving.model_server.command_line import FAILED
 from serving.model_server.process import FAILURE
 from serving.model_server.status import ServingError
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         return _serve(ModelServer(config))
     except (OSError, ValueError, ServingError) as error:
         print(f"{FAILURE}{error}", file=sys.stderr)
-        return 1
+        return FAILED
 
 
 def _serve(server: "ModelServer") -> int:

@@ -35,6 +35,8 @@ class Task:
     feeds: Mapping[str, np.ndarray]
     size: int  # rows
     since: float = dataclasses.field(default_factory=time.perf_counter)
+    is_queued: bool = True
+    is_abandoned: bool = False  # the client's time ran out in the queue
     outputs: dict[str, np.ndarray] | None = None
     error: Exception | None = None
     # Held until the task is done; a future needs three times as many wake-ups.
@@ -47,11 +49,19 @@ class Task:
     def result(self, timeout_seconds: float | None) -> dict[str, np.ndarray]:
         """Waits for the outputs; raises the task's error if it failed."""
         if not self.pending.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for a batch")
+            raise self._timed_out()
         if self.error:
             raise self.error
         assert self.outputs is not None
         return self.outputs
+
+    def _timed_out(self) -> ServingError:
+        if not self.is_queued:
+            return ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+        self.is_abandoned = True
+        return ServingError(
+            Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"
+        )
 
 
 @dataclasses.dataclass
@@ -67,12 +77,15 @@ class TaskQueue:
         self.rows += task.size
 
     def take(self, most_rows: int) -> list[Task]:
-        """Removes and returns as many of the first tasks as fit."""
+        """Removes as many of the first tasks as fit; returns those a client still waits for."""
         taken: list[Task] = []
-        while self.tasks and self.tasks[0].size <= most_rows:
-            taken.append(self.tasks.popleft())
-            most_rows -= taken[-1].size
-            self.rows -= taken[-1].size
+        while self.tasks and (self.tasks[0].is_abandoned or self.tasks[0].size <= most_rows):
+            task = self.tasks.popleft()
+            self.rows -= task.size
+            task.is_queued = False
+            if not task.is_abandoned:
+                most_rows -= task.size
+                taken.append(task)
         return taken
 
 
@@ -192,9 +205,11 @@ class BatchingServable(Servable):
                     continue
                 key, queue = min(self._queues.items(), key=lambda item: item[1].tasks[0].since)
                 due_in = self._due_in(queue)
-                if due_in <= 0:
-                    return key, self._taken(key, queue)
-                self._changed.wait(due_in)
+                if due_in > 0:
+                    self._changed.wait(due_in)
+                elif tasks := self._taken(key, queue):
+                    self._steps += 1
+                    return key, tasks
 
     def _due_in(self, queue: TaskQueue) -> float:
         """Returns for how many more seconds a queue may wait for requests."""
@@ -206,11 +221,11 @@ class BatchingServable(Servable):
         return queue.tasks[0].since + patience - time.perf_counter()
 
     def _taken(self, key: Key, queue: TaskQueue) -> list[Task]:
+        rows = queue.rows
         tasks = queue.take(self._parameters.largest_step)
+        self._rows_waiting -= rows - queue.rows
         if not queue.tasks:
             del self._queues[key]
-        self._rows_waiting -= sum(task.size for task in tasks)
-        self._steps += 1
         return tasks
 
     def _run_together(self, tasks: list[Task], fetches: tuple[str, ...]) -> None:

@@ -107,7 +107,7 @@ def session_config(config: ServerConfig) -> config_pb2.ConfigProto:
         read_text_file(Path(config.tensorflow_session_config_file), session)
     intra = config.tensorflow_intra_op_parallelism
     inter = config.tensorflow_inter_op_parallelism
-    if not (intra or inter):
+    if intra <= 0 and inter <= 0:
         intra = inter = config.tensorflow_session_parallelism
     session.inter_op_parallelism_threads = inter or session.inter_op_parallelism_threads
     session.intra_op_parallelism_threads = (

@@ -109,7 +109,7 @@ class ServerConfig:
     )
 
     tensorflow_session_parallelism: int = _flag(
-        0, RUNTIME, "Value of both flags below; 0 leaves them as they are."
+        0, RUNTIME, "Threads of both kinds below; ignored if one of those flags is set."
     )
     tensorflow_intra_op_parallelism: int = _flag(
         0, RUNTIME, "Threads per operation; 0 is all cores but one."
@@ -188,24 +188,30 @@ class ServerConfig:
             return
         if not self.model_config_file and not self.model_base_path:
             raise ValueError("Set --model_base_path or --model_config_file.")
-        if self.batching_parameters_file and not self.enable_batching:
-            raise ValueError(
-                "--batching_parameters_file has no effect without --enable_batching. Set both."
-            )
-        if min(
-            self.tensorflow_session_parallelism,
-            self.tensorflow_intra_op_parallelism,
-            self.tensorflow_inter_op_parallelism,
-        ):
-            raise ValueError(
-                "--tensorflow_session_parallelism sets both kinds of threads: use it alone, or "
-                "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism."
-            )
+        if not self.platform_config_file:
+            self._check_runtime()
         if self.mixed_precision not in ("", "bfloat16"):
             raise ValueError(f"--mixed_precision must be bfloat16, got {self.mixed_precision}.")
         for field in ("grpc_max_threads", "rest_api_num_threads", "max_request_bytes"):
             if getattr(self, field) < 1:
                 raise ValueError(f"--{field} must be at least 1, got {getattr(self, field)}.")
+
+    def _check_runtime(self) -> None:
+        """Checks the flags that a platform config replaces."""
+        if self.batching_parameters_file and not self.enable_batching:
+            raise ValueError(
+                "--batching_parameters_file has no effect without --enable_batching. Set both."
+            )
+        threads = (
+            self.tensorflow_session_parallelism,
+            self.tensorflow_intra_op_parallelism,
+            self.tensorflow_inter_op_parallelism,
+        )
+        if min(threads) > 0:
+            raise ValueError(
+                "--tensorflow_session_parallelism sets both kinds of threads: use it alone, or "
+                "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism."
+            )
 
     @property
     def serves_rest(self) -> bool:

@@ -4,7 +4,7 @@ The rules and the errors are those of json_tensor.cc in TensorFlow Serving 2.15.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from tensorflow.core.example import example_pb2, feature_pb2
@@ -71,6 +71,8 @@ def tensors_of_rows(instances: list, infos: TensorInfos) -> dict[str, np.ndarray
         _check_row_keys(i, row, infos)
         for name in infos:
             columns[name].append(row[name])
+        for name, _ in row.repeated:
+            raise invalid(f"tensor parsing error: {name}")
     return {name: _rows(values, infos[name].dtype, name) for name, values in columns.items()}
 
 
@@ -94,8 +96,8 @@ def tensors_of_columns(inputs: Any, infos: TensorInfos) -> dict[str, np.ndarray]
     return arrays
 
 
-def _is_named(value: Any) -> bool:
-    return isinstance(value, dict) and not json_arrays.is_base64(value)
+def _is_named(value: Any) -> TypeGuard[json_text.Members]:
+    return isinstance(value, json_text.Members) and not json_arrays.is_base64(value)
 
 
 def _check_row_keys(i: int, row: Any, infos: TensorInfos) -> None:
@@ -170,10 +172,11 @@ def examples(document: Mapping[str, Any]) -> input_pb2.Input:
 
 
 def _example(value: Any) -> example_pb2.Example:
-    if not isinstance(value, dict):
+    if not isinstance(value, json_text.Members):
         raise invalid(f"Example must be JSON object but got JSON {json_text.type_name(value)}")
     example = example_pb2.Example()
-    for name, content in value.items():
+    # Of repeated names, the last one counts here, unlike anywhere else.
+    for name, content in {**value, **dict(value.repeated)}.items():
         feature = example.features.feature[json_text.unicode(name)]
         for element in content if isinstance(content, list) else [content]:
             _add_to_feature(element, name, feature)

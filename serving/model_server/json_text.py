@@ -22,13 +22,13 @@ class Members(dict):
 
     def __init__(self) -> None:
         super().__init__()
-        # Keeps values of repeated names alive, because the parser still fills them.
-        self.repeated: list = []
+        # Later members of the same name.
+        self.repeated: list[tuple[str, Any]] = []
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Adds a member; later ones of the same name go to `repeated`."""
         if name in self:
-            self.repeated.append(value)
+            self.repeated.append((name, value))
         else:
             super().__setitem__(name, value)
 
@@ -83,7 +83,7 @@ def _as_utf8(value: Any) -> Any:
         members = Members()
         for name, member in value.items():
             members[_as_utf8(name)] = _as_utf8(member)
-        members.repeated = value.repeated
+        members.repeated = [(_as_utf8(n), _as_utf8(v)) for n, v in value.repeated]
         return members
     return value
 
@@ -149,8 +149,9 @@ def string(value: bytes) -> str:
 
 
 def number(value: float) -> str:
-    """Returns a double as a JSON number, see `numbers`."""
-    return numbers(np.array([value], np.float64))[0]
+    """Returns a double as a JSON number, see `numbers`; one within float's range as a float."""
+    is_float = abs(value) <= np.finfo(np.float32).max
+    return numbers(np.array([value], np.float32 if is_float else np.float64))[0]
 
 
 def numbers(values: np.ndarray) -> list[str]:

@@ -54,6 +54,7 @@ class ModelManager:
         self._labels_of_unavailable = labels_of_unavailable
         self._models: dict[str, ServedModel] = {}
         self._configs: dict[str, ModelConfig] = {}
+        self._has_config = False
         self._labels: dict[str, dict[str, int]] = {}
         self._reload_lock = threading.Lock()
 
@@ -112,7 +113,7 @@ class ModelManager:
         """Applies `config`: adds, changes and removes models.
 
         Args:
-            config: Contains a model_config_list.
+            config: Contains a model_config_list; the first one may also be empty.
             timeout_seconds: How long to wait for new models; None waits forever.
 
         Raises:
@@ -120,11 +121,19 @@ class ModelManager:
                 nothing has changed then. Or a new model does not become available; the config
                 is in effect nevertheless.
         """
-        if not config.WhichOneof("config"):
-            return  # as in C++: an empty config changes nothing
         with self._reload_lock:
+            kind = config.WhichOneof("config")
+            if self._has_config and kind != "model_config_list":
+                raise ServingError(
+                    Code.FAILED_PRECONDITION,
+                    "Cannot transition to requested config. It is only legal to transition "
+                    "from one ModelConfigList to another.",
+                )
+            if not kind:
+                return  # as in C++: a later config may still list models
             configs = configs_by_name(config, self._configs)
             self._labels = self._checked_labels(configs)
+            self._has_config = True
             new = [name for name in configs if name not in self._configs]
             for name, model_config in configs.items():
                 if name in new:

@@ -16,6 +16,8 @@ def configs_by_name(
     config: model_server_config_pb2.ModelServerConfig, known: Mapping[str, ModelConfig]
 ) -> dict[str, ModelConfig]:
     """Returns the config of each model; raises INVALID_ARGUMENT if one cannot be served."""
+    if config.HasField("custom_model_config"):
+        raise ServingError(Code.UNIMPLEMENTED, "custom_model_config is not supported.")
     configs: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in configs:

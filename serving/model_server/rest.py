@@ -164,7 +164,8 @@ class RestApi:
             signature = servable.signatures[key]
             infos = dict(signature.inputs)  # accepts any string; a proto map only Unicode
             if not infos:
-                raise invalid(f"Failed to get input map for signature: {key}")
+                asked_for = spec.signature_name or "DEFAULT"
+                raise invalid(f"Failed to get input map for signature: {asked_for}")
             by_row = json_requests.is_row_format(document)
             if by_row:
                 arrays = json_requests.tensors_of_rows(document["instances"], infos)

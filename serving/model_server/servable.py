@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 
 from serving.model_server import tensors
-from serving.model_server.status import invalid
+from serving.model_server.status import Code, ServingError, invalid
 
 DEFAULT_SIGNATURE = "serving_default"
 # A client can request any subset of the outputs. Making a callable takes
@@ -32,7 +32,7 @@ class Servable:
         session_config: config_pb2.ConfigProto | None = None,
         checks_method_names: bool = False,
     ) -> None:
-        """Loads the SavedModel in `path`; TensorFlow's errors pass through.
+        """Loads the SavedModel in `path`.
 
         Args:
             path: The version's folder.
@@ -41,6 +41,11 @@ class Servable:
             tags: Tags of the graph to load.
             session_config: How the session runs.
             checks_method_names: Whether a signature only serves the method it names.
+
+        Raises:
+            ServingError: There is no SavedModel, it is damaged, or it has no graph with
+                these tags.
+            tf.errors.OpError: Its variables cannot be restored.
         """
         self.path = path
         self.checks_method_names = checks_method_names
@@ -59,8 +64,10 @@ class Servable:
                 self._meta_graph = tf.compat.v1.saved_model.loader.load(
                     self._session, list(tags), str(path)
                 )
-        except BaseException:
+        except BaseException as error:
             self._session.close()
+            if isinstance(error, (OSError, RuntimeError)):
+                raise _load_error(path, tags, error) from error
             raise
 
     @property
@@ -141,6 +148,25 @@ class Servable:
             if key in self._callables:
                 self._callables.move_to_end(key)
             return self._callables.get(key)
+
+
+def _load_error(path: Path, tags: tuple[str, ...], error: Exception) -> ServingError:
+    """Returns an error of Python's loader with the code and the message of the C++ loader."""
+    if isinstance(error, RuntimeError):
+        return ServingError(
+            Code.NOT_FOUND,
+            "Could not find meta graph def matching supplied tags: "
+            f"{{ {' '.join(tags)} }}. To inspect available tag-sets in the SavedModel, please "
+            "use the SavedModel CLI: `saved_model_cli`",
+        )
+    if tf.saved_model.contains_saved_model(str(path)):
+        return ServingError(Code.DATA_LOSS, str(error))
+    return ServingError(
+        Code.NOT_FOUND,
+        "Could not find SavedModel .pb or .pbtxt at supplied export directory path: "
+        f"{path}. Check that the directory exists and that you have the right permissions for "
+        "accessing it.",
+    )
 
 
 def step_limit(timeout_seconds: float | None) -> int:

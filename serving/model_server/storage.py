@@ -19,6 +19,8 @@ _MAX_VERSION = 2**63 - 1
 def list_versions(base_path: Path) -> dict[int, Path]:
     """Returns the version folders of a model: direct children whose name is a number.
 
+    Of several names for one number, the last in alphabetical order counts, as in C++.
+
     Raises:
         FileNotFoundError: `base_path` does not exist.
     """
@@ -28,7 +30,7 @@ def list_versions(base_path: Path) -> dict[int, Path]:
             continue
         number = int(entry.name)
         if 0 <= number <= _MAX_VERSION:
-            versions.setdefault(number, Path(entry.path))
+            versions[number] = Path(entry.path)
     return versions
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.model_server import example_apis, inference
@@ -63,7 +64,7 @@ def read_records(path: Path) -> list[prediction_log_pb2.PredictionLog]:
         raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
     try:
         return [prediction_log_pb2.PredictionLog.FromString(one) for one in serialized]
-    except ValueError as error:  # protobuf's DecodeError
+    except DecodeError as error:
         raise invalid(f"Failed to parse warmup record from {path}") from error
 
 

@@ -145,12 +145,36 @@ def write_odd(path: Path) -> None:
         _save(session, path, signatures)
 
 
+def write_counter(path: Path) -> None:
+    """Writes a model that counts, like the `counter` model in TensorFlow Serving's tests.
+
+    All of its signatures but `add` have no inputs.
+    """
+    with tf.Graph().as_default(), v1.Session() as session:
+        counter = v1.get_variable("counter", initializer=0.0)
+        delta = v1.placeholder(tf.float32, name="delta")
+        outputs = {
+            "serving_default": tf.identity(counter, "value"),
+            "increment": tf.identity(counter.assign_add(1.0)),
+            "reset": tf.identity(counter.assign(0.0)),
+        }
+        signatures = {
+            name: _signature("predict", {}, {"output": output})
+            for name, output in outputs.items()
+        }
+        added = tf.identity(counter.assign_add(delta))
+        signatures["add"] = _signature("predict", {"delta": delta}, {"output": added})
+        session.run(v1.global_variables_initializer())
+        _save(session, path, signatures)
+
+
 def write_all(folder: Path) -> None:
     """Writes every model the shared server serves, and their config, into a folder."""
     write_half_plus(folder / HALF_PLUS_TWO / "1", 2.0)
     write_half_plus(folder / HALF_PLUS_TWO / "2", 3.0)
     write_echo(folder / "echo" / "1")
     write_colours(folder / COLOURS / "7")
+    write_counter(folder / "counter" / "1")
     (folder / "models.config").write_text(
         f"""
         model_config_list {{
@@ -163,6 +187,9 @@ def write_all(folder: Path) -> None:
           }}
           config {{
             name: "echo" base_path: "{folder / "echo"}" model_platform: "tensorflow"
+          }}
+          config {{
+            name: "counter" base_path: "{folder / "counter"}" model_platform: "tensorflow"
           }}
           config {{
             name: "{COLOURS}" base_path: "{folder / COLOURS}" model_platform: "tensorflow"

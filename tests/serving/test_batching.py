@@ -202,6 +202,7 @@ def test_too_much_is_refused(batching):
     slow, _ = batching(batch_timeout_micros=10**7, max_batch_size=2, max_enqueued_batches=1)
     waiting = threading.Thread(target=slow.run, args=({X: np.float32([[1]])}, (Y,), 1))
     waiting.start()
+    wait_until_enqueued(slow, 1)
     with pytest.raises(ServingError) as refused:
         slow.run({X: np.float32([[1], [2]])}, (Y,), 1)
     assert refused.value.code == Code.UNAVAILABLE
@@ -209,11 +210,30 @@ def test_too_much_is_refused(batching):
     waiting.join()
 
 
-def test_waiting_ends_with_the_deadline(batching):
-    servable, _ = batching(batch_timeout_micros=2_000_000)
-    with pytest.raises(ServingError) as refused:
+def test_a_deadline_that_passes_in_the_queue_is_told_and_the_request_is_not_run(batching):
+    """Source: batching_session_test.cc, EnqueuedLongerThanTimeout."""
+    servable, metrics = batching(batch_timeout_micros=300_000, max_batch_size=2)
+    with pytest.raises(ServingError, match="timeout exceeded while waiting in batch") as late:
         servable.run({X: np.float32([[1]])}, (Y,), 0.05)
-    assert refused.value.code == Code.DEADLINE_EXCEEDED
+    assert late.value.code == Code.RESOURCE_EXHAUSTED
+    values = [[[2.0]], [[4.0]]]  # fit into one step only if the late request takes no place
+    assert run_at_once(servable, values) == [[[3.0]], [[4.0]]]
+    assert runs(metrics) == 1
+
+
+def test_a_deadline_that_passes_while_the_step_runs_is_one_of_the_session(
+    batching, monkeypatch
+):
+    """Source: direct_session.cc of TensorFlow, WaitForNotification."""
+    servable, _ = batching()
+    may_end = threading.Event()
+    monkeypatch.setattr(
+        BatchingServable.__mro__[1], "run", lambda *arguments: may_end.wait(5) and {}
+    )
+    with pytest.raises(ServingError, match="Timed out waiting for notification") as late:
+        servable.run({X: np.float32([[1]])}, (Y,), 0.2)
+    may_end.set()
+    assert late.value.code == Code.DEADLINE_EXCEEDED
 
 
 def test_parameters_are_read_from_the_c_server_s_file(tmp_path):

@@ -12,8 +12,8 @@ import requests
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_pb2_grpc
 
+from serving.model_server import command_line, protos
 from serving.model_server import config as configs
-from serving.model_server import protos
 from serving.model_server.command_line import parse_command_line
 from serving.model_server.flags import ServerConfig
 from serving.model_server.process import ServerProcess, ServerStartError
@@ -60,18 +60,39 @@ def test_a_flag_without_effect_says_so_once():
     assert not parsed("--enable_batching").without_effect()
 
 
-def test_a_flag_nobody_knows_is_told_and_ignored(capsys):
-    """Source: main.cc prints `unknown argument: …` and continues."""
+def test_a_flag_nobody_knows_is_told_with_the_usage_and_ignored(capsys):
+    """Source: main.cc prints `unknown argument: …` and the usage, and continues."""
     assert parsed("--no_such_flag=3", "--port=7").port == 7
-    assert "unknown argument: --no_such_flag=3" in capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["unknown argument: --no_such_flag=3", "usage: cifar serve", "Flags:"]
+    assert len(lines) == 3 + len(dataclasses.fields(ServerConfig))
+
+
+def test_usage_has_a_line_for_each_flag_laid_out_as_the_binary_s():
+    """Source: command_line_flags.cc of TensorFlow, Flags::Usage: flag, type, text."""
+    lines = {line.split("=")[0]: line.split("\t") for line in command_line.usage().splitlines()}
+    assert lines["\t--port"][1:3] == ["--port=8500".ljust(33), "int32"]
+    assert lines["\t--model_name"][1] == '--model_name="default"'.ljust(33)
+    assert lines["\t--enable_batching"][1:3] == ["--enable_batching=false".ljust(33), "bool"]
+    assert lines["\t--per_process_gpu_memory_fraction"][2] == "float"
+    assert all(text for _, *_, text in list(lines.values())[2:])
+
+
+@pytest.mark.parametrize("flag", ["--port=many", "--enable_batching=maybe"])
+def test_a_malformed_value_ends_the_server_with_usage_and_255(capsys, flag):
+    """Source: main.cc: Flags::Parse fails, then `return -1`."""
+    with pytest.raises(SystemExit) as end:
+        parsed(flag)
+    assert end.value.code == 255
+    message, usage, *_ = capsys.readouterr().err.splitlines()
+    assert flag.split("=")[0] in message
+    assert usage == "usage: cifar serve"
 
 
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
         (("--batching_parameters_file=/b",), "without --enable_batching"),
-        (("--port=many",), "invalid int value: 'many'"),
-        (("--enable_batching=maybe",), "expected true or false"),
         (("--mixed_precision=float8",), "--mixed_precision must be bfloat16"),
         (
             (
@@ -82,12 +103,44 @@ def test_a_flag_nobody_knows_is_told_and_ignored(capsys):
             "sets both kinds of threads",
         ),
     ],
-    ids=range(5),
+    ids=range(3),
 )
 def test_what_contradicts_itself_is_refused(capsys, flags, error):
-    with pytest.raises(SystemExit):
+    """Source: main.cc: `Failed to start server. Error: …`, then `return -1`."""
+    with pytest.raises(SystemExit) as end:
         parsed(*flags)
-    assert error in capsys.readouterr().err
+    assert end.value.code == 255
+    message = capsys.readouterr().err
+    assert message.startswith("Failed to start server. Error: ")
+    assert error in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "intra_and_inter"),
+    [
+        (("--tensorflow_session_parallelism=3",), (3, 3)),
+        (("--tensorflow_session_parallelism=3", "--tensorflow_intra_op_parallelism=2"), (2, 0)),
+        (
+            ("--tensorflow_session_parallelism=3", "--tensorflow_intra_op_parallelism=-1"),
+            (3, 3),
+        ),
+        (
+            ("--tensorflow_intra_op_parallelism=2", "--tensorflow_inter_op_parallelism=5"),
+            (2, 5),
+        ),
+    ],
+    ids=range(4),
+)
+def test_session_parallelism_gives_way_to_either_kind_of_threads(flags, intra_and_inter):
+    """Source: server.cc, BuildAndStart; only values above 0 count."""
+    session = configs.session_config(parsed(*flags))
+    threads = session.intra_op_parallelism_threads, session.inter_op_parallelism_threads
+    assert threads == intra_and_inter
+
+
+def test_flags_that_a_platform_config_replaces_may_contradict_each_other():
+    """Source: server.cc checks them only without a platform_config_file."""
+    assert parsed("--platform_config_file=/p", "--batching_parameters_file=/b")
 
 
 def test_version_is_printed_without_a_model():

@@ -88,6 +88,19 @@ def test_label_and_version_choose_the_model(prediction_service):
     assert response.model_spec.version.value == 1
 
 
+def test_signatures_without_inputs_are_run(prediction_service):
+    """Source: predict_util_test.cc, PredictionWithCustomizedSignatures."""
+
+    def output(signature: str, **inputs) -> float:
+        request = predict_request(inputs, name="counter", signature=signature)
+        return prediction_service.Predict(request, timeout=10).outputs["output"].float_val[0]
+
+    assert output("reset") == 0.0
+    assert output("increment") == 1.0
+    assert output("add", delta=np.float32(3)) == 4.0
+    assert output("") == 4.0
+
+
 def test_filter_chooses_the_outputs(prediction_service):
     request = predict_request({"x": np.float32([2])}, signature="two_outputs")
     assert set(prediction_service.Predict(request).outputs) == {"y", "y2"}

@@ -52,6 +52,28 @@ def add_example(examples, **features: float) -> None:
         example.features.feature[name].float_list.value.append(value)
 
 
+@pytest.mark.parametrize(
+    ("content", "tags", "code", "message"),
+    [
+        (None, "serve", Code.NOT_FOUND, "Could not find SavedModel .pb or .pbtxt at supplied"),
+        (b"\xff", "serve", Code.DATA_LOSS, "Cannot parse file"),
+        (b"", "serve", Code.NOT_FOUND, "matching supplied tags: { serve }. To inspect"),
+        (b"", "serve,gpu", Code.NOT_FOUND, "matching supplied tags: { serve gpu }."),
+    ],
+    ids=range(4),
+)
+def test_what_cannot_be_loaded_has_the_code_of_the_c_loader(
+    tmp_path, content, tags, code, message
+):
+    """Source: reader.cc of TensorFlow's C++ SavedModel loader."""
+    if content is not None:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+    with pytest.raises(ServingError) as error:
+        Servable(tmp_path, "m", 1, tags=tuple(tags.split(",")))
+    assert error.value.code == code
+    assert message in error.value.message
+
+
 def test_an_input_left_out_has_its_default(odd):
     """Source: predict_util.cc of 2.15, which fills in SignatureDef.defaults."""
     response = inference.predict(odd, predict_request(x=[1.0]))

@@ -111,6 +111,15 @@ def test_classify_without_classes_has_empty_labels(post):
     assert post(path, body) == (200, {"results": [[["", 3.0]]]})
 
 
+def test_of_a_repeated_feature_the_last_value_counts(post):
+    """Source: json_tensor.cc, MakeExampleFromJsonObject."""
+    body = '{"signature_name": "regress", "examples": [{"x": 2.0, "x": 8.0}]}'
+    assert post("/v1/models/half_plus_two/versions/1:regress", body) == (
+        200,
+        {"results": [6.0]},
+    )
+
+
 def test_context_is_shared_by_all_examples(post):
     body = {"signature_name": "regress", "context": {"x": 6.0}, "examples": [{}, {}]}
     path = PREDICT.replace("predict", "regress")
@@ -276,6 +285,7 @@ def test_options_is_for_web_pages(server, session):
             "Failed to process element: 0 key: z of 'instances' list. Error: "
             "INVALID_ARGUMENT: JSON object: does not have named input: z",
         ),
+        ('{"instances": [{"x": 1.0, "x": 2.0}]}', "tensor parsing error: x"),
         (
             '{"inputs": {"z": 1.0}}',
             "Missing named input: x in 'inputs' object.",
@@ -283,6 +293,11 @@ def test_options_is_for_web_pages(server, session):
         (
             '{"inputs": [[1.0], 2.0]}',
             "JSON Value: 2.0 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
+        ),
+        (
+            '{"inputs": [[1.0], 1.23456789012]}',
+            "JSON Value: 1.23456788 found at incorrect level: 2 in the JSON DOM. Expected at "
+            "level: 2",
         ),
         (
             '{"inputs": [1.0, [2.0]]}',
@@ -295,6 +310,15 @@ def test_wrong_bodies_are_invalid_arguments(post, body, error):
     assert status == 400
     if error:
         assert answer == {"error": error}
+
+
+def test_a_signature_without_inputs_has_no_json(post):
+    """Source: json_tensor.cc, FillPredictRequestFromJson."""
+    error = "Failed to get input map for signature: "
+    body = {"inputs": []}
+    assert post("/v1/models/counter:predict", body) == (400, {"error": error + "DEFAULT"})
+    body = {"inputs": [], "signature_name": "reset"}
+    assert post("/v1/models/counter:predict", body) == (400, {"error": error + "reset"})
 
 
 def test_errors_of_the_body_come_before_a_missing_model(post):

@@ -17,6 +17,9 @@ def test_folders_with_a_number_for_a_name_are_versions(tmp_path):
         ("latest { num_versions: 2 }", [3, 2]),
         ("all { }", [3, 2, 1]),
         ("specific { versions: 1 versions: 9 }", [1]),
+        ("specific { }", []),
+        ("latest { }", [3]),
+        ("latest { num_versions: 9 }", [3, 2, 1]),
     ],
 )
 def test_policy_chooses_versions_newest_first(tmp_path, policy, wanted):
@@ -25,10 +28,11 @@ def test_policy_chooses_versions_newest_first(tmp_path, policy, wanted):
     assert list(storage.wanted_versions(on_disk, parsed)) == wanted
 
 
-def test_of_two_names_for_a_number_the_first_is_taken(tmp_path):
-    for name in ("7", "007"):
+def test_of_several_names_for_a_number_the_last_is_taken(tmp_path):
+    """Source: file_system_storage_path_source.cc, IndexChildrenByVersion."""
+    for name in ("7", "007", "07"):
         (tmp_path / name).mkdir()
-    assert storage.list_versions(tmp_path) == {7: tmp_path / "007"}
+    assert storage.list_versions(tmp_path) == {7: tmp_path / "7"}
 
 
 def test_a_number_that_no_int64_holds_is_no_version(tmp_path):

@@ -24,9 +24,11 @@ from tensorflow_serving.apis import (
 
 from serving import model_registry, rollback, version_store
 from serving.model_registry import Provenance
+from serving.model_server import warmup
 from serving.model_server.process import ServerProcess, ServerStartError
 from serving.model_server.servable import Servable
 from serving.model_server.served_model import LoadPolicy, ModelConfig, ServedModel, State
+from serving.model_server.status import Code, ServingError
 from tests.serving import saved_models
 from tests.shared_server import free_port, wait_until_available
 
@@ -152,6 +154,16 @@ def test_warmup_runs_before_a_version_is_available(tmp_path):
         assert "verify your warmup data is in TFRecord format" in errors[1]
         assert errors[2] == 'Serving signature key "no_such_signature" not found.'
         assert "Replayed 2 warm-up records of m version 1" in server.log()
+
+
+def test_a_warmup_record_that_is_no_log_is_an_invalid_argument(tmp_path):
+    """Source: saved_model_warmup_util.cc of TensorFlow Serving."""
+    file = tmp_path / "records"
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(b"\xff\xff")
+    with pytest.raises(ServingError, match="Failed to parse warmup record from") as error:
+        warmup.read_records(file)
+    assert error.value.code == Code.INVALID_ARGUMENT
 
 
 def test_no_request_fails_or_mixes_versions_while_they_are_swapped(tmp_path):
@@ -397,6 +409,26 @@ def test_model_config_file_is_read_again(two_models, tmp_path):
         wait_for(lambda: answer(server, "b") == 11.0)
 
 
+def test_a_config_may_not_turn_into_another_kind(two_models, tmp_path):
+    """Source: server_core_test.cc, IllegalReconfiguration…; server_core.cc, ReloadConfig."""
+    config = tmp_path / "models.config"
+    config.write_text("# no models yet")
+    flags = (f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=0.1")
+    with ServerProcess(*flags, *QUICK) as server:
+        assert answer(server, "a") == "Servable not found for request: Latest(a)"
+        config.write_text(models_text(two_models, "a"))
+        wait_for(lambda: answer(server, "a") == 4.0)
+        for number, text in enumerate(("custom_model_config {}", ""), 1):
+            config.write_text(text)
+            wait_for(lambda n=number: server.log().count("Cannot transition to") >= n)
+            assert answer(server, "a") == 4.0
+    config.write_text("custom_model_config {}")
+    server = ServerProcess(*flags)
+    with pytest.raises(ServerStartError) as error, server:
+        pass
+    assert error.value.reason == "custom_model_config is not supported."
+
+
 @contextlib.contextmanager
 def starting(*flags: str):
     """Starts a server beside the test; yields its process and its ports."""
@@ -452,7 +484,7 @@ def test_a_first_model_that_cannot_load_ends_the_server(tmp_path):
     with pytest.raises(ServerStartError) as error, server:
         pass
     assert error.value.reason.startswith("1 model(s) did not become available: {{{name: m ver")
-    assert "(exit code 1)" in str(error.value)
+    assert "(exit code 255)" in str(error.value)
     assert "attempt 3 of 3" in str(error.value)
 
 
