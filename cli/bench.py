@@ -1,4 +1,4 @@
-"""`cifar bench`: the numbers of the README, measured here and now."""
+"""`cifar bench`: repeats the measurements on this machine."""
 
 import importlib
 import inspect
@@ -27,34 +27,52 @@ BENCHMARKS = [  # of these, the ones that are there
 ]
 
 
+class Listed(click.ParamType):
+    """Values of a type with commas between them, such as `0,1,2`."""
+
+    def __init__(self, kind: click.ParamType) -> None:
+        """Takes the type of each value."""
+        self.name = f"list of {kind.name}"
+        self._kind = kind
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[Any]:
+        """Returns the values; fails as their type does."""
+        return [self._kind.convert(one, param, ctx) for one in value.split(",")]
+
+
 @click.command(epilog=examples("cifar bench pipeline", "cifar bench report --json"))
 @click.argument("name", type=click.Choice(BENCHMARKS))
 @click.option(
     "--data",
     "data_source",
     metavar="auto|sample|cifar100|DIR|ARCHIVE",
-    help="What to measure on, as in `cifar run`.",
+    help="The data to measure with, as for `cifar run`.",
 )
 @click.option(
     "--scale",
     metavar="N[,N…]",
-    callback=lambda _, __, text: text and [int(size) for size in text.split(",")],
-    help="How many times that data, for `beam` (1,10 unless given) and `pipeline`.",
+    type=Listed(click.IntRange(min=1)),
+    help="For `beam` and `pipeline`: repeat the data this many times. [default for beam: 1,10]",
 )
 @click.option(
     "--presets",
     metavar="NAME[,NAME…]",
-    callback=lambda _, __, text: text and text.split(","),
-    help="Which to train, for `accuracy`: quick,best,reference unless given.",
+    type=Listed(click.STRING),
+    help="For `accuracy`: the presets to train. [default: quick,best,reference]",
 )
 @click.option(
     "--seeds",
     metavar="N[,N…]",
-    callback=lambda _, __, text: text and [int(seed) for seed in text.split(",")],
-    help="One training of each preset for each, for `accuracy`: 0,1,2 unless given.",
+    type=Listed(click.INT),
+    help="For `accuracy`: train each preset once with each seed. [default: 0,1,2]",
 )
 @click.option(
-    "--steps", type=click.IntRange(min=1), metavar="N", help="Of each training, for `accuracy`."
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="For `accuracy`: the length of each training.",
 )
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 def bench(name: str, data_source: str | None, json_output: bool, **only_some: Any) -> None:
