@@ -6,7 +6,6 @@ accuracy is the number of steps of `reference` at the speed of `benchmarks/class
 also measured here. This takes hours.
 """
 
-import os
 import platform
 import statistics
 import tempfile
@@ -66,7 +65,6 @@ def main(
     report = {
         "benchmark": "accuracy",
         "data_source": found.source,
-        "cores": os.cpu_count(),
         "python": platform.python_version(),
         "seeds": list(seeds),
         "curves": curves,

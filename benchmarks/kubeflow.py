@@ -8,7 +8,6 @@ of a step are medians.
 """
 
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -31,7 +30,6 @@ def main(json_output: bool) -> int:
             compiled.append(run_compiled(Path(folder) / "cluster"))
     report = {
         "benchmark": "kubeflow",
-        "cores": os.cpu_count(),
         "total_seconds": [run["seconds"] for run in compiled],
         "local_total_seconds": [run["seconds"] for run in local],
         "steps": {

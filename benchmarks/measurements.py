@@ -2,18 +2,21 @@
 
 First `cifar bench NAME --json > docs/measurements/NAME.json`, then
 `python -m benchmarks.measurements`. A table stands between `<!-- NAME -->` and
-`<!-- end -->`; the words around it stay.
+`<!-- end -->`; the words around it stay. OPTIONAL benchmarks, which take long, have a section
+of their own there, which is empty until their file exists.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "measurements.md"
 BLOCK = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MOST_COLUMNS = 8  # of the accuracies on the way
 
 
 def main() -> None:
@@ -30,24 +33,43 @@ def with_tables(text: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         begin, name, end = match.groups()
+        if name in OPTIONAL and not path_of(name).exists():
+            return begin + end
         return f"{begin}{chr(10).join(TABLES[name]())}\n{end}"
 
     return BLOCK.sub(block, text)
 
 
+def path_of(name: str) -> Path:
+    """Returns the file of the measurements with a name."""
+    return DOCS / "measurements" / f"{name}.json"
+
+
 def read(name: str) -> Any:
     """Returns the measurements with a name."""
-    return json.loads((DOCS / "measurements" / f"{name}.json").read_text())
+    return json.loads(path_of(name).read_text())
 
 
-def targets_of(name: str) -> Callable[[], Iterable[str]]:
+def origin(command: str, report: Mapping[str, Any]) -> Iterable[str]:
+    """Yields how, when and where something was measured, and any note about that.
+
+    Args:
+        command: What measures it, unless the report names another command.
+        report: The measurements.
+    """
+    command = report.get("command", command)
+    machine = f", {report['cores']} cores ({report['cpu']})" if "cpu" in report else ""
+    text = f"`{command}`, {report['date']}{machine}. {report.get('note', '')}"
+    yield from textwrap.wrap(text, 100, break_on_hyphens=False)
+    yield ""
+
+
+def targets_of(name: str, command: str = "") -> Callable[[], Iterable[str]]:
     """Returns a function that makes the table of a benchmark: goals and results."""
 
     def table() -> Iterable[str]:
         report = read(name)
-        where = f"{report['cores']} cores of an {report['cpu']}"
-        yield f"`cifar bench {name}`, {report['date']}, {where}:"
-        yield ""
+        yield from origin(command or f"cifar bench {name}", report)
         yield "| measured | here | goal | reached |"
         yield "|---|---|---|---|"
         for target in report["targets"]:
@@ -61,17 +83,35 @@ def targets_of(name: str) -> Callable[[], Iterable[str]]:
     return table
 
 
+def section(
+    title: str, name: str, words: str, command: str = ""
+) -> Callable[[], Iterable[str]]:
+    """Returns a function that makes a section: its title, its table and words about it."""
+
+    def lines() -> Iterable[str]:
+        yield f"## {title}"
+        yield ""
+        yield from targets_of(name, command)()
+        yield ""
+        yield from textwrap.wrap(words, 100, break_on_hyphens=False)
+
+    return lines
+
+
 def quantity(value: float, unit: str) -> str:
     """Returns a number of three digits with its unit: `80.2%`, `1,500 images/s`."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return text + unit if unit == "%" else f"{text} {unit}".replace("× faster", "times as fast")
+    words = {"× faster": "times as fast", "×": "times"}
+    return text + unit if unit == "%" else f"{text} {words.get(unit, unit)}"
 
 
 def accuracy() -> Iterable[str]:
     """Yields the table of the presets."""
+    report = read("accuracy")
+    yield from origin("cifar bench accuracy", report)
     yield "| preset | steps | accuracy on `eval` | seeds | training time |"
     yield "|---|---|---|---|---|"
-    for name, preset in read("accuracy")["presets"].items():
+    for name, preset in report["presets"].items():
         found = preset["accuracy_by_seed"]
         mean = sum(found.values()) / len(found)
         each = ", ".join(f"{seed}: {value:.1%}" for seed, value in found.items())
@@ -85,6 +125,8 @@ def accuracy() -> Iterable[str]:
 def accuracy_over_steps() -> Iterable[str]:
     """Yields the table of `best` on its way."""
     points = read("accuracy")["presets"]["best"]["curve"]
+    stride = -(-len(points) // MOST_COLUMNS)
+    points = points[::-1][::stride][::-1]
     yield "| `best`, step | " + " | ".join(f"{one['step']:,}" for one in points) + " |"
     yield "|---" * (len(points) + 1) + "|"
     yield (
@@ -94,9 +136,12 @@ def accuracy_over_steps() -> Iterable[str]:
 
 def settings_tried() -> Iterable[str]:
     """Yields the table of settings that were tried on held-out images."""
+    report = read("settings-tried")
+    yield from textwrap.wrap(f"{report['date']}. {report['note']}", 100)
+    yield ""
     yield "| setting tried | steps | held-out accuracy |"
     yield "|---|---|---|"
-    for one in read("settings-tried")["tried"]:
+    for one in report["tried"]:
         found = one["accuracy"]
         text = found if isinstance(found, str) else f"{found:.1%}"
         yield f"| {one['setting']} | {one['steps']:,} | {text} |"
@@ -104,18 +149,56 @@ def settings_tried() -> Iterable[str]:
 
 def faults() -> Iterable[str]:
     """Yields the table of the fault trials."""
+    report = read("faults")
+    yield from origin("make test-faults", report)
     yield "| trial | times | failed |"
     yield "|---|---|---|"
-    for one in read("faults")["trials"]:
+    for one in report["trials"]:
         yield f"| {one['trial']} | {one['times']} | {one['failed']} |"
 
 
+OPTIONAL: dict[str, Callable[[], Iterable[str]]] = {
+    "growth": section(
+        "More data",
+        "growth",
+        "The larger data set consists of copies of the smaller one. It exceeds "
+        "`data_memory_gib`, so the Trainer streams it. The goals are linear time and constant "
+        "memory.",
+        "cifar bench pipeline --scale 10",
+    ),
+    "predict": section(
+        "Batch prediction",
+        "predict",
+        "`cifar predict --batch` on all images of CIFAR-10, written as Parquet, compared with "
+        "calls of the same SavedModel in a loop; the median of three rounds.",
+    ),
+    "report": section(
+        "The report",
+        "report",
+        "The page of a run on all images of CIFAR-10. `cifar report` draws it again from the "
+        "facts that the run kept.",
+    ),
+    "beam": section(
+        "The Beam stages",
+        "beam",
+        "ExampleGen, StatisticsGen and the Evaluator in one process and in two. The fixed cost "
+        "is the time of the slowest stage on the bundled sample.",
+    ),
+    "kubeflow": section(
+        "The compiled pipeline",
+        "kubeflow",
+        "Preset `smoke` on the bundled sample, step by step as on a cluster, compared with "
+        "`cifar run`. Each step is a process that imports TensorFlow and TFX again, so the "
+        "difference shrinks with longer training. Image pulls and scheduling are not included.",
+    ),
+}
 TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "accuracy": accuracy,
     "accuracy-over-steps": accuracy_over_steps,
     "settings-tried": settings_tried,
     "faults": faults,
     **{name: targets_of(name) for name in ("training", "pipeline", "serving")},
+    **OPTIONAL,
 }
 
 if __name__ == "__main__":

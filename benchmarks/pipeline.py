@@ -5,7 +5,6 @@ Every command runs in its own process, one after another, on the same machine.
 
 import dataclasses
 import json
-import os
 import platform
 import statistics
 import sys
@@ -85,7 +84,6 @@ def describe(data: dataset.Dataset) -> dict[str, Any]:
         "data_source": data.source,
         "images": content_bytes // CIFAR10.record_bytes,
         "is_complete": data.is_complete,
-        "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
 

@@ -1,7 +1,6 @@
 """Batch prediction compared with direct calls of the same SavedModel, in one process."""
 
 import itertools
-import os
 import statistics
 import tempfile
 import time
@@ -45,7 +44,6 @@ def main(json_output: bool, data: str = "auto", model_dir: Path = MODEL_DIR) -> 
     rounds = [measure(model, found.directory, progress) for _ in range(ROUNDS)]
     report = {
         "benchmark": "predict",
-        "cores": os.cpu_count(),
         "images": rounds[0]["images"],
         "rounds": rounds,
         "percent_of_direct": statistics.median(each["percent"] for each in rounds),

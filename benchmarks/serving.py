@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -60,7 +59,6 @@ def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECO
     """
     report: dict[str, Any] = {
         "benchmark": "serving",
-        "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
     with tempfile.TemporaryDirectory(prefix="cifar-bench-") as name:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,18 @@ def conclude(
     Returns:
         0 when every target is met, else 1.
     """
-    report |= {"date": datetime.date.today().isoformat(), "cpu": cpu_model()}
+    report |= origin()
     report["targets"] = [
         dataclasses.asdict(target) | {"is_met": target.is_met} for target in targets
     ]
     print(json.dumps(report, indent=2) if json_output else "\n".join(table(report, targets)))
     return 0 if all(target.is_met for target in targets) else 1
+
+
+def origin() -> dict[str, Any]:
+    """Returns when and where something is measured."""
+    today = datetime.date.today().isoformat()
+    return {"date": today, "cpu": cpu_model(), "cores": os.cpu_count()}
 
 
 def cpu_model() -> str:

@@ -4,7 +4,6 @@ Each part runs in its own process; parts take turns, several times, and medians 
 """
 
 import json
-import os
 import platform
 import statistics
 import sys
@@ -45,7 +44,6 @@ def main(json_output: bool, data: str = "auto") -> int:
     report = {
         "benchmark": "training",
         "data_source": found.source,
-        "cores": os.cpu_count(),
         "python": platform.python_version(),
         "rounds": rounds,
         "medians": medians,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import measurements
+from benchmarks import measurements, targets
 from trainer_module.hyper_parameters import ABOUT
 
 
@@ -12,6 +12,53 @@ def test_the_page_says_what_the_json_says():
     page = measurements.PAGE.read_text()
     assert measurements.with_tables(page) == page, "run: python -m benchmarks.measurements"
     assert {name for _, name, _ in measurements.BLOCK.findall(page)} == set(measurements.TABLES)
+
+
+def test_a_long_benchmark_has_a_section_once_its_file_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurements, "DOCS", tmp_path)
+    (tmp_path / "measurements").mkdir()
+    empty = "".join(f"<!-- {name} -->\n<!-- end -->\n" for name in measurements.OPTIONAL)
+    assert measurements.with_tables(empty) == empty
+    target = {"name": "10 times the data", "measured": 10.5, "wanted": 11, "unit": "×"}
+    report = {
+        "date": "2026-01-01",
+        "cores": 2,
+        "cpu": "AMD EPYC",
+        "targets": [target | {"is_minimum": False, "is_met": True}],
+    }
+    (tmp_path / "measurements/growth.json").write_text(json.dumps(report))
+    page = measurements.with_tables(empty)
+    assert "## More data\n\n`cifar bench pipeline --scale 10`, 2026-01-01, 2 cores" in page
+    assert "| 10 times the data | 10.5 times | at most 11 times | yes |" in page
+    (tmp_path / "measurements/growth.json").unlink()
+    assert measurements.with_tables(page) == empty
+
+
+def test_the_page_reads_what_cifar_bench_prints(tmp_path, monkeypatch, capsys):
+    def no_table(*_: object) -> list[str]:
+        raise AssertionError
+
+    target = targets.Target("total against the local run", 2.06, 2, "times")
+    targets.conclude({"benchmark": "kubeflow"}, [target], no_table, json_output=True)
+    monkeypatch.setattr(measurements, "DOCS", tmp_path)
+    (tmp_path / "measurements").mkdir()
+    (tmp_path / "measurements/kubeflow.json").write_text(capsys.readouterr().out)
+    page = measurements.with_tables("<!-- kubeflow -->\n<!-- end -->\n")
+    assert "`cifar bench kubeflow`, 20" in page
+    assert "| total against the local run | 2.06 times | at most 2 times | no |" in page
+
+
+def test_accuracies_on_the_way_fit_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurements, "DOCS", tmp_path)
+    (tmp_path / "measurements").mkdir()
+    curve = [{"step": 2_000 * n, "accuracy": n / 20, "seconds": n} for n in range(1, 17)]
+    report = {"presets": {"best": {"curve": curve}}}
+    (tmp_path / "measurements/accuracy.json").write_text(json.dumps(report))
+    heading, _, row = measurements.accuracy_over_steps()
+    assert heading == (
+        "| `best`, step | 4,000 | 8,000 | 12,000 | 16,000 | 20,000 | 24,000 | 28,000 | 32,000 |"
+    )
+    assert row.endswith(" | 80.0% |")
 
 
 def test_another_number_in_the_json_is_another_number_on_the_page(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """`python -m tests.faults`: every trial, one table, and exit code 1 if one of them failed."""
 
 import argparse
+import json
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import rich.console
 import rich.table
 
+from benchmarks.targets import origin
 from tests.faults import trials
 from tests.faults.runs import Run, read_result
 
@@ -21,6 +23,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs at random moments")
     parser.add_argument("--damages", type=int, default=1, help="of 4, to each kind of file")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and damages")
+    parser.add_argument("--json", type=Path, help="the file to write for docs/measurements.md")
     parser.add_argument("--only", default="", help="trials whose name holds this word")
     options = parser.parse_args()
     started = time.monotonic()
@@ -40,7 +43,7 @@ def main() -> int:
         "damage to each kind of file": trials.damages(*what, options.damages, chance),
     }
     table = rich.table.Table("trial", "times", "failed", "which")
-    failed = 0
+    failed, counted = 0, []
     for title, results in groups.items():
         if options.only not in title:
             continue
@@ -52,10 +55,13 @@ def main() -> int:
             line = f"{title}: {name}: {outcome}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         table.add_row(title, str(times), str(len(names)), "\n".join(names))
+        counted.append({"trial": title, "times": times, "failed": len(names)})
         failed += len(names)
     console.print(table)
     minutes = (time.monotonic() - started) / 60
     console.print(f"Seed {options.seed}, {minutes:.0f} minutes")
+    if options.json:
+        options.json.write_text(json.dumps({**origin(), "trials": counted}, indent=2) + "\n")
     if failed:
         console.print(f"What the runs left: {folder}")
         return 1
