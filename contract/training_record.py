@@ -12,11 +12,16 @@ log = logging.getLogger("cifar.train")
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """The result of the averaged weights on the eval split at a step."""
+    """The result of the averaged weights on the eval split at a step.
+
+    Attributes:
+        class_accuracy: The accuracy on each class, in label order; empty if not measured.
+    """
 
     step: int
     accuracy: float
     loss: float
+    class_accuracy: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

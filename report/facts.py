@@ -55,6 +55,8 @@ class Curves:
     cross_entropy_averaged: Sequence[Point] = ()
     learning_rate: Sequence[Point] = ()
     images_per_second: Sequence[Point] = ()
+    train_accuracy: Sequence[Point] = ()  # of each logged step's batch, distorted
+    train_accuracy_averaged: Sequence[Point] = ()
     eval_accuracy: Sequence[Point] = ()
     eval_loss: Sequence[Point] = ()
 

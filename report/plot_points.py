@@ -8,7 +8,10 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 UNITS_PER_INCH = 72  # of an SVG
-PlotPoint = tuple[float, float, str]  # x and y in units of the SVG, from the upper left
+# x and y in units of the SVG, from the upper left; in words; the series, if it can be chosen
+PlotPoint = tuple[float, float, str] | tuple[float, float, str, str]
+MARK = "mark"  # the id of a line that is not data
+SERIES_ID = "series "  # before the name, in the id of a curve that can be chosen
 
 
 def points_of(figure: Figure, x_names: Sequence[str] = ()) -> list[PlotPoint]:
@@ -23,23 +26,25 @@ def points_of(figure: Figure, x_names: Sequence[str] = ()) -> list[PlotPoint]:
     if not found:
         return []
     height = figure.get_figheight() * UNITS_PER_INCH
-    places = axes.transData.transform(np.array([(x, y) for x, y, _ in found])).tolist()
+    places = axes.transData.transform(np.array([point[:2] for point in found])).tolist()
     return [
-        (round(x, 1), round(height - y, 1), words)
-        for (x, y), (_, _, words) in zip(places, found, strict=True)
+        (round(x, 1), round(height - y, 1), *described)
+        for (x, y), (_, _, *described) in zip(places, found, strict=True)
     ]
 
 
 def _of_lines(axes: Axes, x_names: Sequence[str]) -> Iterator[PlotPoint]:
     for line in axes.lines:
-        is_mark = line.get_transform() is not axes.transData or line.get_linestyle() == "--"
-        if is_mark:  # such as what the gate asks for
-            continue
+        gid = str(line.get_gid() or "")
+        if gid == MARK or line.get_transform() is not axes.transData:
+            continue  # such as what the gate asks for
+        chosen = gid.removeprefix(SERIES_ID)
         label = str(line.get_label())
         name = axes.get_ylabel() if label.startswith("_") else label
         for x, y in np.asarray(line.get_xydata()).tolist():
             values = f"{axes.get_xlabel()} {x:,.6g}  {name} {y:,.4g}"
-            yield x, y, x_names[round(x)] if x_names else values
+            words = x_names[round(x)] if x_names else values
+            yield (x, y, words, chosen) if chosen else (x, y, words)
 
 
 def _of_bars(axes: Axes) -> Iterator[PlotPoint]:

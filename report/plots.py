@@ -2,9 +2,10 @@
 
 import html
 import io
+import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from contract.training_record import TrainingRecord
 from report.facts import (
     Calibration,
     Facts,
@@ -22,7 +24,7 @@ from report.facts import (
     Point,
     TrainingFacts,
 )
-from report.plot_points import UNITS_PER_INCH, points_of
+from report.plot_points import MARK, SERIES_ID, UNITS_PER_INCH, points_of
 from report.run_record import NOT_BLESSED, PUSHED
 
 # Matplotlib draws in placeholder colours; each stands for one of page.css.
@@ -61,12 +63,15 @@ STYLE = {
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _FOR_A_PAGE = {
     r"<defs>\s*<style.*?</style>\s*</defs>": "",  # a rule for every element of the page
+    rf'<g id="{SERIES_ID}([^"]*)"': r'<g data-series="\1"',
     r'<g id="[^"]*"': "<g",  # the same in each plot
     r"font-family: [^;\"]*;? ?": "",
     r'(<svg)[^>]*( viewBox="[^"]*")[^>]*': r"\1\2",  # as wide as its place in the page
     r"\s*\n\s*": " ",
 }
 NAMED_CLASSES = 20  # names of more would cover each other
+CLASS_POINTS = 50  # of the curve of a class
+DASHES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
 CHANNEL_NAMES = ("red", "green", "blue")
 Run = tuple[str, TrainingFacts]  # named; empty for the only one
 Curve = tuple[str, Sequence[Point]]  # named; empty for the only one
@@ -82,6 +87,9 @@ def draw_all(facts: Facts) -> dict[str, str]:
             plots["pixels"] = draw_pixels(facts.data.pixels)
         if facts.training:
             plots |= _draw_training([("", facts.training)], facts.settings.min_accuracy)
+            class_names = facts.data.class_names if facts.data else ()
+            if curves := class_curves(facts.training.record, class_names):
+                plots["class_curves"] = draw_class_curves(curves)
         if facts.evaluation and facts.gate:
             plots["gate"] = draw_gate(facts.evaluation.accuracy, facts.gate)
             plots["classes"] = draw_classes(facts.evaluation, facts.baseline)
@@ -183,7 +191,7 @@ def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> di
     if any(curve.loss or curve.eval_loss for _, curve in curves):
         plots["loss"] = _draw_loss(runs)
     if any(curve.eval_accuracy for _, curve in curves):
-        plots["eval_accuracy"] = _draw_eval_accuracy(runs, min_accuracy)
+        plots["accuracy"] = _draw_accuracy(runs, min_accuracy)
     if any(points for _, points in rates):
         plots["learning_rate"] = _draw_curve(rates, "learning rate", "{:.3g}")
     if any(points for _, points in speeds):
@@ -193,11 +201,11 @@ def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> di
 
 def _draw_loss(runs: Sequence[Run]) -> str:
     figure, axes = new_figure()
-    for (name, training), colour in zip(runs, SERIES, strict=False):
+    for (name, training), (colour, dashes) in zip(runs, _looks(), strict=False):
         curves = training.curves
         if curves.loss and not name:
             _plot(axes, curves.loss, colour, label="raw", alpha=0.35, linewidth=1)
-        _plot(axes, curves.loss_averaged, colour, label=name or "averaged")
+        _plot(axes, curves.loss_averaged, colour, name or "averaged", dashes)
         if not name:
             _plot(axes, curves.cross_entropy_averaged, SERIES[2], "without the penalty")
         label = "" if name else "cross-entropy on eval"
@@ -210,26 +218,77 @@ def _draw_loss(runs: Sequence[Run]) -> str:
     return as_svg(figure, _ends_at("Training loss", ends, "{:.3f}"))
 
 
-def _draw_eval_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
+def _draw_accuracy(runs: Sequence[Run], min_accuracy: float | None) -> str:
     figure, axes = new_figure()
-    for (name, training), colour in zip(runs, SERIES, strict=False):
-        points = [(step, value * 100) for step, value in training.curves.eval_accuracy]
-        _plot(axes, points, colour, name or "accuracy", marker="o")
+    for (name, training), (colour, dashes) in zip(runs, _looks(), strict=False):
+        curves = training.curves
+        _plot(axes, _percent(curves.eval_accuracy), colour, name or "on eval", dashes, "o")
+        if curves.train_accuracy and not name:
+            batches, averaged = curves.train_accuracy, curves.train_accuracy_averaged
+            _plot(axes, _percent(batches), SERIES[1], "train batch", alpha=0.35, linewidth=1)
+            _plot(axes, _percent(averaged), SERIES[1], "averaged")
     if min_accuracy is not None:
         axes.axhline(min_accuracy * 100, color=SERIES[3], linestyle="--", label="required")
     label_steps(axes)
-    axes.set_ylabel("accuracy on eval, %")
+    axes.set_ylabel("accuracy, %")
     axes.set_xlim(left=0)
     _start_at_zero(axes)
     _legend_above(axes)
     ends = [(name, training.curves.eval_accuracy) for name, training in runs]
-    return as_svg(figure, _ends_at("Accuracy on eval", ends, "{:.1%}"))
+    words = _ends_at("Accuracy on eval", ends, "{:.1%}")
+    trained = [(name, training.curves.train_accuracy_averaged) for name, training in runs]
+    if any(points for _, points in trained):
+        words += ". " + _ends_at("Accuracy on train batches", trained, "{:.1%}")
+    return as_svg(figure, words)
+
+
+def _looks() -> Iterator[tuple[str, Any]]:
+    """Yields a colour and dashes for each curve of any number; all colours come first."""
+    return itertools.cycle((colour, dashes) for dashes in DASHES for colour in SERIES)
+
+
+def _percent(points: Sequence[Point]) -> list[Point]:
+    return [(step, value * 100) for step, value in points]
+
+
+def class_curves(record: TrainingRecord, class_names: Sequence[str]) -> list[Curve]:
+    """Returns the accuracy on each class over the steps, best at the end first.
+
+    There are none before a second evaluation, or if the evaluations do not tell classes apart.
+    """
+    measured = [e for e in record.evaluations if len(e.class_accuracy) == len(class_names)]
+    stride = -(-len(measured) // CLASS_POINTS) or 1
+    kept = measured[::-1][::stride][::-1]
+    if len(kept) < 2 or not class_names:
+        return []
+    curves = [
+        (name, [(one.step, one.class_accuracy[label]) for one in kept])
+        for label, name in enumerate(class_names)
+    ]
+    return sorted(curves, key=lambda curve: curve[1][-1][1], reverse=True)
+
+
+def draw_class_curves(curves: Sequence[Curve]) -> str:
+    """Returns the accuracy on each class over the steps; a page's script can choose one."""
+    figure, axes = new_figure(width=2 * WIDTH)
+    for (name, points), (colour, dashes) in zip(curves, _looks(), strict=False):
+        _plot(axes, _percent(points), colour, name, dashes, gid=SERIES_ID + name)
+    label_steps(axes)
+    axes.set_ylabel("accuracy on eval, %")
+    if len(curves) <= NAMED_CLASSES:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9.5)
+    best, worst = ([(name, points)] for name, points in (curves[0], curves[-1]))
+    return as_svg(
+        figure,
+        f"{_ends_at('Accuracy on the best class', best, '{:.1%}')}. "
+        f"{_ends_at('On the worst', worst, '{:.1%}')}",
+    )
 
 
 def _draw_curve(curves: Sequence[Curve], label: str, form: str) -> str:
     figure, axes = new_figure()
-    for (name, points), colour in zip(curves, SERIES, strict=False):
-        _plot(axes, points, colour, name)
+    for (name, points), (colour, dashes) in zip(curves, _looks(), strict=False):
+        _plot(axes, points, colour, name, dashes)
     label_steps(axes)
     axes.set_ylabel(label)
     _start_at_zero(axes)
@@ -243,7 +302,7 @@ def _plot(
     points: Sequence[Point],
     colour: str,
     label: str,
-    linestyle: str = "-",
+    linestyle: Any = "-",
     marker: str = "",
     **looks: Any,
 ) -> None:
@@ -311,7 +370,9 @@ def draw_calibration(calibration: Calibration) -> str:
     """Returns accuracy over confidence, with the line on which the two are equal."""
     figure, axes = new_figure()
     bins = calibration.bins
-    axes.plot([0, 100], [0, 100], color=LINE, linestyle="--", label="perfect calibration")
+    axes.plot(
+        [0, 100], [0, 100], color=LINE, linestyle="--", label="perfect calibration", gid=MARK
+    )
     confidence = [b.confidence * 100 for b in bins]
     axes.plot(
         confidence,

@@ -28,6 +28,8 @@ def training_facts(model_run_dir: str) -> TrainingFacts:
             cross_entropy=curve("cross_entropy/raw"),
             cross_entropy_averaged=_updated(curve("cross_entropy/averaged")),
             learning_rate=curve("learning_rate"),
+            train_accuracy=curve("accuracy/raw"),
+            train_accuracy_averaged=_updated(curve("accuracy/averaged")),
             images_per_second=[(step, value * record.batch_size) for step, value in speeds],
             eval_accuracy=[(e.step, e.accuracy) for e in record.evaluations],
             eval_loss=[(e.step, e.loss) for e in record.evaluations],

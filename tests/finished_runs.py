@@ -55,6 +55,9 @@ def pushed(output) -> Finished:
 @pytest.fixture(scope="session")
 def refused(output, pushed) -> Finished:
     """The second run, in a terminal: trained less than the first, so not blessed."""
-    settings = ("--set", "train_steps=40", "--set", "min_accuracy=0.99")
+    settings = (
+        *("--set", "train_steps=40", "--set", "eval_every_steps=20"),
+        *("--set", "min_accuracy=0.99"),
+    )
     exit_code, printed = run_in_terminal(smoke_run(output, *settings))
     return Finished(exit_code, printed, json.loads((output / "run.json").read_text()))

@@ -8,6 +8,7 @@ from tensorflow.compat import v1
 from trainer_module import summaries
 
 MODES = tf.estimator.ModeKeys
+MAX_CLASSES = 100  # with an accuracy of their own in the record; more would swell it
 
 
 def classifier_spec(
@@ -53,18 +54,22 @@ def train_spec(
     if ema_decay:
         with tf.control_dependencies([update]):
             update = weight_averages(ema_decay).apply(v1.trainable_variables())
-    train_op = tf.group(update, summaries.add_losses(losses))
+    curves = {**losses, "accuracy": accuracy_of(logits, labels)}
+    train_op = tf.group(update, summaries.add_curves(curves))
     return tf.estimator.EstimatorSpec(MODES.TRAIN, loss=losses["total_loss"], train_op=train_op)
 
 
 def eval_spec(
     logits: tf.Tensor, labels: tf.Tensor, scaffold: v1.train.Scaffold | None = None
 ) -> tf.estimator.EstimatorSpec:
-    """Returns the loss and the accuracy."""
+    """Returns the loss, the accuracy and the accuracy on each of up to MAX_CLASSES classes."""
+    metrics = {"accuracy": v1.metrics.accuracy(labels, tf.argmax(logits, axis=1))}
+    if logits.shape[-1] <= MAX_CLASSES:
+        metrics["class_accuracy"] = class_accuracy_of(logits, labels)
     return tf.estimator.EstimatorSpec(
         MODES.EVAL,
         loss=cross_entropy_of(logits, labels),
-        eval_metric_ops={"accuracy": v1.metrics.accuracy(labels, tf.argmax(logits, axis=1))},
+        eval_metric_ops=metrics,
         scaffold=scaffold,
     )
 
@@ -96,6 +101,21 @@ def cross_entropy_of(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.
         return cross_entropy
     of_all_classes = -tf.reduce_mean(tf.nn.log_softmax(logits))
     return (1 - smoothing) * cross_entropy + smoothing * of_all_classes
+
+
+def accuracy_of(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the fraction of a batch whose largest logit is the true class's."""
+    is_right = tf.equal(tf.argmax(logits, axis=1), labels)
+    return tf.reduce_mean(tf.cast(is_right, tf.float32))
+
+
+def class_accuracy_of(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
+    """Returns the metric of the accuracy on each class, float32, (classes,); 0 of no images."""
+    is_of_class = tf.one_hot(labels, logits.shape[-1])
+    is_right = tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32)
+    counts = tf.reduce_sum(is_of_class, axis=0)
+    right = tf.linalg.matvec(is_of_class, is_right, transpose_a=True)
+    return v1.metrics.mean_tensor(tf.math.divide_no_nan(right, counts), counts)
 
 
 def weight_averages(ema_decay: float) -> tf.train.ExponentialMovingAverage:

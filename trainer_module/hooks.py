@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.compat import v1
 
 from contract import events
+from trainer_module import summaries
 from trainer_module.loop import Loop
 
 log = logging.getLogger("cifar.train")
@@ -35,7 +36,11 @@ class TrainingDivergedError(RuntimeError):
 
 
 class LogHook(v1.train.SessionRunHook):
-    """Logs loss and speed at regular steps, and stops at the first NaN or infinite loss.
+    """Logs at regular steps, and stops at the first NaN or infinite loss.
+
+    A line has the loss and the speed; the curves of the graph (summaries.py) go into the event
+    file. They are requested each step: another request for some steps would be another graph
+    to optimize, which takes seconds.
 
     Attributes:
         step: The last completed step.
@@ -43,8 +48,8 @@ class LogHook(v1.train.SessionRunHook):
         optimizer: The optimizer in the graph; empty if it has no name.
     """
 
-    def __init__(self, loop: Loop) -> None:
-        """Takes how often to log, and facts about the training for the lines."""
+    def __init__(self, loop: Loop, events_dir: str = "") -> None:
+        """Takes how often to log, facts for the lines, and any folder for the event file."""
         self.step = 0
         self.loss: float | None = None
         self.optimizer = ""
@@ -52,6 +57,7 @@ class LogHook(v1.train.SessionRunHook):
         self._batch_size = loop.batch_size
         self._log_every_steps = loop.log_every_steps
         self._learning_rate = loop.learning_rate
+        self._events_dir = events_dir
         self._step_seconds: list[float] = []
         self._logged_steps = 0
         self._start_seconds = 0.0
@@ -73,15 +79,17 @@ class LogHook(v1.train.SessionRunHook):
         self.optimizer = ", ".join(sorted({found[1] for found in applied}))
         self._loss_tensor = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
         self._step_tensor = v1.train.get_global_step()
+        curves = v1.get_collection(summaries.CURVES) if self._events_dir else ()
+        self._curves = v1.summary.merge(curves) if curves else tf.constant(b"")
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
         """Reads the step that was restored."""
         self.step = int(session.run(self._step_tensor))
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        """Requests the loss of this step."""
+        """Requests the loss and the curves of this step."""
         self._start_seconds = time.perf_counter()
-        return v1.train.SessionRunArgs(self._loss_tensor)
+        return v1.train.SessionRunArgs((self._loss_tensor, self._curves))
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
@@ -93,13 +101,17 @@ class LogHook(v1.train.SessionRunHook):
         """
         self._step_seconds.append(time.perf_counter() - self._start_seconds)
         self.step += 1
-        self.loss = float(run_values.results)
+        loss, curves = run_values.results
+        self.loss = float(loss)
         if not math.isfinite(self.loss):
             raise TrainingDivergedError(
                 f"the loss is {self.loss}", self.step, self._learning_rate
             )
         if self.step % self._log_every_steps == 0 or self.step == self._train_steps:
             self._log()
+            if curves:
+                writer = v1.summary.FileWriterCache.get(self._events_dir)
+                writer.add_summary(curves, self.step)
 
     def _log(self) -> None:
         seconds = self._step_seconds[self._logged_steps :]

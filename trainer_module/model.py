@@ -52,10 +52,12 @@ def train_spec(
     logits = layers.logits_of(images, all_layers, hyper_parameters.compute_dtype, parts)
     v1.summary.image("images", images, max_outputs=8)
     losses = losses_of(logits, labels, all_layers, hyper_parameters)
+    curves = {**losses, "accuracy": head.accuracy_of(logits, labels)}
+    update = training_step(losses["total_loss"], hyper_parameters, num_train_examples)
     return tf.estimator.EstimatorSpec(
         tf.estimator.ModeKeys.TRAIN,
         loss=losses["total_loss"],
-        train_op=training_step(losses, hyper_parameters, num_train_examples),
+        train_op=tf.group(update, summaries.add_curves(curves)),
     )
 
 
@@ -95,21 +97,18 @@ def losses_of(
 
 
 def training_step(
-    losses: dict[str, tf.Tensor], hyper_parameters: HyperParameters, num_train_examples: int
+    loss: tf.Tensor, hyper_parameters: HyperParameters, num_train_examples: int
 ) -> tf.Operation:
     """Returns the op of one step: the update, then the averages of the new weights."""
     step = v1.train.get_or_create_global_step()
     learning_rate = learning_rate_at(step, hyper_parameters, num_train_examples)
     optimizer = optimizer_of(hyper_parameters, learning_rate)
-    gradients = gradients_of(losses["total_loss"], optimizer, hyper_parameters.compute_dtype)
-    v1.summary.scalar("learning_rate", learning_rate)
+    gradients = gradients_of(loss, optimizer, hyper_parameters.compute_dtype)
+    summaries.add_curve("learning_rate", learning_rate)
     summaries.add_weights(gradients)
     update = optimizer.apply_gradients(gradients, global_step=step)
     with tf.control_dependencies([update]):
-        averaged_weights = head.weight_averages(hyper_parameters.ema_decay).apply(
-            v1.trainable_variables()
-        )
-    return tf.group(averaged_weights, summaries.add_losses(losses))
+        return head.weight_averages(hyper_parameters.ema_decay).apply(v1.trainable_variables())
 
 
 def learning_rate_at(

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 import tensorflow as tf
 from tensorflow.compat import v1
 
-LOSS_AVERAGE_DECAY = 0.9
+AVERAGE_DECAY = 0.9  # of the running averages of losses and accuracy
+CURVES = "curves"  # the scalars that are written with each line of progress
 _SUMMARIZED_IMAGES = 16
 
 
@@ -27,10 +28,15 @@ def add_weights(gradients: Iterable[tuple[tf.Tensor, tf.Variable]]) -> None:
         v1.summary.histogram(name_of(variable) + "/gradients", gradient)
 
 
-def add_losses(losses: Mapping[str, tf.Tensor]) -> tf.Operation:
-    """Adds each loss, raw and averaged; returns the op that averages."""
+def add_curve(name: str, value: tf.Tensor) -> None:
+    """Adds a scalar to the summaries, and to those that LogHook writes more often."""
+    v1.summary.scalar(name, value, collections=[v1.GraphKeys.SUMMARIES, CURVES])
+
+
+def add_curves(values: Mapping[str, tf.Tensor]) -> tf.Operation:
+    """Adds each value of a step, raw and averaged; returns the op that averages."""
     updates = []
-    for name, loss in losses.items():
+    for name, value in values.items():
         average = v1.get_variable(
             f"{name}/average",
             shape=[],
@@ -39,9 +45,9 @@ def add_losses(losses: Mapping[str, tf.Tensor]) -> tf.Operation:
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.MEAN,
         )
-        updates.append(average.assign_sub((1 - LOSS_AVERAGE_DECAY) * (average - loss)))
-        v1.summary.scalar(f"{name}/raw", loss)
-        v1.summary.scalar(f"{name}/averaged", average)
+        updates.append(average.assign_sub((1 - AVERAGE_DECAY) * (average - value)))
+        add_curve(f"{name}/raw", value)
+        add_curve(f"{name}/averaged", average)
     return tf.group(*updates)
 
 

@@ -269,7 +269,7 @@ def train_alone(
     journal: Journal,
 ) -> None:
     """Trains in this process only, with evaluations in between."""
-    log_hook = hooks.LogHook(task.loop)
+    log_hook = hooks.LogHook(task.loop, estimator.model_dir)
     listeners = [
         hooks.FiniteGuard(task.loop.learning_rate),
         hooks.RecordListener(lambda step: journal.write(step, log_hook)),
@@ -291,7 +291,7 @@ def train_in_cluster(
     journal: Journal,
 ) -> None:
     """Runs this process's role in training; the evaluator process evaluates in parallel."""
-    log_hook = hooks.LogHook(task.loop)
+    log_hook = hooks.LogHook(task.loop, estimator.model_dir if is_chief() else "")
     listeners = [hooks.FiniteGuard(task.loop.learning_rate)]
     if is_chief():
         listeners.append(hooks.RecordListener(lambda step: journal.write(step, log_hook)))
@@ -337,6 +337,7 @@ def evaluate(estimator: tf.estimator.Estimator, data: Data, journal: Journal) ->
     """Evaluates the newest checkpoint on all of eval, only for the record."""
     metrics = estimator.evaluate(inputs.eval_input_fn(data.eval_files, data.transform_output))
     step, accuracy, loss = (metrics[name] for name in ("global_step", "accuracy", "loss"))
-    journal.add(Evaluation(int(step), float(accuracy), float(loss)))
+    by_class = tuple(round(float(value), 4) for value in metrics.get("class_accuracy", ()))
+    journal.add(Evaluation(int(step), float(accuracy), float(loss), by_class))
     log.info(f"step {step:,} evaluated  accuracy {accuracy:.1%}  loss {loss:.3f}")
     events.send(events.Evaluated(int(step), float(accuracy)))

@@ -47,7 +47,7 @@ def test_a_plot_shows_the_values_below_the_pointer(browser, pushed):
         unit = box["width"] / scale
         page.mouse.move(box["x"] + x * unit, box["y"] + y * unit)
         tip = page.locator("#training .tip:visible")
-        assert tip.inner_text() == words
+        assert words in tip.inner_text().splitlines()
         assert f"{100 * pushed.record['accuracy']:.4g}" in words
 
 
@@ -146,6 +146,24 @@ def test_mistakes_are_filtered_by_class(browser, pushed):
         page.locator("#mistakes select").select_option("ship")
         assert 0 < shown.count() <= before
         assert all("ship" in text for text in shown.all_inner_texts())
+
+
+def test_curves_are_filtered_by_class(browser, refused):
+    with opened(browser, refused.page) as page:
+        drawing = page.locator("#training svg:has([data-series])")
+        assert drawing.locator("[data-series]").count() == 10
+        page.locator("#training select").select_option("ship")
+        assert drawing.locator(".faded").count() == 9
+        points = json.loads(drawing.get_attribute("data-points"))
+        x, y, words = next(point[:3] for point in points if point[3] == "ship")
+        drawing.scroll_into_view_if_needed()
+        box, scale = drawing.bounding_box(), drawing.evaluate("s => s.viewBox.baseVal.width")
+        page.mouse.move(
+            box["x"] + x * box["width"] / scale, box["y"] + y * box["width"] / scale
+        )
+        assert page.locator("#training .tip:visible").inner_text() == words
+        page.locator("#training select").select_option("all")
+        assert drawing.locator(".faded").count() == 0
 
 
 def test_the_run_says_what_it_was_made_with(browser, pushed):

@@ -1,6 +1,11 @@
+import dataclasses
+import html
+import json
 import re
 
-from contract.training_record import TrainingRecord
+import pytest
+
+from contract.training_record import Evaluation, TrainingRecord
 from report import plots
 from report.facts import Curves, TrainingFacts
 
@@ -17,10 +22,66 @@ ONE_STEP = TrainingFacts(
 
 def test_a_run_of_one_step_has_its_plots():
     drawn = plots.draw_runs([("", ONE_STEP)])
-    assert list(drawn) == ["loss", "eval_accuracy", "learning_rate"]  # no speed is known
-    assert (
-        'aria-label="Accuracy on eval over the steps. Ends at: 9.5%"' in drawn["eval_accuracy"]
+    assert list(drawn) == ["loss", "accuracy", "learning_rate"]  # no speed is known
+    assert 'aria-label="Accuracy on eval over the steps. Ends at: 9.5%"' in drawn["accuracy"]
+
+
+def test_the_accuracy_of_training_is_beside_that_on_eval():
+    curves = dataclasses.replace(
+        ONE_STEP.curves,
+        train_accuracy=[(1, 0.0625)],
+        train_accuracy_averaged=[(1, 0.04)],
     )
+    facts = dataclasses.replace(ONE_STEP, curves=curves)
+    drawn = plots.draw_runs([("", facts)])["accuracy"]
+    assert "Accuracy on train batches over the steps. Ends at: 4.0%" in drawn
+    assert "train batch 6.25" in drawn
+    assert "train batch" not in plots.draw_runs([("a", facts), ("b", facts)])["accuracy"]
+
+
+def test_any_number_of_runs_has_a_curve_each():
+    runs = [(f"run {number}", ONE_STEP) for number in range(9)]
+    for svg in plots.draw_runs(runs).values():
+        assert all(f"run {number}" in svg for number in range(9))
+
+
+def evaluated(*by_class: tuple[float, ...]) -> TrainingRecord:
+    return TrainingRecord(
+        evaluations=tuple(
+            Evaluation(1_000 * number, 0.5, 1.0, accuracies)
+            for number, accuracies in enumerate(by_class, 1)
+        )
+    )
+
+
+def test_the_curve_of_each_class_can_be_chosen():
+    record = evaluated((0.2, 0.3), (0.6, 0.45))
+    curves = plots.class_curves(record, ["cat & dog", "ship"])
+    drawn = plots.draw_class_curves(curves[::-1])
+    assert curves == [
+        ("cat & dog", [(1_000, 0.2), (2_000, 0.6)]),
+        ("ship", [(1_000, 0.3), (2_000, 0.45)]),
+    ]
+    assert re.findall(r'<g data-series="([^"]*)"', drawn) == ["ship", "cat &amp; dog"]
+    (points,) = re.findall(r'data-points="([^"]*)"', drawn)
+    names = [point[3] for point in json.loads(html.unescape(points))]
+    assert names == ["ship", "ship", "cat & dog", "cat & dog"]
+
+
+@pytest.mark.parametrize(
+    "record", [evaluated((0.2, 0.3)), evaluated((), ()), evaluated((0.2,), (0.3,))]
+)
+def test_without_two_evaluations_of_these_classes_there_are_no_curves(record):
+    assert plots.class_curves(record, ["cat", "ship"]) == []
+
+
+def test_the_curves_of_a_hundred_classes_stay_small():
+    names = [f"class {number}" for number in range(100)]
+    record = evaluated(*[tuple(n / 100 for n in range(100))] * 200)
+    curves = plots.class_curves(record, names)
+    assert len(curves[0][1]) <= plots.CLASS_POINTS
+    assert curves[0][1][-1] == (200_000, 0.99)
+    assert len(plots.draw_class_curves(curves)) < 800_000
 
 
 def test_plots_take_the_colours_and_the_font_of_the_page():

@@ -44,7 +44,18 @@ def test_record_tells_how_training_went(trained_dir):
     assert record["examples_per_second"] > 0
     assert record["loss"] > 0
     assert [evaluation["step"] for evaluation in record["evaluations"]] == [8, 12]
-    assert all(0 <= evaluation["accuracy"] <= 1 for evaluation in record["evaluations"])
+    for evaluation in record["evaluations"]:  # two images of each class
+        assert len(evaluation["class_accuracy"]) == 10
+        assert np.mean(evaluation["class_accuracy"]) == pytest.approx(evaluation["accuracy"])
+
+
+def test_curves_have_a_point_for_each_line_of_progress(trained_dir):
+    model_run = trained_dir / "model_run"
+    curves = training_facts(str(model_run)).curves
+    for curve in (curves.train_accuracy, curves.loss, curves.learning_rate):
+        assert {4, 8, 12} <= {step for step, _ in curve}
+    assert dict(curves.loss)[12] == pytest.approx(training_record.read(str(model_run)).loss)
+    assert all((16 * accuracy) % 1 == 0 for _, accuracy in curves.train_accuracy)
 
 
 def test_tensorboard_shows_rates_losses_layers_weights_and_images(trained_dir):
