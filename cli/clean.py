@@ -15,17 +15,17 @@ from cli.runs import DEFAULTS, output_option
     default=DEFAULTS.keep_runs,
     show_default=True,
     metavar="N",
-    help="How many of the newest runs are kept whole.",
+    help="How many of the newest runs to keep completely.",
 )
-@click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 @output_option
 @metadata_url_option
 def clean(keep_runs: int, dry_run: bool, output: Path, metadata_url: str) -> None:
     """Delete artifacts, checkpoints and logs that no kept run needs.
 
-    The newest N runs are kept, and those whose version is served or pinned: repeated, they are
-    all cache. Of every other run the record stays, and of every version the lineage. Each run
-    cleans up by itself (keep_runs).
+    The newest N runs stay complete, as do runs whose version is served or pinned. Of all other
+    runs only the record stays. The lineage of every version stays. Each run also cleans up when
+    it ends (keep_runs).
     """
     from pipeline_def import local_runner, retention
 

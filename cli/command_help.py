@@ -35,9 +35,9 @@ def metadata_url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         callback=read_url,
         metavar="FILE",
-        help="Holds the URL of the metadata, if they are not in the output folder: "
-        f"{metadata_url.FORM}. By default the environment variable "
-        f"{metadata_url.ENVIRONMENT_VARIABLE} holds it.",
+        help="A file with the URL of the metadata server, if they are not in the output "
+        f"folder: {metadata_url.FORM}. The environment variable "
+        f"{metadata_url.ENVIRONMENT_VARIABLE} can contain the URL instead.",
     )(command)
 
 
@@ -51,8 +51,8 @@ def trainer_module_option(command: Callable[..., Any]) -> Callable[..., Any]:
         expose_value=True,
         callback=_find_in_this_folder,
         metavar="DOTTED.PATH",
-        help="The Estimator: a module or package in this folder or on the Python path. "
-        f"{estimator.GUIDE} says what it holds.",
+        help="The Estimator: a module or package in this folder or on the Python path, as "
+        f"{estimator.GUIDE} describes.",
     )(command)
 
 
@@ -75,8 +75,8 @@ def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         shell_complete=lambda _, __, start: [
             name for name in presets() if name.startswith(start)
         ],
-        help=f"{what}  [default: {estimator.DEFAULT_PRESET}, or the first preset of a "
-        "trainer module that has none of that name]",
+        help=f"{what}  [default: {estimator.DEFAULT_PRESET}, or the first one if the trainer "
+        "module has no preset of that name]",
     )
 
 
@@ -102,7 +102,7 @@ def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--parallelism",
             type=click.IntRange(min=1),
             metavar="N",
-            help="How many processes share a Beam stage; by default 1 here, 2 on an engine.",
+            help="Processes per Beam stage. [default: 1 on this machine, 2 on an engine]",
         ),
         click.option(
             "--runner-url",
@@ -116,7 +116,7 @@ def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=runner.LOCAL,
             show_default=True,
             metavar="local|flink|spark|'BEAM ARGS'",
-            help="Where Beam stages run.",
+            help="Where to run the Beam stages.",
         ),
     ):
         choose = option(choose)
@@ -130,7 +130,7 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "settings",
         multiple=True,
         metavar="FIELD=VALUE",
-        help="Change one field of the preset; may be given again. `cifar config` lists them.",
+        help="Change a field of the preset; can be repeated. `cifar config` lists all fields.",
     )(command)
 
 

@@ -28,7 +28,7 @@ from pipeline_def.config import (
         "cifar config --trainer-module my_team.flowers",
     )
 )
-@preset_option("Whose values to show.")
+@preset_option("The preset whose values to show.")
 @trainer_module_option
 @settings_option
 @click.option("--json", "json_output", is_flag=True, help="Print JSON.")

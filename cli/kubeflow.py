@@ -28,34 +28,38 @@ def kubeflow() -> None:
         "cifar kubeflow compile --image REGISTRY/cifar:1 --drift --output drift.yaml",
     ),
 )
-@click.option("--image", required=True, help="What the steps run in: kubeflow/Dockerfile.")
-@preset_option("Default of the parameter `preset`.")
+@click.option(
+    "--image",
+    required=True,
+    help="The image that the steps run in, built from kubeflow/Dockerfile.",
+)
+@preset_option("The default of the parameter `preset`.")
 @trainer_module_option
 @click.option(
     "--data",
     default="sample",
     show_default=True,
     metavar="sample|DIR",
-    help="Default of the parameter `data`: DIR is a folder on the volume.",
+    help="The default of the parameter `data`; DIR is a folder on the volume.",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change one field of the preset for every run; may be given again.",
+    help="Change one field of the preset for every run; can be repeated.",
 )
 @click.option(
     "--pipeline-root",
     default="",
     metavar="URI",
-    help="Where artifacts go: minio://, s3:// or gs://. Unset: the installation's own.",
+    help="Where to put artifacts: minio://, s3:// or gs://. [default: the installation's own]",
 )
 @click.option(
     "--cluster",
     "cluster_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Volume, resources, secrets, tolerations: kubeflow/cluster.yaml is an example.",
+    help="Volume, resources, secrets and tolerations, as in kubeflow/cluster.yaml.",
 )
 @click.option(
     "--drift",
@@ -79,9 +83,9 @@ def compile_command(
     drift: bool,
     output: Path,
 ) -> None:
-    """Write the pipeline as YAML; needs no cluster and no Docker.
+    """Write the pipeline as YAML, without a cluster or Docker.
 
-    What the backend would refuse is an error here.
+    The command fails on everything that the backend would reject.
     """
     from kubeflow.cluster import Cluster, read_cluster
 
@@ -117,21 +121,31 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say where the API is, and hands the command a client."""
 
     @click.option("--server", "url", default="http://localhost:8888", show_default=True)
-    @click.option("--namespace", default="", help="Of a multi-user installation.")
+    @click.option("--namespace", default="", help="The namespace in a multi-user installation.")
     @click.option(
         "--token-file",
         type=click.Path(exists=True, dir_okay=False),
-        help="Holds a bearer token; read anew for each request.",
+        help="A file with a bearer token, which is read for each request.",
     )
     @click.option(
         "--header",
         "headers",
         multiple=True,
         metavar="NAME=VALUE",
-        help="Sent with each request.",
+        help="A header to send with each request; can be repeated.",
     )
-    @click.option("--timeout-seconds", default=30.0, show_default=True, help="Of one request.")
-    @click.option("--retries", default=5, show_default=True, help="Of what is safe to repeat.")
+    @click.option(
+        "--timeout-seconds",
+        default=30.0,
+        show_default=True,
+        help="The time limit of one request.",
+    )
+    @click.option(
+        "--retries",
+        default=5,
+        show_default=True,
+        help="Retries of requests that are safe to repeat.",
+    )
     @functools.wraps(command)
     def wrapped(
         url: str,
@@ -155,7 +169,9 @@ def watch_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options of watching a run."""
     for option in (
         click.option("--poll-seconds", default=5.0, show_default=True),
-        click.option("--timeout-minutes", default=0.0, help="Stop watching then. 0: never."),
+        click.option(
+            "--timeout-minutes", default=0.0, help="When to stop watching; 0 is never."
+        ),
     ):
         command = option(command)
     return command
@@ -174,19 +190,25 @@ def watch_options(command: Callable[..., None]) -> Callable[..., None]:
     "parameters",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of the run; may be given again.",
+    help="A parameter of the run; can be repeated.",
 )
 @click.option("--experiment", default="cifar10", show_default=True)
-@click.option("--name", default="cifar10", show_default=True, help="Of the run or schedule.")
-@click.option("--version", default="", help="Name of the version. Unset: made of its content.")
+@click.option(
+    "--name", default="cifar10", show_default=True, help="The name of the run or schedule."
+)
+@click.option(
+    "--version", default="", help="The name of the version. [default: derived from its content]"
+)
 @click.option("--pipeline-root", default="", metavar="URI")
-@click.option("--service-account", default="", help="What the steps run as.")
-@click.option("--watch", is_flag=True, help="Wait for the end; exit code 1 unless it succeeds.")
+@click.option("--service-account", default="", help="The service account of the steps.")
+@click.option(
+    "--watch", is_flag=True, help="Wait for the run to end; exit code 1 unless it succeeds."
+)
 @click.option(
     "--schedule",
     default="",
     metavar="CRON",
-    help="Start runs again and again; replaces the schedule called --name.",
+    help="Start runs on this schedule; replaces the schedule called --name.",
 )
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 @watch_options
@@ -206,7 +228,7 @@ def submit(
     poll_seconds: float,
     timeout_minutes: float,
 ) -> None:
-    """Upload PIPELINE, or find it uploaded, and start a run or a schedule."""
+    """Upload PIPELINE if necessary, and start a run or a schedule."""
     from kubeflow.submit import check_cron, read_parameters
 
     values = read_parameters(pipeline, parameters)
@@ -238,7 +260,7 @@ def submit(
 def watch_command(
     connect: Callable[[], Any], run_id: str, poll_seconds: float, timeout_minutes: float
 ) -> None:
-    """Show what the steps of a run do until it ends; exit code 1 unless it succeeds."""
+    """Show the steps of a run until it ends; exit code 1 unless it succeeds."""
     watch_to_the_end(connect(), run_id, poll_seconds, timeout_minutes)
 
 
@@ -246,9 +268,9 @@ def watch_command(
 @click.argument("run_id")
 @server_options
 def terminate(connect: Callable[[], Any], run_id: str) -> None:
-    """End a run."""
+    """Stop a run."""
     connect().terminate(run_id)
-    click.echo(f"The run {run_id} is ending.")
+    click.echo(f"The run {run_id} is stopping.")
 
 
 def watch_to_the_end(

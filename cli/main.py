@@ -70,7 +70,7 @@ def folded(message: str) -> str:
 @click.version_option("0.1.0", prog_name="cifar")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
-    """CIFAR-10 batches in, a gated, versioned classifier for TensorFlow Serving out."""
+    """Train an image classifier, check it, and push it for TensorFlow Serving."""
     warnings = logging.StreamHandler()
     warnings.setLevel(logging.WARNING)
     warnings.setFormatter(logging.Formatter("Warning: %(message)s"))

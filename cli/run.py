@@ -38,7 +38,7 @@ NOT_BLESSED_EXIT_CODE = 3
         "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
 )
-@preset_option("Which settings to start from.")
+@preset_option("The settings to start from.")
 @trainer_module_option
 @click.option(
     "--data",
@@ -46,27 +46,33 @@ NOT_BLESSED_EXIT_CODE = 3
     default="auto",
     show_default=True,
     metavar="auto|sample|cifar100|DIR|ARCHIVE",
-    help="auto and cifar100 are fetched unless they are there; sample is the bundled 1,200 "
-    "images; DIR contains batches or pictures, train/CLASS/*.png and eval/CLASS/*.png.",
+    help="auto (CIFAR-10) and cifar100 are downloaded if necessary; sample is 1,200 bundled "
+    "images; DIR contains batches, or pictures in train/CLASS/ and eval/CLASS/.",
 )
 @click.option("--output", default="output", show_default=True, metavar="DIR")
 @settings_option
 @metadata_url_option
 @runner_options
-@click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show which stages would run and why, and run nothing."
+)
 @click.option(
     "--if-changed",
     is_flag=True,
-    help="Do nothing if data, code and settings are those of the last run that pushed.",
+    help="Do nothing if data, code and settings are the same as in the last run that pushed.",
 )
 @click.option(
     "--on-end",
     default="",
     metavar="COMMAND",
-    help="A shell command that gets the run's record, run.json, on standard input and its path "
-    "in CIFAR_RUN_RECORD, however the run ended.",
+    help="A shell command to run when the run has ended, successful or not. It reads the run's "
+    "record (run.json) from standard input; CIFAR_RUN_RECORD is the path of that file.",
 )
-@click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Show every log line, including those of TensorFlow and TFX.",
+)
 def run(
     preset: str,
     trainer_module: str,

@@ -25,7 +25,7 @@ output_option = click.option(
 )
 json_option = click.option("--json", "json_output", is_flag=True, help="Print JSON.")
 model_option = click.option(
-    "--model", default=DEFAULTS.model_name, show_default=True, help="Name of the model."
+    "--model", default=DEFAULTS.model_name, show_default=True, help="The name of the model."
 )
 
 
@@ -37,8 +37,8 @@ model_option = click.option(
     )
 )
 @click.argument("names", nargs=-1, metavar="[RUN]…")
-@click.option("--all", "all_runs", is_flag=True, help="Write the page of all runs instead.")
-@click.option("--compare", is_flag=True, help="Compare the runs instead.")
+@click.option("--all", "all_runs", is_flag=True, help="Write the page about all runs.")
+@click.option("--compare", is_flag=True, help="Write a page that compares the runs.")
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -57,13 +57,13 @@ def report(
 ) -> None:
     """Write the report of a RUN as one self-contained HTML page.
 
-    RUN is `latest`, the start of a run's id, a version it pushed, or a folder with a run.json
-    in it. A failed run is shown up to where it failed.
+    RUN is `latest`, the start of a run's id, a version that a run pushed, or a folder with a
+    run.json. The page of a failed run shows everything up to the failure.
     """
     if all_runs and (names or compare or to):
-        raise click.UsageError("--all takes no RUN, no --compare and no --to.")
+        raise click.UsageError("--all cannot be combined with RUN, --compare or --to.")
     if compare and len(names) < 2:
-        raise click.UsageError("--compare takes two runs or more.")
+        raise click.UsageError("--compare needs at least two runs.")
     if len(names) > 1 and not compare:
         raise click.UsageError("Name one RUN, or add --compare.")
     imports.silence()  # a run that failed is read with TensorFlow
@@ -89,7 +89,7 @@ def report(
     default="localhost:8501",
     show_default=True,
     metavar="HOST:PORT",
-    help="REST interface of a model server.",
+    help="The REST address of a model server.",
 )
 @json_option
 def status(output: Path, model: str, server: str, json_output: bool) -> None:
@@ -144,8 +144,8 @@ def lineage(
 
     if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
         raise FileNotFoundError(
-            f"{output} holds no metadata.sqlite. `cifar run` makes one; --output or "
-            "--metadata-url-file says where to look."
+            f"{output} has no metadata.sqlite. `cifar run` creates one; --output or "
+            "--metadata-url-file names another place."
         )
     metadata.check(output, metadata_url)
     folders = run_report.pushed_versions(runs.read_runs(output))
@@ -169,8 +169,8 @@ def lineage(
 def board(context: click.Context, output: Path) -> None:
     """Start TensorBoard on the training of every run, including one in progress.
 
-    Each training is named after the run that started it. Flags of TensorBoard are passed on.
-    Ctrl-C ends it.
+    Each training has the name of the run that started it. All other flags are passed on to
+    TensorBoard. Press Ctrl-C to stop it.
     """
     folder = output / "checkpoints"
     if not folder.is_dir():

@@ -30,21 +30,21 @@ class ServeCommand(click.Command):
     epilog=examples("cifar serve", "cifar serve --rest_api_port=9000 --enable_batching"),
 )
 @click.option(
-    "--output", default="output", show_default=True, metavar="DIR", help="Of the run."
+    "--output", default="output", show_default=True, metavar="DIR", help="The output folder."
 )
 @click.option(
     "--model",
     "--model_name",
     default="cifar10",
     show_default=True,
-    help="Name of the model.",
+    help="The name of the model.",
 )
 @click.pass_context
 def serve(context: click.Context, output: str, model: str) -> None:
     """Serve the pushed model over TensorFlow Serving's gRPC and REST protocol.
 
-    New versions are picked up as they are pushed. Listens on 127.0.0.1, gRPC on port 8500,
-    REST on 8501, as soon as the model is loaded.
+    The server loads new versions as they are pushed. It listens on 127.0.0.1, with gRPC on port
+    8500 and REST on port 8501, as soon as the model is loaded.
     """
     given = {flag.split("=")[0] for flag in context.args}
     flags = [*context.args, f"--model_name={model}"]
@@ -71,29 +71,35 @@ def serve(context: click.Context, output: str, model: str) -> None:
     )
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER|-]…")
-@click.option("--server", metavar="ADDRESS", help="Default: this machine, port 8501 or 8500.")
-@click.option("--grpc", "by_grpc", is_flag=True, help="Ask over gRPC instead of REST.")
-@click.option("--model", default="cifar10", show_default=True, help="Name of the model.")
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="N random test images.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random draw.")
+@click.option(
+    "--server",
+    metavar="ADDRESS",
+    help="The model server. [default: port 8501 of this machine, or 8500 with --grpc]",
+)
+@click.option("--grpc", "by_grpc", is_flag=True, help="Use gRPC instead of REST.")
+@click.option("--model", default="cifar10", show_default=True, help="The name of the model.")
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="Classify N random test images."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed for --sample.")
 @click.option(
     "--png",
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --sample: write the images with their true and predicted classes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each image.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per image.")
 @click.option(
     "--batch",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Predict without a server all of a folder or file: pictures, CIFAR batches, or "
+    help="Predict a whole folder or file without a server: pictures, CIFAR batches, or "
     "TFRecord files of tf.Examples.",
 )
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="With --batch: where the predictions go. A call that was stopped goes on there.",
+    help="With --batch: where to write the predictions. Repeat a stopped command to continue.",
 )
 @click.option(
     "--format",
@@ -101,14 +107,14 @@ def serve(context: click.Context, output: str, model: str) -> None:
     type=click.Choice(["parquet", "csv", "jsonl", "prediction-log"]),
     default="parquet",
     show_default=True,
-    help="With --batch: how predictions are written.",
+    help="With --batch: the format of the predictions.",
 )
 @click.option(
     "--model-dir",
     type=click.Path(path_type=Path),
     default=Path("output/serving/cifar10"),
     show_default=True,
-    help="With --batch: a version, or the folder of versions, of which the newest predicts.",
+    help="With --batch: a version, or a folder of versions; the newest one predicts.",
 )
 @runner_options
 def predict(
@@ -128,16 +134,16 @@ def predict(
 ) -> None:
     """Classify images with a model server: PNG, JPEG, BMP or GIF of any size.
 
-    With --batch the SavedModel itself predicts, through Beam, and files are written.
+    With --batch, Beam runs the SavedModel directly and writes the predictions to files.
     """
     if bool(images) + bool(sample) + bool(batch) != 1:
-        raise click.UsageError("Give images, --sample N or --batch PATH: one of the three.")
+        raise click.UsageError("Give images, --sample N or --batch PATH, and only one of them.")
     if bool(batch) != bool(output):
-        raise click.UsageError("--batch PATH and --output DIR go together.")
+        raise click.UsageError("--batch PATH and --output DIR need each other.")
     if batch and output:
         sys.exit(_predict_batch(batch, output, model_dir, format_name, beam_runner, as_json))
     if png and not sample:
-        raise click.UsageError("--png goes with --sample.")
+        raise click.UsageError("--png needs --sample.")
     imports.silence()  # gRPC's stubs import TensorFlow
     from serving import client, predict, sample_predictions
 
@@ -174,7 +180,7 @@ def _predict_batch(
     )
     if record.failed:
         click.echo(
-            f"{record.failed:,} images have no prediction; {output}/failed-*.jsonl say why.",
+            f"{record.failed:,} images have no prediction; see {output}/failed-*.jsonl.",
             err=True,
         )
     return int(record.failed > 0)
@@ -189,9 +195,9 @@ def _predict_batch(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(model_dir: Path, as_json: bool) -> None:
-    """Examine a model folder as a server would, and print how to ask it.
+    """Check a model folder as a server would, and print example requests.
 
-    MODEL_DIR is a version, or the folder of all versions; exit code 1 if a check fails.
+    MODEL_DIR is a version or the folder of all versions. Exit code 1 if a check fails.
     """
     import json
 

@@ -24,7 +24,7 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
         "cifar run --preset output/tuned.yaml --set train_steps=5_500",
     )
 )
-@preset_option("Which settings to start from.")
+@preset_option("The settings to start from.")
 @trainer_module_option
 @click.option(
     "--data",
@@ -32,7 +32,7 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     default="auto",
     show_default=True,
     metavar="auto|sample|cifar100|DIR|ARCHIVE",
-    help="As in `cifar run`.",
+    help="The data, as for `cifar run`.",
 )
 @click.option("--output", default="output", show_default=True, metavar="DIR")
 @click.option(
@@ -40,7 +40,7 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     "settings",
     multiple=True,
     metavar="FIELD=LOW..HIGH|log:LOW..HIGH|VALUE,VALUE…|VALUE",
-    help="A range or a list is searched, one value is taken; may be given again.",
+    help="Search a range or a list, or set a single value; can be repeated.",
 )
 @click.option(
     "--trials",
@@ -48,7 +48,7 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     default=PipelineConfig.tuning_trials,
     show_default=True,
     metavar="N",
-    help="How many in all; those of an earlier, equal search count.",
+    help="The total number of trials, including those of an earlier search for the same.",
 )
 @click.option(
     "--held-out",
@@ -56,10 +56,14 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     default=PipelineConfig.tuning_held_out,
     show_default=True,
     metavar="FRACTION",
-    help="Of the train examples: trials are judged on it. The eval images are not touched.",
+    help="The share of the train examples that scores the trials; eval images are not used.",
 )
 @metadata_url_option
-@click.option("--verbose", is_flag=True, help="Show every log line, third parties' too.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Show every log line, including those of TensorFlow and TFX.",
+)
 def tune(
     preset: str,
     trainer_module: str,
@@ -71,10 +75,10 @@ def tune(
     metadata_url: str,
     verbose: bool,
 ) -> None:
-    """Search hyper-parameters: trials in, a page and a preset file out.
+    """Search for better hyper-parameters, and write a page and a preset file.
 
-    A trial that falls behind the others is stopped early. A search that was stopped or killed
-    goes on with the same command.
+    Trials that fall behind the others stop early. To continue a search that was stopped or
+    killed, run the same command again.
     """
     searched = [one for one in settings if search_space.is_search(one.partition("=")[2])]
     if not searched:

@@ -18,7 +18,7 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--serving-dir",
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="The serving root, if it is not that of the last run, such as a shared one.",
+        help="The serving root, such as a shared one. [default: that of the last run]",
     )(command)
     return output_option(model_option(command))
 
@@ -53,8 +53,8 @@ def versions(
 ) -> None:
     """List every pushed version: state, accuracy, run, data.
 
-    The states are served (the highest number), kept (there to roll back to), retired (deleted,
-    to keep no more than keep_versions), quarantined (never a baseline, never pushed again) and
+    States: served (the highest number), kept (available for a rollback), retired (deleted by a
+    later push, see keep_versions), quarantined (not used as a baseline, not pushed again) and
     deleted (by hand).
     """
     if context.invoked_subcommand:
@@ -79,7 +79,7 @@ def versions(
 def pin(
     version: int, output: Path, model: str, serving_dir: Path | None, metadata_url: str
 ) -> None:
-    """Keep a VERSION for good: it is never retired, and does not count in keep_versions."""
+    """Keep a VERSION: no push retires it, and keep_versions does not count it."""
     from serving import rollback
 
     model_dir = folder_of(output, model, serving_dir)
@@ -95,7 +95,7 @@ def pin(
 def unpin(
     version: int, output: Path, model: str, serving_dir: Path | None, metadata_url: str
 ) -> None:
-    """Let a VERSION be retired again, when its turn comes."""
+    """Let later pushes retire a VERSION again."""
     from serving import rollback
 
     model_dir = folder_of(output, model, serving_dir)
@@ -121,7 +121,7 @@ def unpin(
     "--quarantine/--no-quarantine",
     default=True,
     show_default=True,
-    help="Whether the version that is replaced may come back by itself.",
+    help="Whether to keep later runs from pushing the replaced model again.",
 )
 @place_options
 @metadata_url_option
@@ -136,13 +136,13 @@ def rollback(
 ) -> None:
     """Serve the model of an earlier VERSION again, under the next number.
 
-    The version it replaces is put in quarantine: it is no baseline, and no run pushes that
-    model again, until --release.
+    The replaced version goes into quarantine: it is not used as a baseline, and no run pushes
+    its model again until you release it with --release.
     """
     from serving import rollback as serving_rollback
 
     if version is not None and released is not None:
-        raise click.UsageError("Give a VERSION to serve again, or --release: one of the two.")
+        raise click.UsageError("Give either a VERSION to serve again or --release, not both.")
     model_dir = folder_of(output, model, serving_dir)
     if released is not None:
         serving_rollback.release(model_dir, released)
@@ -154,11 +154,13 @@ def rollback(
 
 
 def record_lineage(model_dir: Path, output: Path, metadata_url: str) -> None:
-    """Enters the change in the metadata; what is done is done, so a fault is a warning."""
+    """Records the change in the metadata; it cannot be undone, so a fault is a warning."""
     from contract import metadata
 
     if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
-        click.echo(f"{output} holds no metadata: the change is in {model_dir} alone.", err=True)
+        click.echo(
+            f"{output} has no metadata, so only {model_dir} records the change.", err=True
+        )
         return
     from report import version_lineage
 
@@ -167,7 +169,7 @@ def record_lineage(model_dir: Path, output: Path, metadata_url: str) -> None:
         version_lineage.record_changes(metadata.connection_to(output, metadata_url), model_dir)
     except Exception as error:
         click.echo(
-            f"Warning: the change is made, but not in the metadata ({error}). The next change "
-            "of a version writes both.",
+            f"Warning: the metadata do not have the change yet ({error}). The next change of a "
+            "version writes both.",
             err=True,
         )

@@ -115,7 +115,7 @@ def find_baseline(
     if not model_registry.holds_model(path):
         raise FileNotFoundError(
             f"{path} is the baseline but contains no saved_model.pb. Was it deleted during the "
-            "run? Run again: another baseline is then chosen."
+            "run? Run again to choose another baseline."
         )
     fault = model_registry.find_fault(model_registry.read_version(path))
     if fault:

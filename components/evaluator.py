@@ -125,8 +125,8 @@ def can_be_compared(artifacts: list[types.Artifact], images: ImageSet) -> bool:
     if shape == [*images.image_shape] and classes == [images.num_classes]:
         return True
     log.warning(
-        "The baseline classifies images of %s into %s classes, and these are of %s and %d "
-        "classes: it is not compared with the candidate.",
+        "The baseline takes images of %s and has %s classes. These images are %s and have %d "
+        "classes, so the baseline is not compared with the candidate.",
         shape,
         classes,
         [*images.image_shape],

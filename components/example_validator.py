@@ -63,7 +63,7 @@ class Executor(stock_executor.Executor):
             raise ValueError(
                 "These images are not fit for training:\n  "
                 + "\n  ".join(found.faults)
-                + "\nRepair the data. If they are right, raise the limit in brackets with "
+                + "\nRepair the data. If they are correct, raise the limit in parentheses with "
                 "`--set max_…=`; 1 allows anything."
             )
         return output

@@ -84,7 +84,11 @@ class Executor(stock_executor.Executor):
         try:
             version_store.retire_old_versions(model_dir, custom_config["keep_versions"])
         except OSError as error:
-            log.warning("Version %s is pushed, but an old one stays: %s", version.name, error)
+            log.warning(
+                "Version %s is pushed, but an old version was not deleted: %s",
+                version.name,
+                error,
+            )
 
 
 class PusherSpec(standard_component_specs.PusherSpec):
@@ -132,6 +136,6 @@ def refusal_in_words(model_dir: Path, version: int) -> str:
     record = version_ledger.read(model_dir).versions[version]
     why = record.quarantined and f"is in quarantine ({record.quarantined})"
     return (
-        f"this very model is version {version}, which "
+        f"the same model is version {version}, which "
         f"{why or 'was deleted by hand'}; `cifar rollback --release {version}` allows it again"
     )

@@ -95,7 +95,7 @@ def _run_npm(
     )
     if result.returncode == -signal.SIGXFSZ:
         raise SourceError(
-            f"npm {arguments[0]} {arguments[1]} brings more than expected, "
+            f"npm {arguments[0]} {arguments[1]} downloads more than expected, "
             f"{max_file_bytes:,} bytes"
         )
     if result.returncode:

@@ -258,7 +258,7 @@ def sole_user(folder: Path | None) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        log.warning("Another run trains in %s; waiting until it is done.", folder)
+        log.warning("Another run is training in %s; waiting for it to finish.", folder)
         lock.acquire()
     try:
         yield

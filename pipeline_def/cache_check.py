@@ -104,7 +104,7 @@ def only_whole_outputs(node: str, say: Callable[[str], None]) -> Iterator[None]:
 def find_difference(artifact: metadata_store_pb2.Artifact) -> str:
     """Returns how an artifact's files differ from their record; empty if they do not."""
     if FILES_PROPERTY not in artifact.custom_properties:
-        return f"{artifact.uri} has no checksums on record"
+        return f"{artifact.uri} has no recorded checksums"
     try:
         record = json.loads(artifact.custom_properties[FILES_PROPERTY].string_value)
         record = {path: (int(size), digest) for path, (size, digest) in record.items()}
@@ -115,16 +115,16 @@ def find_difference(artifact: metadata_store_pb2.Artifact) -> str:
         if path not in sizes:
             return f"{path} is missing"
         if sizes[path] != size:
-            return f"{path} has {sizes[path]:,} bytes, {size:,} on record"
+            return f"{path} has {sizes[path]:,} bytes, expected {size:,}"
     if added := sizes.keys() - record.keys():
-        return f"{min(added)} is not on record"
+        return f"{min(added)} was added later"
     try:
         digests = hash_files(list(record))
     except OSError as error:
         return f"{error.filename or artifact.uri} cannot be read ({error.strerror})"
     for path, (_, digest) in record.items():
         if digests[path] != digest:
-            return f"{path} has other content than on record"
+            return f"{path} does not match its recorded checksum"
     return ""
 
 

@@ -72,7 +72,7 @@ class StageLine(rich.progress.ProgressColumn):
         if task.total is not None and task.time_remaining is not None:
             return f"{duration(task.time_remaining)} left"
         if task.total is None and last_seconds > elapsed:
-            return f"{duration(last_seconds - elapsed)} left if as last time"
+            return f"about {duration(last_seconds - elapsed)} left"
         return ""
 
 

@@ -190,7 +190,7 @@ class _Key:
             if name not in SAID_OTHERWISE and str(new[name]) != str(old.get(name))
         ]
         others = [
-            f"it reads another {name}"
+            f"its input {name} changed"
             for name, artifacts in self._inputs.items()
             if not {artifact.id for artifact in artifacts} <= set(read)
         ]

@@ -27,8 +27,8 @@ def explain(error: Exception, stage: str, output: Path) -> Exception:
     path = next(filter(None, map(_path, chain)), str(output))
     return OSError(
         f"No space left on device: {stage} was writing {path} (now "
-        f"{free / 1e6:,.1f} MB are free). Versions pushed before are whole and served as they "
-        "were. Free some space and run the same command again to continue."
+        f"{free / 1e6:,.1f} MB are free). Existing versions are intact and still served. "
+        "Free some space and run the same command again to continue."
     )
 
 

@@ -98,7 +98,7 @@ def read_gate(
         baseline_version: The pushed version compared with, if there was one.
 
     Raises:
-        ValueError: The Evaluator's artifact holds no metrics of the candidate.
+        ValueError: The Evaluator's artifact contains no metrics of the candidate.
     """
     candidate = read_metrics(evaluation_dir, class_names)
     baseline = read_metrics(evaluation_dir, class_names, BASELINE)

@@ -19,8 +19,8 @@ def model_card(facts: Facts) -> dict[str, list[str]]:
         "Data": _data_sentences(facts),
         "Metrics": _metrics_sentences(facts),
         "Limits": [
-            "Every image is given one of the classes, also an image of something else: there "
-            "is no answer “none of these”.",
+            "The model assigns one of its classes to every image. It cannot answer “none of "
+            "these”.",
             *_data_limits(facts),
         ],
     }
@@ -32,9 +32,9 @@ def _use_sentences(facts: Facts) -> list[str]:
     if facts.settings.trainer_module != estimator.DEFAULT:
         return []
     return [
-        "A reference for teams that build, gate and serve a classifier with TFX and "
-        "TensorFlow Serving; teaching; comparing changes to the pipeline.",
-        "Not meant for decisions about people, for safety, or for photographs in general.",
+        "A reference for teams that train, check and serve a classifier with TFX and "
+        "TensorFlow Serving; also for teaching and for comparing changes to the pipeline.",
+        "Not suitable for decisions about people, for safety, or for arbitrary photographs.",
     ]
 
 
@@ -50,7 +50,7 @@ def _network_sentences(facts: Facts) -> list[str]:
         where = "the middle" if crop.is_middle else "a part of"
         sentences.append(f"It sees {where} {crop.seen} pixels of {crop.whole}.")
     if facts.model.is_averaged:
-        sentences.append("The weights are moving averages of those that were trained.")
+        sentences.append("The weights are moving averages of the trained weights.")
     return sentences
 
 
@@ -87,18 +87,18 @@ def _data_limits(facts: Facts) -> list[str]:
         return []
     size = facts.data.image_size
     limits = [
-        f"Larger photographs are shrunk to {size}×{size} pixels first; small or off-centre "
+        f"Larger photographs are reduced to {size}×{size} pixels, so small or off-centre "
         "objects are lost."
     ]
     if facts.data.name.startswith(CIFAR):
         limits.append(
-            f"{facts.data.name} was collected from the web in 2009 and says nothing about how "
-            "classes are spread elsewhere; other cameras, crops or styles lower the accuracy."
+            f"{facts.data.name} was collected from the web in 2009. Other cameras, crops, "
+            "styles or shares of the classes lower the accuracy."
         )
     if facts.data.name == CIFAR:
         limits.append(
             "About 3% of the eval images have near-duplicates in train (Barz and Denzler, Do "
-            "we train on test data?, 2020), so that the accuracy is a little flattering."
+            "we train on test data?, 2020), so the accuracy is slightly too high."
         )
     return limits
 
@@ -109,9 +109,9 @@ def _data_sentences(facts: Facts) -> list[str]:
         return []
     sizes = {split: sum(counts) for split, counts in facts.data.counts.items()}
     sentences = [
-        f"Trained on {sizes['train']:,} images of {facts.data.name}, judged by "
-        f"{sizes['eval']:,} others which selected nothing: no early stopping, no best "
-        "checkpoint.",
+        f"Trained on {sizes['train']:,} images of {facts.data.name} and evaluated on "
+        f"{sizes['eval']:,} others, which did not select anything: there is no early stopping "
+        "and no best checkpoint.",
     ]
     if facts.data.name.startswith(CIFAR):
         sentences.append(
@@ -120,11 +120,11 @@ def _data_sentences(facts: Facts) -> list[str]:
         )
     if facts.data.skipped:
         skipped = sum(facts.data.skipped.values())
-        sentences.append(f"{skipped:,} pictures could not be read and were left out.")
+        sentences.append(f"{skipped:,} pictures could not be read and were skipped.")
     if is_sample(facts.data):
         sentences.append(
-            f"That is a part of {facts.data.name}'s {OFFICIAL_TRAIN_IMAGES:,} train images: "
-            "enough to try the pipeline, too few for a good model."
+            f"{facts.data.name} has {OFFICIAL_TRAIN_IMAGES:,} train images. This sample is "
+            "enough to try the pipeline, but too small for a good model."
         )
     return sentences
 
@@ -138,7 +138,7 @@ def _metrics_sentences(facts: Facts) -> list[str]:
     sentences = [
         f"Accuracy {metrics.accuracy:.1%} on {metrics.eval_examples:,} images"
         f"{_top_k_words(metrics)}.",
-        f"Worst on {worst}: {accuracy:.1%}.",
+        f"The worst class is {worst}, with {accuracy:.1%}.",
     ]
     if facts.predictions:
         error = facts.predictions.calibration.expected_error

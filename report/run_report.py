@@ -89,7 +89,7 @@ def report_of(record: RunRecord) -> Report:
         try:
             return records.from_json(Report, path.read_bytes())
         except ValueError as error:
-            log.warning("%s cannot be read, the artifacts are instead: %s", path, error)
+            log.warning("%s cannot be read, so the report reads the artifacts: %s", path, error)
     if not record.stages or record.is_cleaned:
         return Report(Facts(record.config), {})
     # Importing TensorFlow takes seconds; a finished run does without.

@@ -87,7 +87,7 @@ def _read(path: Path) -> RunRecord | None:
         record = records.from_json(RunRecord, path.read_bytes())
         settings.read(record.config)
     except (OSError, ValueError) as error:
-        log.warning("%s is no record of a run and is left out: %s", path, error)
+        log.warning("%s is not a valid record of a run and is skipped: %s", path, error)
         return None
     return record
 
@@ -186,8 +186,8 @@ def find_run(output: Path, name: str) -> RunRecord:
         record = _read(Path(name) / RECORD_FILE)
         if record is None:
             raise FileNotFoundError(
-                f"{Path(name) / RECORD_FILE} is no record of a run; `cifar runs` lists those "
-                "of an output folder."
+                f"{Path(name) / RECORD_FILE} is not a valid record of a run; `cifar "
+                "runs` lists the runs of an output folder."
             )
         return record
     runs = read_runs(output)

@@ -41,7 +41,7 @@ def repair(checkpoint_dir: str) -> None:
     for name, damage in damages.items():
         log.warning(
             f"The checkpoint {posixpath.join(checkpoint_dir, name)} is damaged ({damage}) and "
-            f"is removed; training goes on from {newest or 'step 0'}."
+            f"was removed; training continues from {newest or 'step 0'}."
         )
     _remove_all_but(checkpoint_dir, names)
     if named != newest or not newest:

@@ -27,9 +27,9 @@ def failed_export_explained(export_dir: str, checkpoint_dir: str) -> Iterator[No
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise RuntimeError(
-            f"The model could not be exported to {export_dir}: {reason} Its training is "
-            f"finished and kept in {checkpoint_dir}: mend the reason and run again, and only "
-            "the export is repeated. Versions pushed before are untouched."
+            f"The model could not be exported to {export_dir}: {reason} The training is "
+            f"complete and kept in {checkpoint_dir}. Fix the cause and run again, which "
+            "repeats only the export. Existing versions are not affected."
         ) from error
 
 

@@ -30,8 +30,8 @@ class TrainingDivergedError(RuntimeError):
             rate = f", with learning rate {learning_rate:g}"
             advice += f", for example --set learning_rate={learning_rate / 3:.1g}"
         super().__init__(
-            f"Training diverged: {found} at step {step:,}{rate}. Nothing of it was saved. "
-            f"{advice}; that starts anew."
+            f"Training diverged: {found} at step {step:,}{rate}. These weights were not "
+            f"saved. {advice}, which starts a new training."
         )
 
 

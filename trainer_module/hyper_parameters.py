@@ -31,7 +31,7 @@ class HyperParameters:
     # sgd; momentum, which follows the mean of recent gradients; or muon, which also does so
     # and moves the kernels of `muon_layers` equally in all their directions (muon.py)
     optimizer: Literal["sgd", "momentum", "muon"] = "sgd"
-    momentum: Fraction = 0.0  # fraction of the last update that the next repeats; not for sgd
+    momentum: Fraction = 0.0  # fraction of the last update to add to the next; not for sgd
     muon_layers: str = "conv1+conv2+local4"  # names from network.py
     muon_momentum: Fraction = 0.6  # the same for the kernels of muon_layers
     muon_update_rms: PositiveFloat = (
@@ -84,12 +84,12 @@ class HyperParameters:
         names = [layer.name for layer in network.with_weights(layers)]
         if set(self.muon_layers.split("+")) - {*names}:
             raise ValueError(
-                f"muon_layers are some of {'+'.join(names)}, with + between, got "
+                f"muon_layers must be names of {'+'.join(names)}, joined by +, got "
                 f"{self.muon_layers!r}."
             )
         if self.min_contrast > self.max_contrast:
             raise ValueError(
-                "min_contrast is at most max_contrast, got "
+                "min_contrast must be at most max_contrast, got "
                 f"{self.min_contrast} and {self.max_contrast}."
             )
 
@@ -147,7 +147,7 @@ GATES = {
 }
 # For the help; measured on two cores, see docs/measurements.md.
 ABOUT = {
-    "smoke": "60 steps: does everything work? About a minute; learns next to nothing",
+    "smoke": "60 steps: tests the pipeline in about a minute; the model learns almost nothing",
     "quick": "5,500 steps: 83.0% accuracy, 5 min of training",
     "best": "32,000 steps: 85.4% accuracy, 30 min of training",
     "reference": "100,000 steps: the classic recipe",

@@ -148,7 +148,7 @@ def parts_of_process(
     batch_size = int(batches.element_spec[1].shape[0])
     if batch_size % replicas:
         raise ValueError(
-            f"batch_size {batch_size} is shared by {replicas} replicas: choose a multiple."
+            f"batch_size must be a multiple of the {replicas} replicas, got {batch_size}."
         )
     own = replicas // context.num_input_pipelines
     first = own * context.input_pipeline_id

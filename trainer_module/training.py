@@ -158,8 +158,8 @@ def check_no_skew(
     if not skew <= MAX_SKEW:
         raise RuntimeError(
             f"The transform graph and the training path disagree by up to {skew:.3g} in what "
-            f"the network sees; {MAX_SKEW:g} is allowed. The graph is from other code: run the "
-            "pipeline from Transform on (`--set enable_cache=false`)."
+            f"the network sees; {MAX_SKEW:g} is allowed. Different code made the graph; run "
+            "the pipeline from Transform on (`--set enable_cache=false`)."
         )
 
 
@@ -213,7 +213,7 @@ def train(task: Task, checkpoint_dir: str, data: Data) -> tf.estimator.Estimator
         estimator = build_estimator(task, checkpoint_dir)
         journal = open_journal(checkpoint_dir, task.loop, data)
         if journal.start_step >= task.loop.train_steps:
-            log.info(f"All {journal.start_step:,} steps were trained before; nothing to train.")
+            log.info(f"All {journal.start_step:,} steps are trained already.")
         elif is_cluster():
             train_in_cluster(estimator, task, data, journal)
         else:

@@ -94,7 +94,7 @@ def test_npm_cannot_write_more_than_is_expected(npm, release, tmp_path, said, ig
         "    except OSError:\n"
         "        sys.exit('npm error code EFBIG')\n"
     )
-    with pytest.raises(SourceError, match=r"EFBIG|brings more than expected"):
+    with pytest.raises(SourceError, match=r"EFBIG|downloads more than expected"):
         bring(release, tmp_path, said)
     assert [path.name for path in tmp_path.iterdir()] == ["bin"]
 

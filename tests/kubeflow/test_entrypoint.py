@@ -29,7 +29,7 @@ def test_runs_that_train_in_one_folder_take_turns(tmp_path, caplog):
     with entrypoint.sole_user(folder):
         assert 0 < left.value <= time.monotonic()
     other.join()
-    assert f"Another run trains in {folder}" in caplog.text
+    assert f"Another run is training in {folder}" in caplog.text
 
 
 def test_a_killed_step_leaves_no_lock(tmp_path):

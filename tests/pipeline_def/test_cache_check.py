@@ -105,13 +105,13 @@ SCHEMA = "CifarExampleGen/schema/*/schema.pbtxt"
     ("damage", "pattern", "reason"),
     [
         (delete, SHARD, "is missing"),
-        (cut, SHARD, "on record"),
+        (cut, SHARD, "bytes, expected"),
         (empty, SHARD, "has 0 bytes"),
-        (flip, SHARD, "has other content than on record"),
-        (add, SHARD, "is not on record"),
-        (flip, GRAPH, "has other content than on record"),
+        (flip, SHARD, "does not match its recorded checksum"),
+        (add, SHARD, "was added later"),
+        (flip, GRAPH, "does not match its recorded checksum"),
         (remove_folder, SCHEMA, "is missing"),
-        (cut, SCHEMA, "on record"),
+        (cut, SCHEMA, "bytes, expected"),
     ],
 )
 def test_a_damaged_output_is_made_again_and_the_file_named(runs, damage, pattern, reason):
@@ -139,7 +139,7 @@ def test_an_output_without_a_record_is_not_trusted(runs):
         del newest.custom_properties[cache_check.FILES_PROPERTY]
         handle.store.put_artifacts([newest])
     assert runs.run() == ["BaselineModel", "CifarExampleGen"]
-    assert runs.said == [f"  Transform runs again: {newest.uri} has no checksums on record."]
+    assert runs.said == [f"  Transform runs again: {newest.uri} has no recorded checksums."]
 
 
 @pytest.mark.parametrize("record", ["", "{", "[1]", '{"a": 1}', '{"a": [1]}'])

@@ -106,7 +106,7 @@ def test_a_stage_that_says_what_it_has_to_do_moves_a_bar(shown):
 
 
 def test_a_stage_without_steps_is_measured_by_its_last_time(shown):
-    assert re.search(r"Evaluator .*s, \d\.\d s left if as last time", CONTROL.sub("", shown))
+    assert re.search(r"Evaluator .*s, about \d\.\d s left", CONTROL.sub("", shown))
 
 
 def test_colour_is_for_what_failed_and_no_color_is_honoured(shown, tmp_path):

@@ -124,7 +124,7 @@ def test_a_report_that_fails_is_a_warning(killed, killed_version, next_run):
 
 def test_a_record_that_cannot_be_read_is_named(killed, next_run):
     broken = killed.output / "runs/2001-01-01T00-00-00/run.json"
-    assert f"Warning: {broken} is no record of a run" in next_run.stderr
+    assert f"Warning: {broken} is not a valid record of a run" in next_run.stderr
 
 
 def test_nothing_is_left_of_a_killed_run(killed, next_run):

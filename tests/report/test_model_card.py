@@ -88,6 +88,6 @@ def test_the_worst_class_and_the_confidence_are_named():
     ]
     assert sentences == [
         "Accuracy 80.0% on 200 images; the right class is among the first three for 95.0%.",
-        "Worst on cat: 62.5%.",
+        "The worst class is cat, with 62.5%.",
         "Its confidence is off by 3.0% on average (expected calibration error).",
     ]

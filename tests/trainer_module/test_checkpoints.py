@@ -76,7 +76,7 @@ def test_a_damaged_newest_checkpoint_is_left_for_the_one_before(
     assert checkpoints.newest_step(str(checkpoint_dir)) == 8
     checkpoints.repair(str(checkpoint_dir))
     assert f"{checkpoint_dir}/model.ckpt-12 is damaged" in caplog.text
-    assert "training goes on from model.ckpt-8" in caplog.text
+    assert "training continues from model.ckpt-8" in caplog.text
     assert not list(checkpoint_dir.glob("model.ckpt-12*"))
     assert_goes_on_from(checkpoint_dir, 8)
 
@@ -121,7 +121,7 @@ def test_without_a_whole_checkpoint_training_starts_anew(
     state = checkpoint_dir / "checkpoint"
     state.unlink() if content is None else state.write_bytes(content)
     checkpoints.repair(str(checkpoint_dir))
-    assert caplog.text.count("training goes on from step 0") == 3
+    assert caplog.text.count("training continues from step 0") == 3
     assert not list(checkpoint_dir.iterdir())
     assert checkpoints.newest_step(str(checkpoint_dir)) == 0
 

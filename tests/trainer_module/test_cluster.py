@@ -112,5 +112,7 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         tf.data.Dataset.range(6).map(lambda x: ({"x": x}, x)).batch(3, drop_remainder=True)
     )
     context = tf.distribute.InputContext(1, 0, num_replicas_in_sync=2)
-    with pytest.raises(ValueError, match="batch_size 3 is shared by 2 replicas"):
+    with pytest.raises(
+        ValueError, match="batch_size must be a multiple of the 2 replicas, got 3"
+    ):
         inputs.parts_of_process(batches, context)

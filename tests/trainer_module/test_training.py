@@ -163,7 +163,7 @@ def test_training_goes_on_from_the_newest_whole_checkpoint(
 
     run.run_fn(make_fn_args(TINY, tmp_path))
     assert f"{tmp_path}/checkpoints/model.ckpt-12 is damaged" in caplog.text
-    assert "goes on from model.ckpt-8" in caplog.text
+    assert "continues from model.ckpt-8" in caplog.text
     assert "training.json is not a valid training record" in caplog.text
     record = training_record.read(str(tmp_path / "model_run"))
     assert (record.start_step, record.steps) == (8, 12)
