@@ -77,7 +77,7 @@ def test_a_part_of_the_images_is_said_to_be_one():
     assert whole[0].startswith("Trained on 50,000 images of CIFAR-10, judged by 10,000 others")
     assert "That is a part" not in " ".join(whole)
     part = model_card(Facts(CONFIG, data=data(1_000, 200)))["Data"]
-    assert part[-1].startswith("That is a part of CIFAR-10's 50,000 train images")
+    assert part[-1].startswith("CIFAR-10 has 50,000 train images")
 
 
 def test_the_worst_class_and_the_confidence_are_named():
