@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pipeline_def.code_version import ROOT
+from tests.pictures import draw
 from tests.terminal import run_in_terminal
 
 # Stages: one that trains, one that counts, one from the cache, one that fails. Between them
@@ -150,8 +151,9 @@ def test_a_warning_is_a_line_of_its_own(tmp_path):
 def test_a_progress_line_stays_one_line(tmp_path, width):
     command = program(tmp_path / "run.log")
     _, shown = run_in_terminal(command, COLUMNS=str(width))
-    SHOWN.mkdir(parents=True, exist_ok=True)
-    (SHOWN / f"{width}.ansi").write_text(shown)  # to be looked at with `cat`
+    until = re.compile(r".*20/30  loss[^\r\n]*", re.DOTALL).match(shown)
+    draw(until[0], SHOWN / f"running-{width}.svg", width)
+    draw(shown, SHOWN / f"done-{width}.svg", width)
     frames = re.split(r"\r|\n", CONTROL.sub("", shown))
     trainer = [frame for frame in frames if "Trainer" in frame and "/30" in frame]
     assert trainer
