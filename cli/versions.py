@@ -59,6 +59,7 @@ def versions(
     """
     if context.invoked_subcommand:
         return
+    from contract import terminal
     from report import runs
     from report import versions as report_versions
 
@@ -67,7 +68,7 @@ def versions(
     if json_output:
         click.echo(json.dumps([dataclasses.asdict(version) for version in found], indent=2))
     elif found:
-        click.echo("\n".join(report_versions.as_lines(found)))
+        click.echo("\n".join(report_versions.as_lines(found, terminal.width())))
     else:
         click.echo(f"There are no versions in {model_dir}; `cifar run` pushes one.")
 

@@ -8,7 +8,7 @@ from typing import Any
 import markupsafe
 
 from contract.files import PAGE_FILE
-from report import page, plots, runs
+from report import page, plots, runs, versions
 from report.comparison import PLACES
 from report.intervals import wilson
 from report.run_record import RunRecord
@@ -61,8 +61,16 @@ def render(records: Sequence[RunRecord], output: Path) -> str:
             statuses=list(dict.fromkeys(row.record.status for row in rows)),
             plot=markupsafe.Markup(plots.draw_history(measured)) if measured else None,
             compared=[_compared(record) for record in records],
+            versions=versions_of(records),
         )
     )
+
+
+def versions_of(records: Sequence[RunRecord]) -> list[versions.VersionSummary]:
+    """Returns every version in the serving folder of the last run, newest first."""
+    if not records:
+        return []
+    return versions.summarize(records[-1].settings.serving_model_dir.resolve(), records)[::-1]
 
 
 def rows_of(records: Sequence[RunRecord], output: Path) -> list[Row]:

@@ -4,8 +4,18 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from contract import terminal
+from contract.terminal import Column
 from report.run_record import RunRecord
 from serving import version_ledger
+
+COLUMNS = (
+    Column("version"),
+    Column("state"),
+    Column("accuracy", is_number=True),
+    Column("run"),
+    Column("data", rank=1),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +25,7 @@ class VersionSummary:
     Attributes:
         state: served, kept, retired, quarantined or deleted.
         run_id: The run that pushed it, if it is one of the output folder's.
-        data: The first of its fingerprint; empty if nobody wrote it down.
+        data: The start of its fingerprint; empty if unknown.
         note: Why it is in quarantine, or what it was restored from.
     """
 
@@ -29,7 +39,7 @@ class VersionSummary:
 
 
 def summarize(model_dir: Path, records: Sequence[RunRecord]) -> list[VersionSummary]:
-    """Returns every version there ever was, oldest first.
+    """Returns every version that was ever pushed, oldest first.
 
     Args:
         model_dir: The folder of the versions.
@@ -59,16 +69,29 @@ def _summary(version: version_ledger.Version, runs: dict[str, RunRecord]) -> Ver
     )
 
 
-def as_lines(versions: Sequence[VersionSummary]) -> list[str]:
-    """Returns a line for each version, under a head."""
-    head = f"{'version':<12} {'state':<12} {'accuracy':>8}  {'run':<20} {'data':<13}"
-    return [head.rstrip(), *map(_line, versions)]
+def as_lines(versions: Sequence[VersionSummary], width: int | None = None) -> list[str]:
+    """Returns a line for each version, below a header.
+
+    Args:
+        versions: What `summarize` returns.
+        width: Of the terminal; None: no limit. A note that does not fit gets its own line.
+    """
+    header, *lines = terminal.table_lines(COLUMNS, list(map(_cells, versions)), width)
+    notes = [", ".join(filter(None, ("pinned" * v.is_pinned, v.note))) for v in versions]
+    return [
+        header,
+        *(
+            terminal.wrap(f"{line}  {note}".rstrip(), width, indent=4)
+            for line, note in zip(lines, notes, strict=True)
+        ),
+    ]
 
 
-def _line(version: VersionSummary) -> str:
-    accuracy = "–" if version.accuracy is None else f"{version.accuracy:.1%}"
-    note = ", ".join(filter(None, ("pinned" * version.is_pinned, version.note)))
+def _cells(version: VersionSummary) -> tuple[str, ...]:
     return (
-        f"{version.version:<12} {version.state:<12} {accuracy:>8}  "
-        f"{version.run_id or '–':<20} {version.data or '–':<13} {note}"
-    ).rstrip()
+        str(version.version),
+        version.state,
+        "–" if version.accuracy is None else f"{version.accuracy:.1%}",
+        version.run_id or "–",
+        version.data or "–",
+    )

@@ -94,7 +94,7 @@ def test_the_page_is_true_from_top_to_bottom(operated):
     listing, rollback, undo, pin, drift, every_day, clean = blocks("sh")
     good, bad = operated.good, operated.bad
 
-    assert f"{good}   kept" in operated.do(listing)
+    assert f"{good}  kept" in operated.do(listing)
     assert f"cifar rollback --release {bad}" in operated.do(rollback)
     restored = max(operated.states())
     assert operated.states() == {good: "kept", bad: "quarantined", restored: "served"}

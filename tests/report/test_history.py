@@ -59,6 +59,16 @@ def test_a_row_has_the_interval_what_changed_and_what_became_of_the_version(outp
     assert (first.page, fourth.page) == ("", "runs/2026-01-01T00-00-04/report.html")
 
 
+def test_every_version_is_listed_with_its_state(output):
+    (version,) = history.versions_of(runs.read_runs(output))
+    assert (version.version, version.state, version.run_id) == (
+        9,
+        "served",
+        "2026-01-01T00-00-04",
+    )
+    assert 'href="#versions"' in (output / "index.html").read_text()
+
+
 def test_an_empty_folder_has_a_page_that_says_how_to_begin(tmp_path):
     html = run_report.write_history(tmp_path).read_text()
     assert "<code>cifar run</code> makes one" in html
