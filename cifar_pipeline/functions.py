@@ -31,21 +31,21 @@ def run(
     """Runs the pipeline, as `cifar run` does, and returns the record of the run.
 
     Args:
-        preset: Which settings to start from; an empty string stands for `quick`.
+        preset: The settings to start from; an empty string means `quick`.
         data: `auto`, `sample`, a folder or an archive.
         trainer_module: The dotted path of the Estimator.
         output: The output folder.
-        verbose: Whether third parties' log lines are shown, too.
+        verbose: Whether to show every log line, including those of TensorFlow and TFX.
         settings: Changes to the preset by field, such as `train_steps=100`.
 
     Returns:
-        What `run.json` holds. Its `status` is `pushed`, or `not_blessed` if a gate refused
-        the model; its `accuracy` a fraction of the eval images.
+        The record in `run.json`. Its `status` is `pushed`, or `not_blessed` if a gate refused
+        the model; its `accuracy` is a fraction of the eval images.
 
     Raises:
         ValueError: There is no such preset or field, a value is out of range, or the data is
             malformed.
-        FileNotFoundError: The data is not there.
+        FileNotFoundError: The data does not exist.
         OSError: The output folder cannot be written, or another run is writing to it.
         Exception: Whatever a stage raises.
     """
@@ -78,7 +78,7 @@ def load_run(
 
     Raises:
         FileNotFoundError: There is no such run.
-        ValueError: Several runs fit.
+        ValueError: Several runs match.
     """
     return runs.find_run(Path(output), name)
 
@@ -86,18 +86,18 @@ def load_run(
 def predict(
     images: Sequence[str | os.PathLike[str] | bytes], run: RunRecord | None = None
 ) -> "list[Prediction]":
-    """Returns what the model of a run makes of images, without a server.
+    """Returns the predictions of a run's model for images, without a server.
 
     Args:
         images: Paths, or the contents of files: PNG, JPEG, BMP or GIF of any size.
-        run: Whose model; by default the newest run that pushed one to `output`.
+        run: The run whose model to use; by default the newest that pushed one to `output`.
 
     Returns:
         For each image its `class_name`, `class_id`, and `probabilities` in label order.
 
     Raises:
-        FileNotFoundError: An image is not there, or no run has pushed a model that is.
-        ValueError: A file is no image that the model reads; the message names it.
+        FileNotFoundError: An image does not exist, or no pushed model does.
+        ValueError: The model cannot read a file; the message names it.
     """
     from contract import imports
 
@@ -125,7 +125,7 @@ def compare(*compared: RunRecord) -> "pandas.DataFrame":
     """Returns a table of runs: a column for each, rows for numbers and differing settings.
 
     Args:
-        compared: The records of two runs or more.
+        compared: The records of at least two runs.
 
     Raises:
         ValueError: There are fewer than two.
@@ -135,7 +135,7 @@ def compare(*compared: RunRecord) -> "pandas.DataFrame":
     from report import comparison
 
     if len(compared) < 2:
-        raise ValueError(f"compare takes two runs or more, got {len(compared)}.")
+        raise ValueError(f"compare needs at least two runs, got {len(compared)}.")
     numbers = {
         ("numbers", metric.name): [metric.value(one) for one in compared]
         for metric in comparison.METRICS
@@ -175,5 +175,5 @@ def _pushed_model(run: RunRecord | None) -> str:
             return candidate.pushed_path
     whose = f"The run {run.run_id}" if run else f"No run in {DEFAULT_OUTPUT}"
     raise FileNotFoundError(
-        f"{whose} has pushed a model that is still there. `cifar_pipeline.run()` pushes one."
+        f"{whose} has pushed a model that still exists. `cifar_pipeline.run()` pushes one."
     )

@@ -11,7 +11,7 @@ import click
 from cli.command_help import examples
 from contract import imports
 
-BENCHMARKS = [  # of these, the ones that are there
+BENCHMARKS = [  # those that are installed
     name
     for name in (
         "pipeline",

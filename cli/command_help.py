@@ -67,7 +67,7 @@ def _find_in_this_folder(context: click.Context, parameter: click.Parameter, nam
 
 
 def preset_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Returns what adds --preset to a command; an empty string stands for the default."""
+    """Returns a decorator that adds --preset; an empty string means the default."""
     return click.option(
         "--preset",
         default="",
@@ -135,7 +135,7 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def preset_lines() -> str:
-    """Returns what is known of each preset of our Estimator, for the epilog of a command."""
+    """Returns a line for each preset of our Estimator, for the epilog of a command."""
     about = estimator.load().about
     lines = "\n".join(f"  {name:<10} {about.get(name, '')}".rstrip() for name in presets())
     return f"\b\nPresets:\n{lines}"

@@ -267,7 +267,7 @@ class LogFile(logging.FileHandler):
     """A log file whose disk may fill up: it warns once, and the run continues without it."""
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        """Takes the file, which is appended to, and where a full disk is said."""
+        """Takes the file to append to, and the function that reports a full disk."""
         super().__init__(path)
         self._warn = warn
         assert self.stream is not None  # opened just now

@@ -91,7 +91,7 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
 
 
 def going_on(output: Path, fingerprint: str) -> str:
-    """Returns in words where a training would go on; empty if it would start from nothing."""
+    """Returns in words where a training would continue; empty if it would start at step 0."""
     names = output / "checkpoints" / fingerprint / "checkpoint"  # as TensorFlow writes it
     if not names.is_file():
         return ""

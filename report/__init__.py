@@ -1,1 +1,1 @@
-"""The report of a run: facts read from its artifacts, one self-contained page made of them."""
+"""The report of a run: reads facts from its artifacts and renders one self-contained page."""

@@ -1,4 +1,4 @@
-"""TensorBoard on the trainings of an output folder, each named after the run that began it."""
+"""TensorBoard for the trainings of an output folder, named after the runs that started them."""
 
 import contextlib
 import io
@@ -17,11 +17,11 @@ SECONDS_BETWEEN_LOOKS = 5.0
 def names_of(output: Path, records: Sequence[RunRecord]) -> dict[str, Path]:
     """Returns the folder of each training by its name, such as `2026-11-26T07-25-58 quick`.
 
-    A training that no record names keeps its fingerprint as its name.
+    A training without a record is named after its fingerprint.
 
     Args:
         output: The output folder.
-        records: Its runs, oldest first: the first of a training began it.
+        records: Its runs, oldest first; the first run of a training started it.
     """
     began = {run.training_fingerprint: run for run in reversed(records)}
     names = {}
@@ -33,7 +33,7 @@ def names_of(output: Path, records: Sequence[RunRecord]) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def named_trainings(output: Path) -> Iterator[Path]:
-    """Yields a folder of links to the trainings by their names, kept up to date meanwhile."""
+    """Yields a folder with a link to each training by name, and keeps it up to date."""
     done = threading.Event()
     with tempfile.TemporaryDirectory(prefix="cifar-board-") as name:
         folder = Path(name)
@@ -61,7 +61,7 @@ def launch(folder: Path, flags: Sequence[str]) -> str:
     """Starts TensorBoard on a folder in a separate thread, and returns its URL.
 
     Args:
-        folder: Holds a folder for each training.
+        folder: Contains a folder for each training.
         flags: Of TensorBoard.
 
     Raises:

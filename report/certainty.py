@@ -1,4 +1,4 @@
-"""How significant a difference between two models is, on the same images."""
+"""The significance of a difference between two models on the same images."""
 
 from report.facts import Comparison
 
@@ -15,7 +15,7 @@ def compare(only_baseline: int, only_candidate: int) -> Comparison:
         only_baseline: Images that only the baseline gets right.
         only_candidate: Images that only the candidate gets right.
     """
-    from scipy import stats  # half a second, which whoever lists runs does without
+    from scipy import stats  # takes half a second, so only when needed
 
     differing = only_baseline + only_candidate
     p_value = stats.binomtest(only_candidate, differing).pvalue if differing else 1.0
@@ -23,7 +23,7 @@ def compare(only_baseline: int, only_candidate: int) -> Comparison:
 
 
 def in_words(comparison: Comparison) -> str:
-    """Returns what a comparison says: `within noise (…)`, or that one of them is better."""
+    """Returns the result of a comparison: `within noise (…)`, or which model is better."""
     better, worse = comparison.only_candidate, comparison.only_baseline
     if comparison.p_value >= SIGNIFICANT:
         verdict = "within noise"

@@ -1,4 +1,4 @@
-"""How good the candidate is on each class, from the Evaluator's confusion matrix."""
+"""The scores of the candidate on each class, from the Evaluator's confusion matrix."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 @dataclasses.dataclass(frozen=True)
 class ClassScore:
-    """The scores of one class; a score of nothing is 0.
+    """The scores of one class; 0 where there are no images.
 
     Attributes:
-        images: How many of it there are.
-        recall: The fraction of them that was found: what the gate calls its accuracy.
-        precision: The fraction of what was taken for it that is of it.
+        images: The number of images of the class.
+        recall: The fraction of them that were recognized; the gate calls it accuracy.
+        precision: The fraction of the predictions of this class that are correct.
         f1: The harmonic mean of both.
-        confused_with: What it was most often taken for; None if for nothing else.
-        confused_fraction: Of its images, how many were.
+        confused_with: The most frequent wrong prediction; None without any.
+        confused_fraction: The fraction of its images with that prediction.
     """
 
     name: str
@@ -29,7 +29,7 @@ class ClassScore:
 def class_scores(
     confusion: Sequence[Sequence[int]], class_names: Sequence[str]
 ) -> list[ClassScore]:
-    """Returns the scores of each class; `Metrics.confusion` says how the matrix is laid out."""
+    """Returns the scores of each class, from a matrix as in `Metrics.confusion`."""
     return [_score(confusion, class_names, label) for label in range(len(confusion))]
 
 

@@ -1,4 +1,4 @@
-"""Everything the page shows of a run, read from its artifacts: numbers, words, pictures."""
+"""Reads everything that the page shows of a run from its artifacts."""
 
 import base64
 import dataclasses
@@ -22,11 +22,11 @@ class Sources:
 
     Attributes:
         config: The fields of PipelineConfig.
-        schema: What the examples are.
+        schema: The schema of the examples.
         model: The candidate's SavedModel.
-        serving_check: What ServingCheck found.
-        baseline_version: The pushed version compared with, if there was one.
-        pushed_version: The version the candidate became, if it was pushed.
+        serving_check: The results of ServingCheck.
+        baseline_version: The pushed version that the candidate was compared with, if any.
+        pushed_version: The version of the candidate, if it was pushed.
         pushed_path: The folder of that version.
     """
 
@@ -44,7 +44,7 @@ class Sources:
 
     @functools.cached_property
     def settings(self) -> settings.Settings:
-        """Returns those of the settings that a report speaks of."""
+        """Returns the settings that a report uses."""
         return settings.read(self.config)
 
 
@@ -70,7 +70,7 @@ def collect_facts(sources: Sources) -> Facts:
 
 
 def _with_examples(facts: Facts, sources: Sources, images: ImageSet) -> Facts:
-    """Returns the facts with those of the data, and of the model's answers to them."""
+    """Returns the facts with those of the data and the model's predictions."""
     names = (features.TRAIN_SPLIT, features.EVAL_SPLIT)
     summaries = {
         name: data.summarize(data.read_batches(sources.examples, name, images), images)
@@ -95,7 +95,7 @@ def _with_examples(facts: Facts, sources: Sources, images: ImageSet) -> Facts:
 
 
 def _with_evaluation(facts: Facts, sources: Sources, class_names: Sequence[str]) -> Facts:
-    """Returns the facts with what the Evaluator found."""
+    """Returns the facts with the Evaluator's results."""
     return dataclasses.replace(
         facts,
         evaluation=evaluation.read_metrics(sources.evaluation, class_names),

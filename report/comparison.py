@@ -10,13 +10,13 @@ from report import page, plots
 from report.facts import Facts
 from report.run_record import RunRecord
 
-# What a comparison of settings leaves out: places and names, not choices.
+# Settings that a comparison omits: places and names.
 PLACES = ("output_dir", "data_dir", "serving_dir", "metadata_url")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What is compared of a run."""
+    """A run to compare."""
 
     record: RunRecord
     facts: Facts
@@ -24,7 +24,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A number of a run, and how it and a change of it are written."""
+    """A number of a run, and the formats of its value and of a change."""
 
     name: str
     value: Callable[[RunRecord], float | None]
@@ -109,7 +109,7 @@ def _duration(run: RunRecord, stage: str) -> str:
 
 
 def _row(values: Sequence[float | None], form: str, change: str) -> list[str]:
-    """Returns values as text, from the second on with the change from the first."""
+    """Returns values as text; from the second on, with the change from the first."""
     first = values[0]
     texts = ["–" if value is None else form.format(value) for value in values]
     for number, value in enumerate(values[1:], 1):

@@ -1,4 +1,4 @@
-"""The images of eval that were taken for another class, by what they are and were taken for."""
+"""The eval images with a wrong prediction, by true and predicted class."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Pair:
 
 
 def pairs(mistakes: Sequence[int], labels: np.ndarray, predicted: np.ndarray) -> list[Pair]:
-    """Returns the pairs of classes that are mixed up most often, most often first.
+    """Returns the pairs of classes that are confused, most frequent first.
 
     Args:
         mistakes: The indices of the wrong predictions, the most confident first.

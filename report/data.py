@@ -1,4 +1,4 @@
-"""The data of a run: how many of each class, what they look like, what validation found."""
+"""The data of a run: counts, samples, pixel statistics and anomalies."""
 
 import dataclasses
 from bisect import bisect_left
@@ -39,7 +39,7 @@ class Split:
 
 @dataclasses.dataclass
 class Summary:
-    """What a report shows of a split that need not fit in memory.
+    """Facts about a split, which need not fit into memory.
 
     Attributes:
         counts: Images of each class.
@@ -53,7 +53,7 @@ class Summary:
 
 
 def read_batches(examples_dir: str, split: str, images: ImageSet) -> Iterator[Split]:
-    """Yields the examples of a split, some at a time.
+    """Yields the examples of a split in batches.
 
     Raises:
         FileNotFoundError: There are none.
@@ -89,7 +89,7 @@ def pick_images(batches: Iterable[Split], indices: Collection[int]) -> dict[int,
 
 
 def summarize(batches: Iterable[Split], images: ImageSet) -> Summary:
-    """Returns what a report shows of a split."""
+    """Returns the facts about a split."""
     summary = Summary(
         np.zeros(images.num_classes, np.int64), {}, np.zeros((features.CHANNELS, 256))
     )
@@ -109,10 +109,10 @@ def data_facts(
     """Returns counts, samples, pixel statistics and anomalies.
 
     Args:
-        summaries: What there is to show, by split.
-        images: What the images are.
-        record: Where they came from.
-        anomalies_dir: ExampleValidator's artifact; empty if the run did not come that far.
+        summaries: The facts about each split.
+        images: The classes and the size.
+        record: The origin of the data.
+        anomalies_dir: ExampleValidator's artifact; empty if it did not run.
     """
     train = summaries[features.TRAIN_SPLIT]
     return DataFacts(
@@ -160,7 +160,7 @@ def pixel_statistics(counts: np.ndarray) -> PixelStatistics:
 
 
 def read_anomalies(anomalies_dir: str, splits: Sequence[str]) -> list[str]:
-    """Returns what ExampleValidator found, one line each; none if the data fit the schema."""
+    """Returns a line for each anomaly that ExampleValidator found."""
     findings = []
     for split in splits:
         path = f"{anomalies_dir}/Split-{split}/{_ANOMALIES_FILE}"

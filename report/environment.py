@@ -26,9 +26,9 @@ class Environment:
     """The environment of a run; a field is empty if it is unknown.
 
     Attributes:
-        commit: Of the project's checkout, with ` + changes` if files differ from it.
-        packages: The version of each package that matters, by name.
-        memory_bytes: Of the machine.
+        commit: The commit of the checkout, with ` + changes` if files differ from it.
+        packages: The versions of the most important packages, by name.
+        memory_bytes: The memory of the machine.
     """
 
     commit: str = ""
@@ -78,7 +78,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _cpu() -> str:
-    """Returns the processor's name, as Linux has it."""
+    """Returns the processor's name according to Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the Evaluator found, read back from its artifact: metrics, verdict and reasons."""
+"""Reads the Evaluator's artifact: metrics, verdict and reasons."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def read_metrics(
     Args:
         evaluation_dir: The Evaluator's artifact.
         class_names: In the order of the labels.
-        names: What TFMA may call the model.
+        names: The possible names of the model in TFMA's output.
     """
     overall: dict[str, float] = {}
     by_label: dict[int, dict[str, float]] = {}
@@ -64,7 +64,7 @@ def read_metrics(
 def read_confusion(
     evaluation_dir: str, num_classes: int, names: Sequence[str]
 ) -> list[list[int]]:
-    """Returns how often a model predicted each class (column) for each class (row)."""
+    """Returns the confusion matrix: true classes in rows, predicted classes in columns."""
     matrix = [[0] * num_classes for _ in range(num_classes)]
     for plots in tfma.load_plots(evaluation_dir):
         if plots.slice_key.single_slice_keys:
@@ -88,14 +88,14 @@ def read_gate(
     max_accuracy_drop: float,
     baseline_version: str | None,
 ) -> Gate:
-    """Returns the thresholds, what the candidate was compared with, and the verdict.
+    """Returns the thresholds, the comparison and the verdict of the gate.
 
     Args:
         evaluation_dir: The Evaluator's artifact.
         class_names: In the order of the labels.
-        min_accuracy: What was required, a fraction.
-        max_accuracy_drop: What was allowed compared with the baseline, a fraction.
-        baseline_version: The pushed version compared with, if there was one.
+        min_accuracy: The required accuracy, a fraction.
+        max_accuracy_drop: The allowed drop from the baseline's accuracy, a fraction.
+        baseline_version: The pushed version that the candidate was compared with, if any.
 
     Raises:
         ValueError: The Evaluator's artifact contains no metrics of the candidate.
@@ -117,7 +117,7 @@ def read_gate(
 
 
 def verdict(accuracy: float, gate: Gate) -> str:
-    """Returns what the gate decided, with its numbers."""
+    """Returns the decision of the gate in words, with its numbers."""
     compared = f"; {certainty.in_words(gate.comparison)}" if gate.comparison else ""
     if gate.refusals:
         return f"NOT BLESSED: {'; '.join(gate.refusals)}{compared}"
@@ -139,7 +139,7 @@ def verdict(accuracy: float, gate: Gate) -> str:
 
 
 def read_comparison(evaluation_dir: str) -> Comparison | None:
-    """Returns how the candidate compares with the baseline image by image; None without."""
+    """Returns the comparison with the baseline image by image; None without one."""
     counts = {
         entry.key.name: round(entry.value.double_value.value)
         for metrics in tfma.load_metrics(evaluation_dir)

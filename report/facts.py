@@ -1,4 +1,4 @@
-"""The facts a report shows, as ReportGen keeps them beside its page in `report.json`."""
+"""The facts that a report shows; ReportGen writes them to `report.json`."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from contract.serving_report import ServingReport
 from contract.training_record import TrainingRecord
 from report import settings
 
-OTHER = "other weights"  # the kind of a layer that nobody here knows
+OTHER = "other weights"  # the kind of an unknown layer
 Point = tuple[int, float]  # a step and a value
 
 
@@ -24,15 +24,15 @@ class PixelStatistics:
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """What the run was given.
+    """The data of a run.
 
     Attributes:
-        name: What people call the data.
+        name: The name of the data set.
         class_names: In the order of the labels.
-        skipped: How many pictures could not be read and were left out, by the reason.
+        skipped: The number of unreadable pictures that were skipped, by reason.
         counts: Images of each class, by split.
         samples: A strip of images as a data URI, by class name.
-        anomalies: A line for each; None if nobody looked.
+        anomalies: A line for each; None if the data were not validated.
     """
 
     counts: Mapping[str, Sequence[int]]
@@ -47,7 +47,7 @@ class DataFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """What training logged, over the steps; empty where it did not."""
+    """The curves that training logged, over the steps; empty if it did not."""
 
     loss: Sequence[Point] = ()
     loss_averaged: Sequence[Point] = ()
@@ -63,7 +63,7 @@ class Curves:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFacts:
-    """What the Trainer wrote of its training, and its curves."""
+    """The record of a training and its curves."""
 
     record: TrainingRecord
     curves: Curves
@@ -71,7 +71,7 @@ class TrainingFacts:
 
 @dataclasses.dataclass(frozen=True)
 class SignatureFacts:
-    """What a server can ask: tensors as `images uint8 [n, 32, 32, 3]`."""
+    """A signature of the model; tensors are written as `images uint8 [n, 32, 32, 3]`."""
 
     name: str
     method: str
@@ -86,9 +86,9 @@ class LayerFacts:
     Attributes:
         name: The scope of its weights; empty if it has none.
         kind: `convolution`, `dense layer`, …
-        window: `5×5`, and how far apart; empty if it looks at everything.
-        output: Its size, as `24×24×64`; empty if the graph does not say.
-        parameters: How many weights it has.
+        window: The size and stride of its window, as `5×5`; empty without one.
+        output: The size of its output, as `24×24×64`; empty if unknown.
+        parameters: The number of its weights.
     """
 
     name: str
@@ -100,7 +100,7 @@ class LayerFacts:
 
 @dataclasses.dataclass(frozen=True)
 class CropFacts:
-    """What the network sees of an image, both as `24×24`."""
+    """The part of an image that the network sees; sizes as `24×24`."""
 
     seen: str
     whole: str
@@ -109,7 +109,7 @@ class CropFacts:
 
 @dataclasses.dataclass(frozen=True)
 class FilterFacts:
-    """What a first convolution looks for: a picture as a data URI, their number and size."""
+    """The filters of a first convolution: a picture as a data URI, their number and size."""
 
     picture: str
     count: int
@@ -118,13 +118,13 @@ class FilterFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ModelFacts:
-    """The exported model, as its graph and its files tell it.
+    """Facts from the graph and the files of the exported model.
 
     Attributes:
-        parameters: How many weights it has.
+        parameters: The number of its weights.
         filters: None without a first convolution.
         crop: None if the network sees all of an image.
-        is_averaged: Whether the weights are moving averages of those that were trained.
+        is_averaged: Whether the weights are moving averages of the trained weights.
     """
 
     parameters: int
@@ -138,7 +138,7 @@ class ModelFacts:
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationBin:
-    """The images of which the candidate was about equally sure, and how often it was right."""
+    """Images with a similar confidence, and the accuracy on them."""
 
     images: int
     confidence: float
@@ -161,7 +161,7 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """An image of eval that the candidate took for another class; a data URI shows it."""
+    """An eval image with a wrong prediction; a data URI shows it."""
 
     key: str
     label: str
@@ -172,14 +172,14 @@ class Mistake:
 
 @dataclasses.dataclass(frozen=True)
 class Confusion:
-    """The images of one class that the candidate took for another, most confident first.
+    """The images of one class that were predicted as another, most confident first.
 
     Attributes:
         label: The id of the true class; `predicted` that of the other.
-        images: How many there are.
-        keys: Of those in the picture, from left to right.
-        picture: A row of them, as a data URI.
-        shown: How many are in the picture.
+        images: Their number.
+        keys: The keys of the images in the picture, from left to right.
+        picture: The first of them in a row, as a data URI.
+        shown: The number of images in the picture.
     """
 
     label: int
@@ -201,7 +201,7 @@ class PredictionFacts:
 
 @dataclasses.dataclass(frozen=True)
 class ExampleRequest:
-    """An image of eval as a PNG in base 64, and what the candidate answers."""
+    """An eval image as a PNG in base 64, and the candidate's prediction."""
 
     key: str
     png: str
@@ -212,10 +212,10 @@ class ExampleRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Metrics:
-    """What the Evaluator measured of a model on eval.
+    """The Evaluator's metrics of a model on eval.
 
     Attributes:
-        top_3_accuracy: How often the right class is among the first 3; None among few classes.
+        top_3_accuracy: How often the true class is among the first 3; None for few classes.
         top_5_accuracy: How often it is among the first 5; None unless there are many classes.
         class_accuracy: The recall of each class, by name.
         confusion: How often each class (row) was predicted as each class (column).
@@ -231,14 +231,14 @@ class Metrics:
     top_5_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        """Names the classes of a record that does not."""
+        """Sets the class names of an older record."""
         if not self.class_names:
             object.__setattr__(self, "class_names", list(self.class_accuracy))
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images: how many only one gets right, and McNemar's p-value."""
+    """The images that only one of two models gets right, and McNemar's p-value."""
 
     only_baseline: int
     only_candidate: int
@@ -247,13 +247,13 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """The thresholds, what the candidate was compared with, and the verdict in words.
+    """The thresholds, the comparison with the baseline, and the verdict in words.
 
     Attributes:
-        interval: In which its accuracy lies at 95% confidence, by Wilson's formula.
-        baseline_version: The pushed version compared with, if there was one.
-        comparison: Image by image; None without a baseline, or from an older Evaluator.
-        refusals: Each threshold it failed, in words.
+        interval: The 95% confidence interval of the accuracy, by Wilson's formula.
+        baseline_version: The pushed version that the candidate was compared with, if any.
+        comparison: The comparison image by image; None without a baseline.
+        refusals: Each threshold that the candidate failed, in words.
     """
 
     min_accuracy: float
@@ -268,11 +268,11 @@ class Gate:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """All facts; None stands for what the run did not reach.
+    """All facts; None for stages that did not run.
 
     Attributes:
         config: Every field of the run's PipelineConfig, without passwords.
-        pushed_version: The version the candidate became, and `pushed_path` its folder.
+        pushed_version: The version of the candidate, if it was pushed, in `pushed_path`.
     """
 
     config: Mapping[str, Any]
@@ -290,13 +290,13 @@ class Facts:
 
     @functools.cached_property
     def settings(self) -> settings.Settings:
-        """Returns those of the settings that a report speaks of."""
+        """Returns the settings that a report uses."""
         return settings.read(self.config)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What ReportGen keeps: the facts, and the SVG of each plot by name."""
+    """The output of ReportGen: the facts, and the SVG of each plot by name."""
 
     facts: Facts
     plots: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""The graph of the pipeline as SVG: each stage below what it waits for."""
+"""The graph of the pipeline as SVG: each stage is below the stages that it waits for."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ def draw(stages: Sequence[StageStatus], upstream: Upstream) -> str:
     """Returns the stages from top to bottom, with an arrow from each to those that wait for it.
 
     Args:
-        stages: What became of each, in the order of the run.
-        upstream: Of each stage.
+        stages: The status of each stage, in the order of the run.
+        upstream: The stages that each stage waits for.
     """
     places = _places([stage.name for stage in stages], upstream)
     right = max(x for x, _ in places.values()) + WIDTH + MARGIN
@@ -50,7 +50,7 @@ def draw(stages: Sequence[StageStatus], upstream: Upstream) -> str:
 
 
 def _direct(name: str, upstream: Upstream) -> list[str]:
-    """Returns what a stage waits for, without what another one of these waits for, too."""
+    """Returns the stages that a stage waits for directly."""
     waits_for = list(upstream.get(name, ()))
     return [
         one
@@ -65,7 +65,7 @@ def _all_before(name: str, upstream: Upstream) -> set[str]:
 
 
 def _places(names: Sequence[str], upstream: Upstream) -> dict[str, tuple[int, int]]:
-    """Returns the upper left corner of each box: a row for each length of the way there."""
+    """Returns the upper left corner of each box; a row for each distance from the first."""
     rows: dict[str, int] = {}
     for name in names:
         before = [rows[one] for one in upstream.get(name, ()) if one in rows]

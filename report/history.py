@@ -44,7 +44,7 @@ def render(records: Sequence[RunRecord], output: Path) -> str:
 
     Args:
         records: The runs of the output folder, oldest first.
-        output: The output folder, in which the page will lie.
+        output: The output folder, where the page will be.
     """
     rows = rows_of(records, output)
     measured = [
@@ -111,7 +111,7 @@ def changes_between(earlier: RunRecord, record: RunRecord) -> list[str]:
 
 
 def model_bytes(record: RunRecord) -> int | None:
-    """Returns the size of the model a run made; None if it is on this machine no more."""
+    """Returns the size of the model a run made; None if it is no longer on this machine."""
     for place in (record.pushed_path, record.uri("Trainer", "model")):
         if place and Path(place).is_dir():
             return sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""How sure a measured fraction is."""
+"""The confidence interval of a measured fraction."""
 
 import math
 
@@ -8,8 +8,8 @@ Z_95 = 1.959964  # of the normal distribution, two-sided
 def wilson(fraction: float, count: int, z: float = Z_95) -> tuple[float, float]:
     """Returns the 95% confidence interval of a fraction of `count` independent trials.
 
-    Wilson's score interval, which stays within 0 to 1 and holds for small counts, too
-    (Wilson, Probable Inference, 1927). It covers the choice of the images alone, not the
+    This is Wilson's score interval, which stays within 0 to 1 and suits small counts
+    (Wilson, Probable Inference, 1927). It covers only the choice of the images, not the
     seed of the training.
     """
     spread = z * z / count

@@ -1,4 +1,4 @@
-"""Where a pushed version comes from: back through the metadata to the batch files."""
+"""The lineage of a pushed version: through the metadata back to the batch files."""
 
 import dataclasses
 import datetime
@@ -19,10 +19,10 @@ LATEST = "latest"
 
 @dataclasses.dataclass(frozen=True)
 class Artifact:
-    """Something a stage made.
+    """An output of a stage.
 
     Attributes:
-        name: What the stage calls this output.
+        name: The stage's name for this output.
         made_by: The id of the execution.
     """
 
@@ -39,10 +39,10 @@ class Execution:
     """One run of a stage.
 
     Attributes:
-        code_version: A hash of the code it depended on; empty for TFX's own.
+        code_version: A hash of the code that it depended on; empty for TFX's own stages.
         inputs: Ids of the artifacts it read.
         outputs: Ids of the artifacts it made.
-        trainer_module: The Estimator it trained; empty for what does not train.
+        trainer_module: The Estimator that it trained; empty for other stages.
     """
 
     id: int
@@ -57,7 +57,7 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class Lineage:
-    """All that led to a pushed version.
+    """Everything that led to a pushed version.
 
     Attributes:
         executions: The push first, the batches last.
@@ -80,16 +80,16 @@ def trace(
     version: str,
     folders: Mapping[str, model_registry.PushedVersion],
 ) -> Lineage:
-    """Returns where a pushed version, or the `latest` one, comes from.
+    """Returns the lineage of a pushed version, or of the `latest` one.
 
     Args:
         connection: The metadata store.
         version: The number of the version, or `latest`.
-        folders: Pushed versions by number, as their folders tell them: a run that was killed
-            just after its push had no time to tell the metadata of it.
+        folders: Pushed versions by number, according to their folders. If a run was killed
+            just after its push, the metadata do not have the push.
 
     Raises:
-        LookupError: The metadata know no such version, nor the model in it.
+        LookupError: The metadata have neither the version nor its model.
     """
     store = metadata_store.MetadataStore(connection)
     pushes = _pushes(store)
@@ -126,7 +126,7 @@ def trace(
 
 
 def _pushes(store: metadata_store.MetadataStore) -> dict[str, proto.Artifact]:
-    """Returns the pushes on record by the version each made."""
+    """Returns the recorded pushes by the version that each made."""
     return {
         push.custom_properties["pushed_version"].string_value: push
         for push in store.get_artifacts_by_type("PushedModel")
@@ -137,7 +137,7 @@ def _pushes(store: metadata_store.MetadataStore) -> dict[str, proto.Artifact]:
 def _is_model(
     store: metadata_store.MetadataStore, provenance: model_registry.Provenance
 ) -> bool:
-    """Returns whether the metadata know the model in a pushed folder."""
+    """Returns whether the metadata have the model in a pushed folder."""
     found = store.get_artifacts_by_id([provenance.model_artifact_id])
     return any(artifact.uri == provenance.model_artifact_uri for artifact in found)
 
@@ -246,7 +246,7 @@ def as_text(lineage: Lineage) -> list[str]:
 
 
 def _holds(artifact: Artifact) -> str:
-    """Returns which pushed version a baseline holds, in words."""
+    """Returns which pushed version a baseline is, in words."""
     is_baseline = artifact.type == "Model" and "pushed_version" in artifact.properties
     return f" (version {artifact.properties['pushed_version']})" if is_baseline else ""
 

@@ -77,7 +77,7 @@ class Network:
         )
 
     def _weight(self, tensor: tf.Tensor) -> str | None:
-        """Returns the variable that a tensor holds the value of, if it does."""
+        """Returns the variable whose value a tensor contains, if any."""
         operation = tensor.op
         while operation.type in _PASSES_ON and operation.inputs:
             operation = operation.inputs[0].op
@@ -158,7 +158,7 @@ _KINDS: _Kinds = {
 
 
 def _crop(operation: tf.Operation) -> CropFacts | None:
-    """Returns which pixels a slice of images keeps; None if it is no slice, or keeps all."""
+    """Returns which pixels a slice of images keeps; None if it keeps all or is not a slice."""
     if operation.type not in ("Slice", "StridedSlice"):
         return None
     before, after = operation.inputs[0].shape, operation.outputs[0].shape

@@ -153,7 +153,7 @@ def run_lines(runs: Sequence[RunSummary], width: int | None = None) -> list[str]
 
 
 def run_cells(run: RunSummary) -> tuple[str, ...]:
-    """Returns what stands in each of COLUMNS."""
+    """Returns the cells for COLUMNS."""
     version = run.pushed_version or ""
     return (
         run.run_id,

@@ -47,11 +47,11 @@ def render(
     """Returns the report of a run as one self-contained HTML page.
 
     Args:
-        facts: What `collect.collect_facts` returns.
+        facts: The facts from `collect.collect_facts`.
         plots: The SVG of each plot.
-        run: The run's record, as in `run.json`; None inside the pipeline, where stages still
-            run and nobody knows their seconds.
-        traced: Where the pushed version comes from, if it was pushed.
+        run: The run's record, as in `run.json`; None inside the pipeline, where later
+            stages have not finished.
+        traced: The lineage of the pushed version, if any.
         index: A link to the page of all runs, if there is one.
     """
     data, metrics = facts.data, facts.evaluation

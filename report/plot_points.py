@@ -19,7 +19,7 @@ def points_of(figure: Figure, x_names: Sequence[str] = ()) -> list[PlotPoint]:
 
     Args:
         figure: With one pair of axes, and UNITS_PER_INCH dots an inch.
-        x_names: What stands for a point of each whole number x; else its values do.
+        x_names: The words for each whole number x; without them, the values.
     """
     (axes,) = figure.axes
     found = [*_of_lines(axes, x_names), *_of_bars(axes)]
@@ -37,7 +37,7 @@ def _of_lines(axes: Axes, x_names: Sequence[str]) -> Iterator[PlotPoint]:
     for line in axes.lines:
         gid = str(line.get_gid() or "")
         if gid == MARK or line.get_transform() is not axes.transData:
-            continue  # such as what the gate asks for
+            continue  # such as a threshold of the gate
         chosen = gid.removeprefix(SERIES_ID)
         label = str(line.get_label())
         name = axes.get_ylabel() if label.startswith("_") else label

@@ -27,7 +27,7 @@ from report.facts import (
 from report.plot_points import MARK, SERIES_ID, UNITS_PER_INCH, points_of
 from report.run_record import NOT_BLESSED, PUSHED
 
-# Matplotlib draws in placeholder colours; each stands for one of page.css.
+# Matplotlib draws in placeholder colours, which are replaced by those of page.css.
 INK = "#010101"
 LINE = "#010102"
 PAPER = "#010107"
@@ -182,7 +182,7 @@ def _draw_training(runs: Sequence[Run], min_accuracy: float | None = None) -> di
 
     Args:
         runs: The name (empty for the only one) and the training facts of each.
-        min_accuracy: What the gate asks for, drawn as a line.
+        min_accuracy: The accuracy that the gate requires, drawn as a line.
     """
     curves = [(name, training.curves) for name, training in runs]
     rates = [(name, curve.learning_rate) for name, curve in curves]
@@ -437,12 +437,12 @@ def _legend_above(axes: Axes) -> None:
 
 
 def as_svg(figure: Figure, summary: str, x_names: Sequence[str] = ()) -> str:
-    """Returns the figure as an SVG element that says `summary` to a screen reader.
+    """Returns the figure as an SVG element with a summary for screen readers.
 
     Args:
         figure: With one pair of axes.
         summary: What it shows.
-        x_names: What stands for a point of each whole number, by the page's script.
+        x_names: The words for each whole number x in the page's script.
     """
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata=_NO_METADATA)

@@ -47,7 +47,7 @@ def predict(model_dir: str, batches: Iterable[Split]) -> Predictions:
     """Returns the predictions of a SavedModel for examples that need not fit in memory.
 
     Args:
-        model_dir: Holds `saved_model.pb`.
+        model_dir: The folder of `saved_model.pb`.
         batches: The examples; at least one.
     """
     signature = tf.saved_model.load(model_dir).signatures[signatures.PIXELS]
@@ -104,7 +104,7 @@ def calibration(predictions: Predictions) -> Calibration:
 def confident_mistakes(
     predictions: Predictions, images: Mapping[int, np.ndarray], class_names: Sequence[str]
 ) -> list[Mistake]:
-    """Returns the mistakes the candidate was most sure of, surest first, with pictures."""
+    """Returns the mistakes with the highest confidence, highest first, with pictures."""
     return [
         Mistake(
             key=predictions.keys[index],

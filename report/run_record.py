@@ -1,4 +1,4 @@
-"""The record of a run, as `run.json` keeps it: what it did, and its results."""
+"""The record of a run, which is written to `run.json`."""
 
 import dataclasses
 import functools
@@ -23,11 +23,11 @@ UNFINISHED = (RUNNING, KILLED, STOPPED, FAILED)
 
 @dataclasses.dataclass(frozen=True)
 class StageRecord:
-    """What one node did.
+    """The result of one node.
 
     Attributes:
-        seconds: How long it took, or to find it in the cache.
-        outputs: Where each output is, by the name of the output.
+        seconds: The time that it took, or that the cache look-up took.
+        outputs: The URI of each output, by name.
     """
 
     seconds: float
@@ -37,20 +37,21 @@ class StageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """What is known about a run; None for what it did not reach.
+    """A run and its results; None for stages that did not run.
 
     Attributes:
-        run_id: The name of its folder, by which runs are in order.
+        run_id: The name of its folder; sorts by time.
         config: Every field of its PipelineConfig, without passwords.
         started: ISO 8601, with the offset of the local time.
-        seconds: So far, or in all.
+        seconds: The time so far, or in total.
         log: The path of its log.
-        training_fingerprint: Of all that shapes the weights; names the checkpoints' folder.
-        upstream: Of each node of the pipeline, the nodes that it waits for.
-        stages: The nodes that are done, in the order they ran.
-        failed_stage: The node that runs, or in which the run ended.
-        accuracy: And the other metrics: on eval, of the candidate.
-        blessed: By both gates.
+        training_fingerprint: A hash of everything that affects the weights; names the folder
+            of the checkpoints.
+        upstream: The nodes that each node waits for.
+        stages: The finished nodes, in the order they ran.
+        failed_stage: The node that is running, or in which the run ended.
+        accuracy: The candidate's accuracy on eval, as for the other metrics.
+        blessed: Whether both gates blessed the candidate.
         push_refusal: Why a blessed model was not pushed.
         state: A hash of the data, the code and the settings.
         is_cleaned: Whether its artifacts, its log and its page may be deleted.
@@ -89,10 +90,10 @@ class RunRecord:
 
     @functools.cached_property
     def settings(self) -> settings.Settings:
-        """Returns those of its settings that a report speaks of."""
+        """Returns the settings that a report uses."""
         return settings.read(self.config)
 
     def uri(self, stage: str, output: str) -> str:
-        """Returns where a stage's output is; empty if the stage did not run."""
+        """Returns the URI of a stage's output; empty if the stage did not run."""
         record = self.stages.get(stage)
         return record.outputs.get(output, "") if record else ""

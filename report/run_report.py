@@ -1,4 +1,4 @@
-"""The report of one run, from what ReportGen kept or from the artifacts there are."""
+"""The report of one run, from ReportGen's output or from the existing artifacts."""
 
 import logging
 import os
@@ -20,9 +20,9 @@ def write_report(record: RunRecord, *paths: Path, metadata_url: str = "") -> Non
     """Writes the page of a run to each path.
 
     Args:
-        record: What `run.json` holds.
-        paths: Files in folders that are there.
-        metadata_url: Where the run's metadata are, with the password a record leaves out.
+        record: The record of the run.
+        paths: The files to write; their folders must exist.
+        metadata_url: The URL of the metadata server, with the password.
     """
     found = report_of(record)
     traced = lineage_of(record, metadata_url)
@@ -51,7 +51,7 @@ def write_comparison(records: Iterable[RunRecord], path: Path) -> None:
 
 
 def lineage_of(record: RunRecord, metadata_url: str = "") -> lineage.Lineage | None:
-    """Returns where the version a run pushed comes from; None if there are no metadata to read.
+    """Returns the lineage of the version that a run pushed; None without metadata.
 
     A record does not contain the password: without `metadata_url`, MySQL is not queried.
     """
@@ -73,7 +73,7 @@ def lineage_of(record: RunRecord, metadata_url: str = "") -> lineage.Lineage | N
 
 
 def pushed_versions(records: Iterable[RunRecord]) -> dict[str, model_registry.PushedVersion]:
-    """Returns each version that the runs pushed, as its folder describes it."""
+    """Returns each version that the runs pushed, read from its folder."""
     paths = [Path(run.pushed_path) for run in records if run.pushed_path]
     return {
         path.name: model_registry.read_version(path)
@@ -83,7 +83,7 @@ def pushed_versions(records: Iterable[RunRecord]) -> dict[str, model_registry.Pu
 
 
 def report_of(record: RunRecord) -> Report:
-    """Returns facts and plots of a run: what ReportGen kept, else what there is to read."""
+    """Returns facts and plots of a run, from ReportGen's output or from the artifacts."""
     path = Path(record.uri("ReportGen", "report")) / FACTS_FILE
     if path.is_file():
         try:
@@ -92,7 +92,7 @@ def report_of(record: RunRecord) -> Report:
             log.warning("%s cannot be read, so the report reads the artifacts: %s", path, error)
     if not record.stages or record.is_cleaned:
         return Report(Facts(record.config), {})
-    # Importing TensorFlow takes seconds; a finished run does without.
+    # Importing TensorFlow takes seconds, and a finished run does not need it.
     from tfx.utils import path_utils
 
     from report import collect, plots

@@ -1,4 +1,4 @@
-"""The runs of an output folder: each keeps a `run.json` in its own folder."""
+"""The runs of an output folder; each has a folder with its `run.json`."""
 
 import dataclasses
 import datetime
@@ -25,7 +25,7 @@ ID_FORMAT = "%Y-%m-%dT%H-%M-%S"
 
 @dataclasses.dataclass(frozen=True)
 class RunSummary:
-    """The few facts of a run that fit on a line."""
+    """The facts about a run that fit on one line."""
 
     run_id: str
     status: Status
@@ -44,8 +44,8 @@ class RunSummary:
 def read_runs(output: Path) -> list[RunRecord]:
     """Returns the record of every run in an output folder, oldest first.
 
-    A record that cannot be read is left out with a warning. A run that was killed is
-    `killed`, or `pushed` if its model came as far as the serving folder.
+    A damaged record is skipped with a warning. A killed run has the status `killed`, or
+    `pushed` if its model reached the serving folder.
     """
     records = _read_all(output)
     if all(record.status != RUNNING for record in records):
@@ -55,9 +55,9 @@ def read_runs(output: Path) -> list[RunRecord]:
 
 
 def record_killed(output: Path) -> list[RunRecord]:
-    """Returns every record, oldest first, after writing down which runs were killed.
+    """Returns every record, oldest first, and records which runs were killed.
 
-    Called by the run that holds the output folder, before it writes its own record.
+    The run that has locked the output folder calls this before it writes its record.
     """
     for partial in output.glob("runs/*/.*.partial"):
         partial.unlink()
@@ -93,15 +93,15 @@ def _read(path: Path) -> RunRecord | None:
 
 
 def write(record: RunRecord, *paths: Path) -> None:
-    """Writes a record to each path, whole and on disk."""
+    """Writes a record to each path, atomically and with fsync."""
     for path in paths:
         write_whole(path, records.to_json(record))
 
 
 def new_run_dir(output: Path, now: datetime.datetime | None = None) -> Path:
-    """Makes the folder of a new run, named after the time, and returns it.
+    """Creates the folder of a new run, named after the time, and returns it.
 
-    Names rise even when the clock does not: they are the order of the runs.
+    Names always increase, even if the clock does not, because runs are ordered by name.
     """
     newest = max(filter(None, map(_started, output.glob("runs/*"))), default=None)
     start = (now or datetime.datetime.now()).replace(microsecond=0)
@@ -120,13 +120,13 @@ def _started(run_dir: Path) -> datetime.datetime | None:
 
 
 def settle(record: RunRecord, earlier: Sequence[RunRecord]) -> RunRecord:
-    """Returns the record of a run that ended abruptly, completed with what is known.
+    """Returns the record of a run that ended abruptly, with its outcome.
 
-    A model that reached the serving folder counts as pushed, even if the record lacks it:
-    `assets.extra/pushed.json` in it says whose model it is.
+    A model in the serving folder counts as pushed, even if the record lacks it; the model's
+    `assets.extra/pushed.json` names its origin.
 
     Args:
-        record: Of the run; one that is not `running` comes back as it is.
+        record: The record of the run; unless it is `running`, it is returned unchanged.
         earlier: The runs before it, which may have pushed the same model.
     """
     if record.status != RUNNING:
@@ -145,7 +145,7 @@ def settle(record: RunRecord, earlier: Sequence[RunRecord]) -> RunRecord:
 def find_push(
     record: RunRecord, earlier: Sequence[RunRecord]
 ) -> model_registry.PushedVersion | None:
-    """Returns the version that a run had pushed when it ended without noting it, or None."""
+    """Returns the version that a run pushed but did not record, or None."""
     model_uri = record.uri("Trainer", "model")
     if "Pusher" not in (record.failed_stage, *record.stages) or not model_uri:
         return None
@@ -158,7 +158,7 @@ def find_push(
 
 
 def is_running(output: Path) -> bool:
-    """Returns whether a run holds the output folder now."""
+    """Returns whether a run is using the output folder now."""
     if not (output / LOCK_FILE).exists():
         return False
     try:
@@ -166,7 +166,7 @@ def is_running(output: Path) -> bool:
             return False
     except filelock.Timeout:
         return True
-    except OSError:  # a folder we may only look at: nobody can run in it either
+    except OSError:  # a read-only folder, so no run can use it
         return False
 
 
@@ -180,7 +180,7 @@ def find_run(output: Path, name: str) -> RunRecord:
 
     Raises:
         FileNotFoundError: There is no such run, or its record cannot be read.
-        ValueError: Several runs fit.
+        ValueError: Several runs match.
     """
     if (Path(name) / RECORD_FILE).is_file():
         record = _read(Path(name) / RECORD_FILE)
@@ -199,18 +199,18 @@ def find_run(output: Path, name: str) -> RunRecord:
     if name == LATEST:
         return runs[-1]
     fitting = [run for run in runs if run.run_id.startswith(name)]
-    # A run found in the cache names the version that an earlier one pushed.
+    # A cached run names the version that an earlier run pushed.
     pushing = [run for run in runs if run.pushed_version == name][:1]
     found = fitting or pushing
     if len(found) != 1:
         known = ", ".join(run.run_id for run in runs)
         error = ValueError if found else FileNotFoundError
-        raise error(f"{len(found)} runs in {output} fit {name!r}. There are: {known}.")
+        raise error(f"{len(found)} runs in {output} match {name!r}. There are: {known}.")
     return found[0]
 
 
 def summary(run: RunRecord) -> RunSummary:
-    """Returns the few facts of a run that fit on a line."""
+    """Returns the facts about a run that fit on one line."""
     return RunSummary(
         run_id=run.run_id,
         status=run.status,
@@ -228,9 +228,9 @@ def summary(run: RunRecord) -> RunSummary:
 
 
 def last_seconds(runs: Sequence[RunRecord]) -> dict[str, float]:
-    """Returns how long each stage took when it last ran and was not found in the cache.
+    """Returns the time that each stage took when it last ran without the cache.
 
-    Without the Trainer, whose time is a matter of its settings, and which counts its steps.
+    Without the Trainer, whose time depends on its settings and which reports its steps.
     """
     return {
         name: stage.seconds

@@ -42,12 +42,12 @@ def _row(trial: Trial, names: Sequence[str]) -> list[str]:
 
 
 def in_words(value: Any) -> str:
-    """Returns a value as it is read with ease: three digits of a number."""
+    """Returns a value as text; numbers have three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def draw(record: SearchRecord) -> dict[str, str]:
-    """Returns the SVG of each plot by name; what too few trials show is left out."""
+    """Returns the SVG of each plot by name, without those that need more trials."""
     with matplotlib.rc_context(plots.STYLE):
         drawings = {"curves": draw_curves(record), "coordinates": draw_coordinates(record)}
         if record.importance:
@@ -77,7 +77,7 @@ def draw_curves(record: SearchRecord) -> str:
 
 
 def draw_importance(record: SearchRecord) -> str:
-    """Returns bars: how much of the differences each hyper-parameter accounts for."""
+    """Returns bars of the importance of each hyper-parameter."""
     figure, axes = plots.new_figure(height=1 + 0.35 * len(record.importance))
     for name, share in record.importance.items():
         bar = axes.barh(name, share * 100, 0.55, color=SERIES[0])
@@ -121,9 +121,9 @@ def draw_coordinates(record: SearchRecord) -> str:
 
 
 def _heights(values: Sequence[Any]) -> list[float]:
-    """Returns where values stand between the lowest, 0, and the highest, 1: by their rank.
+    """Returns the rank of each value, scaled to 0 for the lowest and 1 for the highest.
 
-    Ranks spread a range and its decades alike.
+    Ranks suit linear and logarithmic ranges alike.
     """
     order = sorted(set(values), key=_sort_key)
     return [order.index(value) / max(1, len(order) - 1) for value in values]

@@ -1,4 +1,4 @@
-"""The settings of a run that a report speaks of, among all that a record keeps."""
+"""The settings of a run that a report uses."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from contract import estimator, records
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Fields of PipelineConfig; a default stands for what an old record does not say."""
+    """Fields of PipelineConfig, with defaults for old records."""
 
     preset: str = ""
     trainer_module: str = estimator.DEFAULT
@@ -19,7 +19,7 @@ class Settings:
     model_name: str = "cifar10"
     metadata_url: str = ""
     train_steps: int = 0
-    # Of these, what an Estimator's hyper-parameters have.
+    # Hyper-parameters, which an Estimator may lack.
     optimizer: str = ""
     learning_rate: float | None = None
     min_accuracy: float = 0.0
@@ -32,9 +32,9 @@ class Settings:
 
 
 def read(config: Mapping[str, Any]) -> Settings:
-    """Returns the settings among the fields of a config that a record keeps.
+    """Returns the settings from the config in a record.
 
     Raises:
-        ValueError: A field holds a value of another type.
+        ValueError: A field has a value of the wrong type.
     """
     return records.from_fields(Settings, config)

@@ -1,4 +1,4 @@
-"""What each stage does, in the order of the flow: the captions of the pipeline's picture."""
+"""The stages in the order of the flow, with their captions."""
 
 import dataclasses
 
@@ -24,9 +24,9 @@ class StageStatus:
     """A stage of a run.
 
     Attributes:
-        what: What it does, in a few words.
-        status: `done`, `cached`, `not run`, what became of the run in its last stage
-            (`failed`, `stopped`, …), or empty while it is unknown.
+        what: Its purpose, in a few words.
+        status: `done`, `cached`, `not run`, the status of a run that ended in this stage
+            (`failed`, `stopped`, …), or empty if unknown.
     """
 
     name: str
@@ -36,7 +36,7 @@ class StageStatus:
 
 
 def stage_list(run: RunRecord | None) -> list[StageStatus]:
-    """Returns each stage, in the order it ran; without a record, of a run under way."""
+    """Returns each stage in the order it ran; without a record, with unknown status."""
     ran = run.stages if run else {}
     names = [*ran, *(name for name in STAGES if name not in ran)]
     return [

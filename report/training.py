@@ -1,4 +1,4 @@
-"""The course of training: the curves in the event files that TensorBoard reads."""
+"""The curves of a training, from the event files that TensorBoard reads."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ STEPS_PER_SECOND = "global_step/sec"
 
 
 def training_facts(model_run_dir: str) -> TrainingFacts:
-    """Returns what the Trainer wrote: its record, and the curves in its event files."""
+    """Returns the record of a training, and the curves in its event files."""
     scalars = event_files.read_scalars(model_run_dir)
     record = training_record.read(model_run_dir)
 

@@ -1,4 +1,4 @@
-"""What people did to versions, as executions in ML Metadata: the ledger's changes, copied."""
+"""Copies manual changes to versions from the ledger to ML Metadata, as executions."""
 
 import functools
 import time
@@ -20,7 +20,7 @@ SECONDS_BETWEEN = 0.2
 
 
 def record_changes(connection: proto.ConnectionConfig, model_dir: Path) -> int:
-    """Enters every change of the ledger that the metadata lack; returns how many it were.
+    """Records every change in the ledger that the metadata lack; returns their number.
 
     A rollback reads the version whose model it restored and the one it replaced, and makes the
     new one; a pin or a release reads its version.
@@ -77,7 +77,7 @@ def _put(store: metadata_store.MetadataStore, change: Change, model_dir: Path) -
 def _find(
     store: metadata_store.MetadataStore, number: int, model_dir: Path
 ) -> proto.Artifact | None:
-    """Returns the push of a version; None if another store knows it."""
+    """Returns the push of a version; None if another store has it."""
     for artifact in store.get_artifacts_by_type(PUSHED_MODEL):
         properties = artifact.custom_properties
         folder = properties["pushed_destination"].string_value
@@ -89,7 +89,7 @@ def _find(
 def _new_push(
     store: metadata_store.MetadataStore, number: int, model_dir: Path
 ) -> proto.Artifact:
-    """Returns the artifact of a version that a rollback made, as the Pusher makes its own."""
+    """Returns the artifact of a version that a rollback made, like those of the Pusher."""
     kind = store.put_artifact_type(
         proto.ArtifactType(name=PUSHED_MODEL), can_omit_fields=True, can_add_fields=True
     )
@@ -102,7 +102,7 @@ def _new_push(
 
 
 def _retried(put: Callable[[], None]) -> None:
-    """Calls a function again while another process holds the database."""
+    """Repeats a function while another process has locked the database."""
     for attempt in range(ATTEMPTS):
         try:
             put()

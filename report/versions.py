@@ -1,4 +1,4 @@
-"""Every version of a serving folder with the run it is from, as `cifar versions` lists them."""
+"""Every version of a serving folder with the run that pushed it, for `cifar versions`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class VersionSummary:
-    """What fits on a line of a version.
+    """The facts about a version that fit on one line.
 
     Attributes:
         state: served, kept, retired, quarantined or deleted.
-        run_id: The run that pushed it, if it is one of the output folder's.
+        run_id: The run that pushed it, if its record is in the output folder.
         data: The start of its fingerprint; empty if unknown.
-        note: Why it is in quarantine, or what it was restored from.
+        note: Why it is in quarantine, or from which version it was restored.
     """
 
     version: int

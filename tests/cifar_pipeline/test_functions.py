@@ -71,7 +71,7 @@ def test_runs_are_compared_in_a_table(output, pushed, refused):
     assert table.loc[("settings", "train_steps")].tolist() == [60, 40]
     assert ("settings", "learning_rate") not in table.index
     assert table.loc[("accuracy on class", "ship")].notna().all()
-    with pytest.raises(ValueError, match="two runs or more"):
+    with pytest.raises(ValueError, match="at least two runs"):
         cifar_pipeline.compare(first)
 
 
