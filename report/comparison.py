@@ -6,7 +6,7 @@ from typing import Any
 
 import markupsafe
 
-from report import page, plots
+from report import page, training_plots
 from report.facts import Facts
 from report.run_record import RunRecord
 
@@ -50,7 +50,7 @@ def render(compared: Sequence[Run]) -> str:
     trained = [
         (run.record.run_id, run.facts.training) for run in compared if run.facts.training
     ]
-    drawings = plots.draw_runs(trained) if trained else {}
+    drawings = training_plots.draw_runs(trained) if trained else {}
     return (
         page.environment()
         .get_template("comparison.html")

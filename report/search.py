@@ -8,8 +8,8 @@ import matplotlib
 from matplotlib.axes import Axes
 
 from contract.search_record import SearchRecord, Trial
-from report import page, plots
-from report.plots import LINE, SERIES
+from report import drawing, page
+from report.drawing import LINE, SERIES
 
 _OUTCOME_COLOURS = {"ended": SERIES[0], "stopped": LINE, "failed": SERIES[3]}
 
@@ -48,7 +48,7 @@ def in_words(value: Any) -> str:
 
 def draw(record: SearchRecord) -> dict[str, str]:
     """Returns the SVG of each plot by name, without those that need more trials."""
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(drawing.STYLE):
         drawings = {"curves": draw_curves(record), "coordinates": draw_coordinates(record)}
         if record.importance:
             drawings["importance"] = draw_importance(record)
@@ -57,7 +57,7 @@ def draw(record: SearchRecord) -> dict[str, str]:
 
 def draw_curves(record: SearchRecord) -> str:
     """Returns the accuracy of each trial over its steps, the best one in colour."""
-    figure, axes = plots.new_figure()
+    figure, axes = drawing.new_figure()
     for trial in record.trials:
         steps, values = zip(*trial.curve, strict=True) if trial.curve else ((), ())
         is_best = trial == record.best
@@ -70,15 +70,17 @@ def draw_curves(record: SearchRecord) -> str:
             linewidth=1.8 if is_best else 1,
             zorder=3 if is_best else 2,
         )
-    plots.label_steps(axes)
+    drawing.label_steps(axes)
     axes.set_ylabel("% right on the held-out examples")
     best = record.best.accuracy or 0.0
-    return plots.as_svg(figure, f"Accuracy of every trial over its steps. The best: {best:.2%}")
+    return drawing.as_svg(
+        figure, f"Accuracy of every trial over its steps. The best: {best:.2%}"
+    )
 
 
 def draw_importance(record: SearchRecord) -> str:
     """Returns bars of the importance of each hyper-parameter."""
-    figure, axes = plots.new_figure(height=1 + 0.35 * len(record.importance))
+    figure, axes = drawing.new_figure(height=1 + 0.35 * len(record.importance))
     for name, share in record.importance.items():
         bar = axes.barh(name, share * 100, 0.55, color=SERIES[0])
         axes.bar_label(bar, [f"{share:.0%}"], padding=3)
@@ -87,13 +89,13 @@ def draw_importance(record: SearchRecord) -> str:
     axes.set_xlabel("% of the differences in accuracy")
     axes.grid(visible=False, axis="y")
     shares = ", ".join(f"{name} {share:.0%}" for name, share in record.importance.items())
-    return plots.as_svg(figure, f"Importance of each hyper-parameter: {shares}")
+    return drawing.as_svg(figure, f"Importance of each hyper-parameter: {shares}")
 
 
 def draw_coordinates(record: SearchRecord) -> str:
     """Returns parallel coordinates: a line for each trial through its values and accuracy."""
     names = list(record.best.values)
-    figure, axes = plots.new_figure()
+    figure, axes = drawing.new_figure()
     tried = [trial for trial in record.trials if trial.accuracy is not None]
     heights = [
         *(_heights([trial.values.get(name) for trial in tried]) for name in names),
@@ -117,7 +119,7 @@ def draw_coordinates(record: SearchRecord) -> str:
     axes.set_ylim(-0.12, 1.12)
     axes.grid(visible=False, axis="y")
     best = ", ".join(f"{name} {in_words(value)}" for name, value in record.best.values.items())
-    return plots.as_svg(figure, f"Values and accuracy of every trial. The best: {best}")
+    return drawing.as_svg(figure, f"Values and accuracy of every trial. The best: {best}")
 
 
 def _heights(values: Sequence[Any]) -> list[float]:

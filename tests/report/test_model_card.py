@@ -64,7 +64,7 @@ def test_the_card_describes_the_network_that_was_exported():
     details = model_card(Facts(CONFIG, model=cropped))["Model details"]
     assert details[1:3] == [
         "It sees the middle 24×24 pixels of 32×32.",
-        "The weights are moving averages of those that were trained.",
+        "The weights are moving averages of the trained weights.",
     ]
 
 
@@ -74,7 +74,9 @@ def test_headings_of_what_nobody_measured_are_left_out():
 
 def test_a_part_of_the_images_is_said_to_be_one():
     whole = model_card(Facts(CONFIG, data=data(50_000, 10_000)))["Data"]
-    assert whole[0].startswith("Trained on 50,000 images of CIFAR-10, judged by 10,000 others")
+    assert whole[0].startswith(
+        "Trained on 50,000 images of CIFAR-10 and evaluated on 10,000 others"
+    )
     assert "That is a part" not in " ".join(whole)
     part = model_card(Facts(CONFIG, data=data(1_000, 200)))["Data"]
     assert part[-1].startswith("CIFAR-10 has 50,000 train images")
