@@ -1,6 +1,7 @@
 """Pictures of what a terminal shows, for people to look at."""
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -26,9 +27,9 @@ def draw(shown: str, path: Path, columns: int) -> None:
     )
     for number in range(used + 1):
         line = rich.text.Text(no_wrap=True)
-        for column in range(columns):
-            cell = screen.buffer[number][column]
-            line.append(cell.data, _style(cell))
+        cells = [screen.buffer[number][column] for column in range(columns)]
+        for style, run in itertools.groupby(cells, _style):
+            line.append("".join(cell.data for cell in run), style)
         console.print(line, crop=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     console.save_svg(str(path), title=path.stem)
