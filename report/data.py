@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from contract import example_files, features
+from contract import data_gate_record, example_files, features
+from contract.data_gate_record import Comparison
 from contract.data_record import DataRecord
 from contract.image_set import ImageSet
 from report import pictures
@@ -124,6 +125,7 @@ def data_facts(
         class_names=images.class_names,
         image_size=images.image_size,
         skipped=record.skipped,
+        comparisons=read_comparisons(anomalies_dir) if anomalies_dir else (),
     )
 
 
@@ -157,6 +159,23 @@ def pixel_statistics(counts: np.ndarray) -> PixelStatistics:
     mean = fractions @ values
     std = np.sqrt(fractions @ values**2 - mean**2)
     return PixelStatistics(mean.tolist(), std.tolist(), fractions.round(6).tolist())
+
+
+def read_comparisons(anomalies_dir: str) -> list[Comparison]:
+    """Returns the comparisons of the data gate, each with its largest distance first.
+
+    Distances are ordered by their share of the limit.
+    """
+    found = data_gate_record.read(anomalies_dir)
+    return [
+        dataclasses.replace(
+            one,
+            distances=sorted(
+                one.distances, key=lambda d: d.value / (d.limit or 1), reverse=True
+            ),
+        )
+        for one in (found.comparisons if found else ())
+    ]
 
 
 def read_anomalies(anomalies_dir: str, splits: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contract.data_gate_record import Comparison as DataComparison
 from contract.serving_report import ServingReport
 from contract.training_record import TrainingRecord
 from report import settings
@@ -33,6 +34,7 @@ class DataFacts:
         counts: Images of each class, by split.
         samples: A strip of images as a data URI, by class name.
         anomalies: A line for each; None if the data were not validated.
+        comparisons: The distances that the data gate measured.
     """
 
     counts: Mapping[str, Sequence[int]]
@@ -43,6 +45,7 @@ class DataFacts:
     class_names: Sequence[str] = ()
     image_size: int = 32
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    comparisons: Sequence[DataComparison] = ()
 
 
 @dataclasses.dataclass(frozen=True)

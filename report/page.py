@@ -9,6 +9,7 @@ import jinja2
 import markupsafe
 
 from contract import signatures
+from contract.data_gate_record import Comparison, Distance
 from contract.progress import duration
 from report import graph, lineage, run_record
 from report.class_scores import class_scores
@@ -80,6 +81,8 @@ def render(
             lineage=traced,
             index=index,
             layer_rows=layer_rows(facts.model) if facts.model else [],
+            distance_rows=distance_rows,
+            distance_words=distance_words,
             has_matrix=metrics and len(metrics.class_names) <= MATRIX_CLASSES,
         )
     )
@@ -97,6 +100,22 @@ def layer_rows(model: ModelFacts) -> list[tuple[str, ...]]:
         )
         for layer in model.layers
     ]
+
+
+def distance_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Returns a row for each distance between two sets of images."""
+    return [
+        (one.feature, f"{one.value:.3f}", f"{one.limit:.3f}", one.setting)
+        for one in comparison.distances
+    ]
+
+
+def distance_words(distance: Distance) -> str:
+    """Returns the caption of two distributions."""
+    return (
+        f"{distance.feature}: {distance.measure} {distance.value:.3f}, at most "
+        f"{distance.limit:.3f} is allowed"
+    )
 
 
 def title(facts: Facts, run: RunRecord | None) -> str:

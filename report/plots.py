@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import matplotlib
 
-from report import training_plots
+from contract.data_gate_record import Comparison as DataComparison
+from report import distributions, training_plots
 from report.drawing import (
     LINE,
-    NAMED_CLASSES,  # noqa: F401
     PAPER,
     SERIES,
     STYLE,
@@ -23,6 +23,7 @@ from report.facts import Calibration, Facts, Gate, Metrics, PixelStatistics
 from report.plot_points import MARK
 from report.run_record import NOT_BLESSED, PUSHED
 
+DRAWN_DISTANCES = 4  # of a comparison; the table has all
 CHANNEL_NAMES = ("red", "green", "blue")
 
 
@@ -33,6 +34,7 @@ def draw_all(facts: Facts) -> dict[str, str]:
         if facts.data:
             plots["counts"] = draw_counts(facts.data.counts, facts.data.class_names)
             plots["pixels"] = draw_pixels(facts.data.pixels)
+            plots |= _draw_distances(facts.data.comparisons)
         if facts.training:
             plots |= training_plots.draw_training(
                 [("", facts.training)], facts.settings.min_accuracy
@@ -46,6 +48,15 @@ def draw_all(facts: Facts) -> dict[str, str]:
         if facts.predictions:
             plots["calibration"] = draw_calibration(facts.predictions.calibration)
     return plots
+
+
+def _draw_distances(comparisons: Sequence[DataComparison]) -> dict[str, str]:
+    """Returns the distributions with the largest distances, by name as `drift:brightness`."""
+    return {
+        f"{one.kind}:{distance.feature}": distributions.draw(distance, one.current, one.other)
+        for one in comparisons
+        for distance in one.distances[:DRAWN_DISTANCES]
+    }
 
 
 def draw_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str]) -> str:

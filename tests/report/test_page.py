@@ -166,6 +166,18 @@ def test_curves_are_filtered_by_class(browser, refused):
         assert drawing.locator(".faded").count() == 0
 
 
+def test_the_distributions_that_the_data_gate_compared_are_drawn(browser, pushed):
+    with opened(browser, pushed.page) as page:
+        assert page.inner_text("#skew") == "Skew: train and eval"
+        table = page.locator("#data table:has(th:text-is('sharpness'))")
+        rows = [row.split("\t") for row in table.locator("tbody tr").all_inner_texts()]
+        shares = [float(value) / float(limit) for _, value, limit, _ in rows]
+        assert shares == sorted(shares, reverse=True) and len(rows) == 7
+        drawn = page.locator("#data svg[aria-label*='is allowed']")
+        assert drawn.count() == 4
+        assert f"{rows[0][0]} of train and of eval" in drawn.first.get_attribute("aria-label")
+
+
 def test_the_run_says_what_it_was_made_with(browser, pushed):
     with opened(browser, pushed.page) as page:
         text = page.inner_text("#environment")
