@@ -11,9 +11,17 @@ _IMAGE = r"[a-z0-9][-a-z0-9._/:]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?"
 _ROOT = r"(minio|s3|gs)://[^/]+.*"
 
 
-def check(image: str, pipeline_root: str, settings: Sequence[str]) -> None:
+def check(
+    image: str, pipeline_root: str, settings: Sequence[str], mount_path: str = "/mnt/cifar10"
+) -> None:
     """Raises ValueError with every problem found."""
-    if problems := [*_image(image), *_pipeline_root(pipeline_root), *_settings(settings)]:
+    problems = [
+        *_image(image),
+        *_pipeline_root(pipeline_root),
+        *_settings(settings),
+        *_predict_batch(settings, mount_path),
+    ]
+    if problems:
         raise ValueError(
             "Kubeflow Pipelines would not run this pipeline:\n  " + "\n  ".join(problems)
         )
@@ -48,3 +56,11 @@ def _settings(settings: Sequence[str]) -> Iterator[str]:
             )
         elif "{{" in setting:
             yield f"the setting {setting!r} contains {{{{, which the launcher would replace"
+
+
+def _predict_batch(settings: Sequence[str], mount_path: str) -> Iterator[str]:
+    """What is to be predicted is on the volume."""
+    for setting in settings:
+        name, _, path = setting.partition("=")
+        if name == "predict_batch" and path and not path.startswith(f"{mount_path}/"):
+            yield f"predict_batch must be a path on the volume, below {mount_path}, got {path}"

@@ -32,8 +32,9 @@ from pipeline_def.pipeline import create_pipeline
 
 COMMAND = ["python", "-m", "kubeflow.entrypoint"]
 
-# These look something up or push it; an equal run must not reuse another run's answer.
-NEVER_CACHED = ("BaselineModel", "Pusher")
+# These look something up, push it or read what has no fingerprint; an equal run must not reuse
+# another run's answer.
+NEVER_CACHED = ("BaselineModel", "Pusher", "BulkInferrer")
 
 # Argo counts this limit from the start of a step's first attempt, so it applies to the whole
 # step; omitted, it is 0 (argoproj/argo-workflows processNodeRetries). `timeout_seconds` in the
@@ -77,7 +78,7 @@ def compile_pipeline(
     Raises:
         ValueError: The backend would reject it; the message gives every reason.
     """
-    checks.check(image, pipeline_root, settings)
+    checks.check(image, pipeline_root, settings, cluster.mount_path)
     settings = [f"output_dir={cluster.mount_path}", *settings]
     dependence = find_dependence(defaults, settings, cluster.mount_path, trainer_module)
     spec = run_compiler(pipeline_of(defaults, settings, trainer_module), image)
@@ -106,14 +107,15 @@ def compile_drift(
     Raises:
         ValueError: As `compile_pipeline`.
     """
-    checks.check(image, pipeline_root, settings)
+    checks.check(image, pipeline_root, settings, cluster.mount_path)
     defaults = DriftParameters(f"{cluster.mount_path}/logs", f"{cluster.mount_path}/serving")
+    given = {
+        field.name: data_types.RuntimeParameter(name=field.name, ptype=str)
+        for field in dataclasses.fields(DriftParameters)
+    }
+    config = apply_settings(find_preset(), settings)
     definition = create_drift_pipeline(
-        apply_settings(find_preset(), settings),
-        *(
-            data_types.RuntimeParameter(name=field.name, ptype=str)
-            for field in dataclasses.fields(DriftParameters)
-        ),
+        config, given["logs"], given["push_destination"], given["version"]
     )
     spec = run_compiler(definition, image)
     if pipeline_root:
@@ -214,7 +216,13 @@ def find_dependence(
             for node in nodes
         },
         settings={
-            node: [s for s in settings if _owned(by_setting[s] & derived, node)]
+            # Only a node that would not be there without a setting differs in its code.
+            node: [
+                s
+                for s in settings
+                if _owned(by_setting[s] & derived, node)
+                or (node, "code_version") in by_setting[s]
+            ]
             for node in nodes
         },
         volume_users={

@@ -1,47 +1,20 @@
 """`cifar predict --batch`: predictions of whole folders and files through Beam."""
 
 import dataclasses
-import hashlib
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from contract import records, writing
 from pipeline_def.beam import probe
 from pipeline_def.beam.job import Job
 from pipeline_def.beam.runner import IN_THIS_PROCESS, Runner
 from serving import model_registry
+from serving.batch import record as batch_record
 from serving.batch import results, sources
+from serving.batch.record import BatchRecord
 from serving.batch.transform import PredictSources
 
-RECORD_FILE = "batch.json"
 # While one thread waits for the model, the other writes results.
 _TWO_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchRecord:
-    """The record of a folder of predictions, in its `batch.json`.
-
-    Attributes:
-        model: The folder of the version that predicted.
-        input: What was predicted.
-        input_digest: Digest of the names, sizes and times of its files.
-        format_name: The format of the predictions.
-        status: "running" or "done".
-        images: How many images have a prediction.
-        failed: How many images have none.
-        seconds: The duration of the last call.
-    """
-
-    model: str
-    input: str
-    input_digest: str
-    format_name: str
-    status: str = "running"
-    images: int = 0
-    failed: int = 0
-    seconds: float = 0.0
 
 
 def run(
@@ -70,10 +43,12 @@ def run(
     started = time.monotonic()
     model = find_model(model_dir)
     found = sources.find(path)
-    record = BatchRecord(str(model.resolve()), str(path.resolve()), digest(found), format_name)
+    record = BatchRecord(
+        str(model.resolve()), str(path.resolve()), sources.digest(found), format_name
+    )
     folder.mkdir(parents=True, exist_ok=True)
     check_folder(folder, record)
-    _write_record(folder, record)
+    batch_record.write(folder, record)
     if runner.is_elsewhere:
         probe.check_runner(runner, folder)
     with Job(argv=list(runner.arguments or _TWO_THREADS)) as job:
@@ -83,7 +58,7 @@ def run(
     record = dataclasses.replace(
         record, status="done", images=images, failed=failed, seconds=seconds
     )
-    _write_record(folder, record)
+    batch_record.write(folder, record)
     return record
 
 
@@ -104,27 +79,16 @@ def find_model(model_dir: Path) -> Path:
     return versions[-1].path
 
 
-def digest(found: Sequence[sources.Source]) -> str:
-    """Returns a SHA-256 of the names, sizes and times of all files."""
-    sha256 = hashlib.sha256()
-    for source in found:
-        for name in source.files:
-            status = Path(name).stat()
-            sha256.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return sha256.hexdigest()
-
-
 def check_folder(folder: Path, record: BatchRecord) -> None:
     """Raises ValueError if a folder has predictions of another input or model."""
-    file = folder / RECORD_FILE
-    if not file.exists():
+    there = batch_record.read(folder)
+    if there is None:
         if any(folder.glob(f"{results.PREDICTIONS}-*")):
             raise ValueError(
-                f"{folder} has predictions but no {RECORD_FILE} that describes them. Choose "
-                "an empty folder."
+                f"{folder} has predictions but no {batch_record.RECORD_FILE} that describes "
+                "them. Choose an empty folder."
             )
         return
-    there = records.from_json(BatchRecord, file.read_bytes())
     for name in ("model", "input", "input_digest", "format_name"):
         before, now = getattr(there, name), getattr(record, name)
         if before != now:
@@ -132,7 +96,3 @@ def check_folder(folder: Path, record: BatchRecord) -> None:
                 f"{folder} has predictions with {name} {before}; this call has {now}. Choose "
                 "another folder, or delete that one."
             )
-
-
-def _write_record(folder: Path, record: BatchRecord) -> None:
-    writing.write_whole(folder / RECORD_FILE, records.to_json(record))

@@ -73,6 +73,7 @@ class PipelineConfig:
     serving_dir: str = ""  # the serving root; an empty string is <output_dir>/serving
     model_name: str = "cifar10"  # the folder below the serving root, and the name on servers
     keep_versions: PositiveInt = 3  # pushed versions; older ones are deleted
+    predict_batch: str = ""  # a folder or file that a pushed model then predicts; empty: none
     keep_runs: PositiveInt = 10  # runs kept completely; of older ones, only the record
 
     # ML Metadata: an empty string is SQLite in the output folder; else mysql://USER@HOST/DB

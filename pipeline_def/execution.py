@@ -19,6 +19,7 @@ from pipeline_def.console import RunConsole
 from pipeline_def.recorder import Recorder
 from report import run_record
 from serving import baseline, version_ledger, version_store
+from serving.batch import sources
 from serving.model_registry import Provenance
 
 log = logging.getLogger(__name__)
@@ -77,13 +78,20 @@ def run_stages(
 
 
 def define(config: PipelineConfig, batches: Batches) -> tfx_pipeline.Pipeline:
-    """Returns the pipeline of a run that starts now."""
+    """Returns the pipeline of a run that starts now.
+
+    Raises:
+        FileNotFoundError, ValueError: `predict_batch` is missing, or nothing to predict.
+    """
     return pipeline.create_pipeline(
         config,
         batches,
         choose_baseline(config, batches),
         choose_reference(config, batches),
         find_ban(config, batches),
+        sources.digest(sources.find(Path(config.predict_batch)))
+        if config.predict_batch
+        else "",
     )
 
 

@@ -158,6 +158,7 @@ def with_absolute_paths(config: PipelineConfig) -> PipelineConfig:
         data_dir=str(Path(config.data_dir).resolve()),
         output_dir=str(Path(config.output_dir).resolve()),
         serving_dir=config.serving_dir and str(Path(config.serving_dir).resolve()),
+        predict_batch=config.predict_batch and str(Path(config.predict_batch).resolve()),
     )
 
 

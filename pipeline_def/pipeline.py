@@ -1,7 +1,7 @@
 """The pipeline: one definition for the laptop and for Kubeflow.
 
 batches → examples → statistics → schema check → transform graph → (tune →) train → evaluate
-→ serving check → push → report
+→ serving check → push → report (→ predict)
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from components import trainer as trainer_node
 from components.baseline_model import BaselineModel
+from components.bulk_inferrer import BulkInferrer
 from components.data_gate import DataLimits
 from components.evaluator import Evaluator, Limits, eval_config
 from components.example_gen import CifarExampleGen
@@ -46,6 +47,7 @@ def create_pipeline(
     baseline_version: str,
     reference_version: str = baseline.LATEST,
     banned_by: str = "",
+    predict_digest: str = "",
 ) -> pipeline.Pipeline:
     """Returns the pipeline.
 
@@ -56,6 +58,7 @@ def create_pipeline(
         reference_version: The version whose data to compare with; `latest` as above.
         banned_by: The version whose quarantine bars this training from being pushed, if any.
             The Pusher checks it itself; here it keeps the cache from offering an earlier push.
+        predict_digest: Identifies the files of `predict_batch`.
     """
     model_dir = str(serving_model_dir(config))
     fingerprint = training_fingerprint(config, batches)
@@ -161,6 +164,15 @@ def create_pipeline(
         infra_blessing=serving_check.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
     )
+    inferrer = None
+    if config.predict_batch:
+        inferrer = BulkInferrer(
+            config.predict_batch,
+            predict_digest,
+            model=trainer.outputs["model"],
+            pushed_model=pusher.outputs["pushed_model"],
+        )
+        inferrer.add_upstream_node(report_gen)  # which a fault in it should not prevent
     return pipeline.Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=str(Path(config.output_dir) / "pipeline"),
@@ -186,6 +198,7 @@ def create_pipeline(
             ),
             depends_on_code(pusher, "components.pusher"),
             depends_on_code(report_gen, "components.report_gen", files=report_templates()),
+            *([depends_on_code(inferrer, "components.bulk_inferrer")] if inferrer else []),
         ],
         enable_cache=config.enable_cache,
     )

@@ -28,11 +28,21 @@ def fingerprint(config: PipelineConfig, batches: Batches) -> str:
     facts = {
         "data": batches.fingerprint,
         "settings": settings,
+        "predict": _files_below(config.predict_batch),
         "code": _own_code(),
         "trainer": code_version(trainer_module.run_module, trainer_module.preprocessing_module),
     }
     content = json.dumps(facts, sort_keys=True, default=str).encode()
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _files_below(path: str) -> list[tuple[str, int, int]]:
+    """Returns name, size and time of what is to be predicted."""
+    if not path:
+        return []
+    files = [Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("*"))
+    statuses = [(str(file), file.stat()) for file in files if file.is_file()]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in statuses]
 
 
 def _own_code() -> str:

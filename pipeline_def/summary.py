@@ -11,6 +11,7 @@ from contract.progress import duration
 from data_sources.cifar_format import CIFAR10
 from report import run_record
 from report.run_record import RunRecord
+from serving.batch import record as batch_record
 
 MAX_CLASS_LINES = 20
 
@@ -24,9 +25,24 @@ def summary_lines(record: RunRecord) -> list[str]:
         f"Report    {Path(record.settings.output_dir) / PAGE_FILE}",
     ]
     if record.status == run_record.PUSHED:
-        return [*lines, f"Pushed    {record.pushed_path}", "", *next_lines(record)]
+        lines += [f"Pushed    {record.pushed_path}", *predicted_lines(record)]
+        return [*lines, "", *next_lines(record)]
     reason = record.push_refusal or "earlier versions are unchanged"
     return [*lines, f"Pushed    nothing; {reason}"]
+
+
+def predicted_lines(record: RunRecord) -> list[str]:
+    """Returns how many images the pushed model predicted, and where the predictions are."""
+    folder = record.uri("BulkInferrer", "inference_result")
+    found = batch_record.read(Path(folder)) if folder else None
+    if found is None:
+        return []
+    failed = (
+        f" ({found.failed:,} more have no prediction; failed-*.jsonl say why)"
+        if found.failed
+        else ""
+    )
+    return [f"Predicted {found.images:,} images of {found.input}{failed}: {folder}"]
 
 
 def result_lines(record: RunRecord) -> list[str]:

@@ -17,6 +17,10 @@ STAGES = {
     "Pusher": "model → serving folder",
     "ReportGen": "this report",
 }
+OPTIONAL_STAGES = {
+    "Tuner": "the search for hyper-parameters",
+    "BulkInferrer": "predictions by the pushed model",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +46,7 @@ def stage_list(run: RunRecord | None) -> list[StageStatus]:
     return [
         StageStatus(
             name,
-            STAGES.get(name, ""),
+            (STAGES | OPTIONAL_STAGES).get(name, ""),
             _status(run, name) if run else "",
             ran[name].seconds if name in ran else None,
         )

@@ -6,6 +6,7 @@ one step of the model and one file of results.
 
 import dataclasses
 import enum
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -99,6 +100,16 @@ def read(source: Source) -> Iterator[list[Item]]:
         items = _read_examples(next(files))
     while batch := list(itertools.islice(items, BATCH_SIZE)):
         yield batch
+
+
+def digest(found: Sequence[Source]) -> str:
+    """Returns a SHA-256 of the names, sizes and times of all files."""
+    sha256 = hashlib.sha256()
+    for source in found:
+        for name in source.files:
+            status = Path(name).stat()
+            sha256.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return sha256.hexdigest()
 
 
 def _files(path: Path, kind: Kind) -> list[Path]:

@@ -21,7 +21,8 @@ from serving.batch import results, sources
 from serving.model_server.servable import Servable
 
 PROBABILITIES = "probabilities"
-CANNOT_DECODE = "the model cannot decode this image"
+REFUSED = -1  # the class id of an image that the model refuses
+NOT_A_NUMBER = "the model's probabilities of this image are NaN"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,9 @@ class Model:
         atexit.register(self._servable.close)
 
     def run(self, fetches: Mapping[str, str], feed_dict: Mapping[str, Sequence[bytes]]) -> dict:
-        """Returns the outputs by alias; an image that cannot be decoded has NaN in its row.
+        """Returns the outputs by alias; of an image that the model refuses, the reason.
+
+        The row of such an image has REFUSED for whole numbers and the reason for strings.
 
         Args:
             fetches: Tensor names by alias.
@@ -95,9 +98,10 @@ class Model:
     def _run_one(self, fetches: Mapping[str, str], name: str, content: bytes) -> dict:
         try:
             return self._run(fetches, name, [content])
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.InvalidArgumentError as error:
             empty = self._run(fetches, name, [])
-            return {alias: _missing(array) for alias, array in empty.items()}
+            reason = _first_line(error)
+            return {alias: _missing(array, reason) for alias, array in empty.items()}
 
     def _run(self, fetches: Mapping[str, str], name: str, contents: Sequence[bytes]) -> dict:
         tensors = tuple(sorted(set(fetches.values())))
@@ -126,19 +130,27 @@ def write(
     found, failed = [], list(batch.failed)
     for name, log in zip(batch.names, logs, strict=True):
         result = results.to_result(name, log)
-        if np.isnan(result.probabilities).any():
-            failed.append(sources.Item(name, error=CANNOT_DECODE))
+        if result.class_id == REFUSED:
+            reason = f"the model refuses this image: {result.class_name}"
+            failed.append(sources.Item(name, error=reason))
+        elif np.isnan(result.probabilities).any():
+            failed.append(sources.Item(name, error=NOT_A_NUMBER))
         else:
             found.append(result)
     results.write_batch(Path(batch.path), format_name, found, failed)
 
 
-def _missing(empty: np.ndarray) -> np.ndarray:
+def _missing(empty: np.ndarray, reason: str) -> np.ndarray:
     """Returns one row for a missing output."""
     shape = (1, *empty.shape[1:])
     if empty.dtype.kind == "S":
-        return np.zeros(shape, empty.dtype)
-    return np.full(shape, np.nan if empty.dtype.kind == "f" else 0, empty.dtype)
+        return np.full(shape, reason.encode())
+    return np.full(shape, np.nan if empty.dtype.kind == "f" else REFUSED, empty.dtype)
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    """Returns what an operation said, without the graph around it."""
+    return str(error.message).strip().splitlines()[0]
 
 
 def _sized(array: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from data_sources.dataset import SAMPLE_DIR
 from pipeline_def.code_version import ROOT
 from serving.model_server.process import ServerProcess
 from tests.finished_runs import cifar, smoke_run
+from tests.serving.test_client import encoded
 
 PAGE = (ROOT / "docs/operating.md").read_text()
 GOOD, BAD = "1795386836", "1795402435"  # the versions on the page
@@ -91,7 +92,7 @@ def log_requests(operated: Operated) -> None:
 
 
 def test_the_page_is_true_from_top_to_bottom(operated):
-    listing, rollback, undo, pin, drift, every_day, clean = blocks("sh")
+    listing, rollback, undo, pin, drift, every_day, predict, clean = blocks("sh")
     good, bad = operated.good, operated.bad
 
     assert f"{good}  kept" in operated.do(listing)
@@ -126,6 +127,19 @@ def test_the_page_is_true_from_top_to_bottom(operated):
 
     assert operated.do(every_day).startswith("Nothing changed since the run")
     assert not (operated.folder / "last-run.json").exists()
+
+    inbox = operated.folder / "inbox"
+    inbox.mkdir()
+    for name in ("a.png", "b.png"):
+        (inbox / name).write_bytes(encoded((20, 20, 240), (90, 50), "PNG"))
+    printed = operated.do(predict)
+    (folder,) = re.findall(rf"^Predicted 2 images of {inbox}: (.*)$", printed, re.MULTILINE)
+    assert [*Path(folder).glob("predictions-*.parquet")]
+    planned = operated.do(predict.replace("cifar run", "cifar run --dry-run"))
+    assert re.search(r"^  BulkInferrer +cached", planned, re.MULTILINE), planned
+    (inbox / "c.png").write_bytes((inbox / "a.png").read_bytes())
+    planned = operated.do(predict.replace("cifar run", "cifar run --dry-run"))
+    assert re.search(r"^  BulkInferrer +runs", planned, re.MULTILINE), planned
 
     would_delete, nothing = operated.do(clean).splitlines()
     assert would_delete.startswith("Would delete") and nothing.startswith("Nothing to delete")

@@ -12,6 +12,10 @@ REFUSED = {
     "a moving tag": (("cifar:latest", "", []), "no tag or a moving one"),
     "a root on a disk": ((IMAGE, "/mnt/artifacts", []), "must be a minio://"),
     "a root without a bucket": ((IMAGE, "s3://", []), "gs:// bucket, got 's3://'"),
+    "an input that is not on the volume": (
+        (IMAGE, "", ["predict_batch=/mnt/cifar100/inbox"]),
+        "below /mnt/cifar10, got /mnt/cifar100/inbox",
+    ),
     "a placeholder": ((IMAGE, "", ["seed={{$}}"]), "'seed={{$}}' contains {{"),
 }
 

@@ -112,6 +112,19 @@ def test_the_baseline_is_looked_up_and_the_model_pushed_in_every_run(documents):
     }
 
 
+def test_predictions_are_made_anew_from_the_volume():
+    settings = ["predict_batch=/mnt/cifar10/inbox"]
+    documents = compile_pipeline(IMAGE, Cluster(), RunParameters(preset="smoke"), settings)
+    assert "cachingOptions" not in task_of(documents, "BulkInferrer")
+    assert platform_of(documents, "BulkInferrer")["pvcMount"]
+    told = {
+        node: container_of(documents, node)["args"]
+        for node in documents[0]["root"]["dag"]["tasks"]
+    }
+    assert settings[0] in told["BulkInferrer"]  # or its container's pipeline would not have it
+    assert settings[0] not in told["Trainer"]
+
+
 def test_the_code_of_a_node_is_part_of_its_cache_key(documents):
     versions = [
         task_of(documents, node)["inputs"]["parameters"]["code_version"]["runtimeValue"]

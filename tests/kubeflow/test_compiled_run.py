@@ -1,5 +1,6 @@
 """The compiled YAML, run step by step as Kubeflow's driver and launcher would."""
 
+import io
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from google.protobuf import json_format
@@ -20,12 +22,25 @@ from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
 from pipeline_def.code_version import ROOT
 from tests.conftest import trainings_at
+from tests.kubeflow.conftest import SETTINGS
 from tests.kubeflow.pushed import served_accuracy
 
 
 @pytest.fixture(scope="module")
-def first_run(backend, pipeline_yaml):
-    return backend.run(pipeline_yaml, NEW)
+def predicting_yaml() -> str:
+    """The same pipeline, with the stage that predicts what is in a folder of the volume."""
+    settings = [*SETTINGS, "predict_batch=/mnt/cifar10/inbox"]
+    parameters = RunParameters(preset="smoke")
+    documents = compile_pipeline("registry.test/cifar:1", Cluster(), parameters, settings)
+    return yaml.safe_dump_all(documents)
+
+
+@pytest.fixture(scope="module")
+def first_run(backend, predicting_yaml):
+    inbox = backend.volume / "inbox"
+    inbox.mkdir()
+    shutil.copy(ROOT / "data_sources/sample/test_batch.bin", inbox)
+    return backend.run(predicting_yaml, NEW)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +78,8 @@ def versions(backend) -> list[Path]:
 
 
 def test_every_step_of_the_compiled_pipeline_succeeds(first_run, documents):
-    assert set(first_run) == set(documents[0]["root"]["dag"]["tasks"])
+    nodes = {*documents[0]["root"]["dag"]["tasks"], "BulkInferrer"}
+    assert set(first_run) == nodes
     assert {step.state for step in first_run.values()} == {"SUCCEEDED"}
     empty = {
         (name, output) for name, step in first_run.items() for output in step.empty_outputs
@@ -125,6 +141,20 @@ def test_a_model_server_serves_what_was_pushed(backend, first_run):
     (version, *_) = versions(backend)
     accuracy = metadata_of(first_run["Evaluator"], "metrics")["accuracy"]
     assert served_accuracy(version) == pytest.approx(accuracy)
+
+
+def test_what_is_in_the_folder_is_predicted_with_the_pushed_model(backend, first_run):
+    result = first_run["BulkInferrer"].outputs["inference_result"]
+    (key,) = [
+        key
+        for key in backend.store.keys(result.uri.split("/", 3)[3])
+        if key.endswith(".parquet")
+    ]
+    table = pq.read_table(io.BytesIO(backend.store.get(key)))
+    rows = np.fromfile(ROOT / "data_sources/sample/test_batch.bin", np.uint8)
+    right = np.array(table["class_id"]) == rows.reshape(-1, 3073)[:, 0]
+    accuracy = metadata_of(first_run["Evaluator"], "metrics")["accuracy"]
+    assert right.mean() == pytest.approx(accuracy)
 
 
 def test_a_killed_step_is_retried_and_goes_on_from_its_checkpoint(backend, second_run):

@@ -16,6 +16,7 @@ from pipeline_def import batch_prediction
 from pipeline_def.beam import runner
 from serving.batch import results, sources
 from serving.client import RestClient
+from serving.model_server.servable import Servable
 from tests.conftest import CLASS_COLOURS
 from tests.serving.test_client import encoded
 
@@ -92,7 +93,24 @@ def test_bad_pictures_are_listed_beside_the_results(pictures, model, tmp_path):
     why = failed(tmp_path / "out")
     assert why["cut.png"].startswith("damaged image")
     assert why["text.jpg"].startswith("not an image the model reads")
-    assert why["bits.bmp"] == "the model cannot decode this image"
+    assert why["bits.bmp"].startswith("the model refuses this image: Number of channels ")
+
+
+def test_probabilities_that_are_nan_are_the_reason(pictures, model, tmp_path, monkeypatch):
+    run = Servable.run
+
+    def with_nan(self, feeds, fetches):
+        found = run(self, feeds, fetches)
+        for array in found.values():
+            if array.dtype.kind == "f":
+                array[1:2] = np.nan
+        return found
+
+    monkeypatch.setattr(Servable, "run", with_nan)
+    assert batch_prediction.run(pictures, tmp_path / "out", model).failed == 1
+    assert failed(tmp_path / "out") == {
+        "b.jpg": "the model's probabilities of this image are NaN"
+    }
 
 
 def test_a_folder_of_bad_pictures_alone_has_no_predictions(tmp_path, model):

@@ -62,6 +62,17 @@ def test_another_pixel_is_a_change(config, pushed):
     assert local_runner.find_equal(config) is None
 
 
+def test_another_picture_to_predict_is_a_change(config, tmp_path):
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    config = dataclasses.replace(config, predict_batch=str(inbox))
+    batches = local_runner.batches_of(local_runner.locate(config))
+    before = run_state.fingerprint(config, batches)
+    assert run_state.fingerprint(config, batches) == before
+    (inbox / "a.png").write_text("a picture")
+    assert run_state.fingerprint(config, batches) != before
+
+
 def test_edited_code_is_a_change(config, pushed, tmp_path, monkeypatch):
     copy = tmp_path / "project"
     for name in ("report", "serving"):

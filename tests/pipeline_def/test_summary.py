@@ -5,7 +5,9 @@ import pytest
 from contract.serving_report import ServingReport
 from pipeline_def.summary import result_lines, summary_lines
 from report.facts import Gate
-from report.run_record import RunRecord
+from report.run_record import RunRecord, StageRecord
+from serving.batch import record
+from serving.batch.record import BatchRecord
 
 MEASURED = {
     "seconds": 312.4,
@@ -30,8 +32,8 @@ def here(tmp_path, monkeypatch):
 
 def test_a_pushed_run_ends_with_its_numbers_and_the_commands_to_go_on(here):
     config = {"output_dir": "my output"}
-    record = RunRecord("r", "pushed", config, pushed_path="my output/serving/7", **MEASURED)
-    assert summary_lines(record) == [
+    run = RunRecord("r", "pushed", config, pushed_path="my output/serving/7", **MEASURED)
+    assert summary_lines(run) == [
         "",
         "Accuracy 80.0% on 10,000 eval images (top 3: 95.0%, cross-entropy 0.600)",
         "",
@@ -51,9 +53,19 @@ def test_a_pushed_run_ends_with_its_numbers_and_the_commands_to_go_on(here):
     ]
 
 
+def test_predictions_are_counted_and_their_folder_is_named(here, tmp_path):
+    record.write(tmp_path, BatchRecord("m", "inbox", "", "parquet", "done", 1200, 3))
+    stages = {"BulkInferrer": StageRecord(1.0, False, {"inference_result": str(tmp_path)})}
+    lines = summary_lines(RunRecord("r", "pushed", {"output_dir": "output"}, stages=stages))
+    assert (
+        "Predicted 1,200 images of inbox (3 more have no prediction; failed-*.jsonl say why): "
+        f"{tmp_path}" in lines
+    )
+
+
 def test_the_folder_that_commands_take_by_themselves_is_not_named(here):
-    record = RunRecord("r", "pushed", {"output_dir": "output"})
-    assert "Next      .venv/bin/cifar serve" in summary_lines(record)
+    run = RunRecord("r", "pushed", {"output_dir": "output"})
+    assert "Next      .venv/bin/cifar serve" in summary_lines(run)
 
 
 def test_a_run_that_did_not_push_says_that_nothing_changed(here):
