@@ -11,12 +11,12 @@ import click
 
 from cli.command_help import examples, preset_option, trainer_module_option
 from contract import imports
-from pipeline_def.config import find_preset
+from pipeline_def.config import PipelineConfig, find_preset
 
 
 @click.group()
 def kubeflow() -> None:
-    """Compile the pipeline for Kubeflow Pipelines 2.x, submit it, watch it."""
+    """Compile the pipeline for Kubeflow Pipelines 2.x, submit it, watch it, clean up."""
 
 
 @kubeflow.command(
@@ -271,6 +271,27 @@ def terminate(connect: Callable[[], Any], run_id: str) -> None:
     """Stop a run."""
     connect().terminate(run_id)
     click.echo(f"The run {run_id} is stopping.")
+
+
+@kubeflow.command(epilog=examples("cifar kubeflow clean /mnt/cifar10 --keep 10 --dry-run"))
+@click.argument("volume", type=click.Path(path_type=Path))
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=PipelineConfig.keep_runs,
+    show_default=True,
+    metavar="N",
+    help="How many of the newest trainings, and of the newest searches, to keep.",
+)
+@click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be.")
+def clean(volume: Path, keep: int, dry_run: bool) -> None:
+    """Delete old trainings and searches from the VOLUME that the steps share.
+
+    Those of pushed versions stay, and those in which a step is at work.
+    """
+    from kubeflow import volume as kubeflow_volume
+
+    click.echo(kubeflow_volume.clean(volume, keep, dry_run).in_words(dry_run))
 
 
 def watch_to_the_end(

@@ -65,7 +65,8 @@ needs_kubectl = pytest.mark.skipif(
 def test_what_kubectl_sends_has_the_newest_kubernetes_schemas(overlay):
     documents = rendered(MANIFESTS / overlay)
     # No Namespace, because `kubectl delete -k` would delete everything in it.
-    assert [each["kind"] for each in documents] == ["PersistentVolumeClaim", "Job"]
+    kinds = ["PersistentVolumeClaim", "CronJob", "Job"]
+    assert sorted(each["kind"] for each in documents) == sorted(kinds)
     for document in documents:
         kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
     assert {each["metadata"]["namespace"] for each in documents} == {
@@ -78,15 +79,25 @@ def test_a_new_image_is_a_new_job_since_a_job_cannot_change(tmp_path):
     folder = shutil.copytree(MANIFESTS, tmp_path / "manifests")
     base = folder / "base/kustomization.yaml"
     base.write_text(base.read_text().replace('newTag: "1"', 'newTag: "2.1"'))
-    _, job = rendered(folder / "single-user")
+    documents = {each["kind"]: each for each in rendered(folder / "single-user")}
+    job = documents["Job"]
     assert job["metadata"]["name"] == "cifar10-fetch-data-2.1"
     pod = job["spec"]["template"]["spec"]
     images = {each["image"] for each in (*pod["initContainers"], *pod["containers"])}
     assert images == {"registry.example.org/cifar:2.1"}
+    pod = documents["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example.org/cifar:2.1"
 
 
-def test_the_job_is_no_part_of_a_mesh_and_goes_away():
-    job = of_kind("Job")
+def pod_of(kind: str) -> dict:
+    spec = of_kind(kind)["spec"]
+    return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("kind", ["Job", "CronJob"])
+def test_a_job_is_no_part_of_a_mesh_and_goes_away(kind):
+    job = of_kind(kind)
+    job = job["spec"].get("jobTemplate", job)
     metadata = job["spec"]["template"]["metadata"]
     assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
     assert metadata["annotations"]["sidecar.istio.io/inject"] == "false"
@@ -97,10 +108,10 @@ def test_the_volume_is_the_one_the_compiler_mounts():
     claim = of_kind("PersistentVolumeClaim")
     assert claim["metadata"]["name"] == Cluster().volume_claim
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    pod = of_kind("Job")["spec"]["template"]["spec"]
-    (mount,) = pod["containers"][0]["volumeMounts"]
-    assert mount["mountPath"] == Cluster().mount_path
-    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == Cluster().volume_claim
+    for pod in map(pod_of, ("Job", "CronJob")):
+        (mount,) = pod["containers"][0]["volumeMounts"]
+        assert mount["mountPath"] == Cluster().mount_path
+        assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == Cluster().volume_claim
 
 
 def test_the_job_gives_the_volume_to_the_user_of_the_steps(tmp_path):
@@ -119,16 +130,18 @@ def test_the_job_gives_the_volume_to_the_user_of_the_steps(tmp_path):
     assert pod["containers"][0]["securityContext"]["runAsNonRoot"] is True
 
 
-def test_the_job_runs_a_command_there_is():
+@pytest.mark.parametrize("kind", ["Job", "CronJob"])
+def test_a_job_runs_a_command_there_is(kind):
     from click.testing import CliRunner
 
     from cli.main import main
 
-    command = of_kind("Job")["spec"]["template"]["spec"]["containers"][0]["command"]
+    command = pod_of(kind)["containers"][0]["command"]
     assert command[0] == "cifar"
     result = CliRunner().invoke(main, [*command[1:3], "--help"])
     assert result.exit_code == 0
-    assert command[3] in result.output
+    (option,) = [argument for argument in command if argument.startswith("--")]
+    assert option in result.output
 
 
 def test_the_readme_s_commands_are_ones_there_are():

@@ -1,0 +1,91 @@
+"""Frees space on the volume that the steps share: deletes old trainings and searches.
+
+Artifacts are in Kubeflow's object store, where its own lifecycle rules delete them, and
+versions are retired by the Pusher (`keep_versions`). The volume keeps no record of runs, so
+what is old is known from the times of files.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import filelock
+
+from pipeline_def import retention
+from serving import model_registry
+
+CHECKPOINTS, TUNING = "checkpoints", "tuning"
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanUp:
+    """What a clean-up deleted, or would delete.
+
+    Attributes:
+        deleted: The folders of trainings and searches.
+        size_bytes: Their size.
+        in_use: Folders that stay because a step is at work in them.
+    """
+
+    deleted: Sequence[Path]
+    size_bytes: int
+    in_use: Sequence[Path]
+
+    def in_words(self, dry_run: bool) -> str:
+        """Returns what was done, on one line."""
+        done = "Would delete" if dry_run else "Deleted"
+        used = f"; {len(self.in_use)} more are in use" if self.in_use else ""
+        return (
+            f"{done} {len(self.deleted)} trainings and searches, "
+            f"{self.size_bytes / 1e6:,.1f} MB{used}."
+        )
+
+
+def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
+    """Deletes all but the newest trainings and searches, and those of the pushed versions.
+
+    A step that trains holds a lock, so its folder stays.
+
+    Args:
+        volume: The folder with `checkpoints`.
+        keep: How many of the newest to keep, of trainings and of searches.
+        dry_run: Whether to delete nothing.
+
+    Raises:
+        FileNotFoundError: Nothing was ever trained there.
+        OSError: A file cannot be deleted.
+    """
+    if not (volume / CHECKPOINTS).is_dir():
+        raise FileNotFoundError(
+            f"{volume} has no folder {CHECKPOINTS}, so it is not the volume of a pipeline that "
+            "has trained."
+        )
+    pushed = {
+        model_registry.read_provenance(file.parents[1]).training_fingerprint
+        for file in (volume / "serving").glob(f"*/*/{model_registry.PROVENANCE_FILE}")
+    }
+    deleted, in_use, size = [], [], 0
+    for kind in (CHECKPOINTS, TUNING):
+        folders = [folder for folder in (volume / kind).glob("*") if folder.is_dir()]
+        for folder in sorted(folders, key=retention.newest_change)[:-keep]:
+            if folder.name in pushed:
+                continue
+            folder_bytes = retention.bytes_of(folder)
+            if _delete(folder, dry_run):
+                deleted.append(folder)
+                size += folder_bytes
+            else:
+                in_use.append(folder)
+    return CleanUp(deleted, size, in_use)
+
+
+def _delete(folder: Path, dry_run: bool) -> bool:
+    """Deletes a folder; returns False if a step has locked it (`entrypoint.sole_user`)."""
+    try:
+        with filelock.FileLock(f"{folder}.lock", timeout=0):
+            if not dry_run:
+                shutil.rmtree(folder)
+    except filelock.Timeout:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""What a clean-up deletes from the volume of the steps."""
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import main
+from contract import records
+from kubeflow import entrypoint, volume
+from serving.model_registry import PROVENANCE_FILE, Provenance
+
+
+@pytest.fixture
+def shared(tmp_path) -> Path:
+    """A volume with five trainings, a the oldest, of which b was pushed; and two searches."""
+    for place, age in (
+        *((f"checkpoints/{name}", n) for n, name in enumerate("abcde")),
+        *SEARCHES,
+    ):
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        (folder / "model.ckpt").write_bytes(b"x" * 1000)
+        os.utime(folder / "model.ckpt", (age, age))
+    pushed = tmp_path / "serving/cifar10/17" / PROVENANCE_FILE
+    pushed.parent.mkdir(parents=True)
+    pushed.write_text(records.to_json(Provenance("b")))
+    return tmp_path
+
+
+SEARCHES = (("tuning/old", 1), ("tuning/new", 2))
+
+
+def left(folder: Path) -> set[str]:
+    places = (*folder.glob("checkpoints/*"), *folder.glob("tuning/*"))
+    return {place.name for place in places if place.is_dir()}
+
+
+def test_the_newest_and_those_of_pushed_versions_stay(shared):
+    would = volume.clean(shared, 2, dry_run=True)
+    assert left(shared) == {*"abcde", "old", "new"}
+    done = volume.clean(shared, 2)
+    assert {folder.name for folder in done.deleted} == {"a", "c"}
+    assert done.size_bytes == would.size_bytes == 2000
+    assert left(shared) == {*"bde", "old", "new"}
+    assert volume.clean(shared, 2).deleted == []
+    assert {folder.name for folder in volume.clean(shared, 1).deleted} == {"d", "old"}
+
+
+def test_a_training_in_progress_stays(shared):
+    with entrypoint.sole_user(shared / "checkpoints/a"):
+        done = volume.clean(shared, 1)
+    assert [folder.name for folder in done.in_use] == ["a"]
+    assert "1 more are in use" in done.in_words(dry_run=False)
+    assert "a" in left(shared)
+    assert [folder.name for folder in volume.clean(shared, 1).deleted] == ["a"]
+
+
+def test_the_command_says_what_it_deleted(shared):
+    def run(*options: str) -> str:
+        result = CliRunner().invoke(main, ["kubeflow", "clean", str(shared), *options])
+        return result.output.strip()
+
+    assert run("--keep", "2", "--dry-run") == "Would delete 2 trainings and searches, 0.0 MB."
+    assert run("--keep", "2") == "Deleted 2 trainings and searches, 0.0 MB."
+    assert left(shared) == {*"bde", "old", "new"}
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no folder checkpoints"):
+        volume.clean(tmp_path, 1)
