@@ -123,6 +123,24 @@ def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return choose
 
 
+def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --data to a command, which gets it as `data_source`."""
+    return click.option(
+        "--data",
+        "data_source",
+        default="auto",
+        show_default=True,
+        metavar="auto|sample|cifar100|DIR|ARCHIVE",
+        help="auto (CIFAR-10) and cifar100 are downloaded if necessary; sample is 1,200 bundled "
+        "images; DIR contains batches, or pictures in train/CLASS/ and eval/CLASS/.",
+    )(command)
+
+
+def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --output to a command: the output folder."""
+    return click.option("--output", default="output", show_default=True, metavar="DIR")(command)
+
+
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --set to a command, which gets the texts as `settings`."""
     return click.option(

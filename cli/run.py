@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.command_help import (
+    data_option,
     examples,
     metadata_url_option,
+    output_option,
     preset_lines,
     preset_option,
     runner_options,
@@ -40,16 +42,8 @@ NOT_BLESSED_EXIT_CODE = 3
 )
 @preset_option("The settings to start from.")
 @trainer_module_option
-@click.option(
-    "--data",
-    "data_source",
-    default="auto",
-    show_default=True,
-    metavar="auto|sample|cifar100|DIR|ARCHIVE",
-    help="auto (CIFAR-10) and cifar100 are downloaded if necessary; sample is 1,200 bundled "
-    "images; DIR contains batches, or pictures in train/CLASS/ and eval/CLASS/.",
-)
-@click.option("--output", default="output", show_default=True, metavar="DIR")
+@data_option
+@output_option
 @settings_option
 @metadata_url_option
 @runner_options

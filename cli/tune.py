@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from cli.command_help import (
+    data_option,
     examples,
     metadata_url_option,
+    output_option,
     preset_option,
     trainer_module_option,
 )
@@ -26,15 +28,8 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
 )
 @preset_option("The settings to start from.")
 @trainer_module_option
-@click.option(
-    "--data",
-    "data_source",
-    default="auto",
-    show_default=True,
-    metavar="auto|sample|cifar100|DIR|ARCHIVE",
-    help="The data, as for `cifar run`.",
-)
-@click.option("--output", default="output", show_default=True, metavar="DIR")
+@data_option
+@output_option
 @click.option(
     "--set",
     "settings",
