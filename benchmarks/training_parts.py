@@ -54,8 +54,7 @@ def prepare(data_dir: str, folder: str) -> dict[str, Any]:
     counts = {}
     for split, names in splits.items():
         Path(folder, split).mkdir(parents=True)
-        sources = [f"{data_dir}/{name}" for name in names]
-        shards = plan_shards(sources, f"{folder}/{split}", CIFAR10)
+        shards = plan_shards(data_dir, names, f"{folder}/{split}", CIFAR10)
         counts[split] = sum(write_shard(shard, folder) for shard in shards)
     spec = {
         features.IMAGE: tf.io.FixedLenFeature([], tf.string),

@@ -11,10 +11,14 @@ An engine may run a shard twice, in sequence or in parallel, and may continue th
 after the job has ended. So each attempt writes its own file in `.partial`, which gets the
 shard's name once it is complete. `.partial` is deleted at the end of the job, so that a late
 attempt cannot write.
+
+Where data arrive over time, most shards are those of an earlier run, which are linked
+(shards.py).
 """
 
 # TFX reads annotations at run time, so this module does without
 # `from __future__ import annotations`.
+import collections
 import dataclasses
 import json
 import logging
@@ -22,7 +26,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -34,8 +38,9 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.shards import KnownShards, Shard
 from contract import data_record, events, example_files, image_set
-from data_sources import cifar_format, example_format, layouts
+from data_sources import batch_files, batch_spans, cifar_format, example_format, layouts
 from data_sources.options import DataOptions
 
 log = logging.getLogger("cifar.example_gen")
@@ -63,18 +68,6 @@ class CifarExampleGenSpec(component_spec.ComponentSpec):
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """One TFRecord file: a part of the records of a batch file, in order."""
-
-    source: str  # the batch file
-    target: str
-    part: int  # from 0
-    parts: int  # of the batch file; their sizes differ by at most one record
-    record_format: cifar_format.RecordFormat
-    keys: str = ""  # the file with the names of the records; empty if they are numbered
-
-
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes the TFRecord shards of each split."""
 
@@ -94,7 +87,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         started = time.monotonic()
         input_base = exec_properties["input_base"].rstrip("/")
         data = json.loads(exec_properties["data"])
-        layout = layouts.find_layout(Path(input_base), data["options"]["labels"])
+        options = DataOptions(**data["options"])
+        layout = batch_spans.find_layout(Path(input_base), options.labels, options.spans)
         schema = artifact_utils.get_single_instance(output_dict["schema"])
         image_set.write(schema.uri, layout.image_set)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -103,9 +97,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for split, names in layout.splits.items():
             split_dir = artifact_utils.get_split_uri([examples], split)
             fileio.makedirs(split_dir)
-            sources = [f"{input_base}/{name}" for name in names]
-            shards += plan_shards(sources, split_dir, layout.record_format, layout.has_keys)
-        partial_dir = f"{examples.uri}/{PARTIAL_DIR}"
+            shards += plan_shards(
+                input_base, names, split_dir, layout.record_format, layout.has_keys
+            )
+        known = KnownShards(
+            examples.uri,
+            batch_checksums(input_base, layout, data["checksums"]),
+            exec_properties.get("code_version", ""),
+        )
+        new = [shard for shard in shards if not known.link(shard)]
+        self._write(new, f"{examples.uri}/{PARTIAL_DIR}")
+        check_counts(shards)
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        record = dataclasses.replace(layout.record, shards=known.record(shards))
+        data_record.write(examples.uri, record)
+        examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(data["checksums"]))
+        log.info(
+            "Wrote %d shards of %s examples in %.1f s; linked %d from earlier runs",
+            len(new),
+            " and ".join(layout.splits),
+            time.monotonic() - started,
+            len(shards) - len(new),
+        )
+
+    def _write(self, shards: Sequence[Shard], partial_dir: str) -> None:
+        """Writes shards in a Beam job."""
+        if not shards:
+            return
         fileio.makedirs(partial_dir)
         events.begin(len(shards), "shards")
         with self._make_beam_pipeline() as pipeline:
@@ -115,16 +133,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "WriteShards" >> beam.Map(write_shard, partial_dir)
             )
         fileio.rmtree(partial_dir)
-        check_counts(shards)
-        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
-        data_record.write(examples.uri, layout.record)
-        examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(data["checksums"]))
-        log.info(
-            "Wrote %d shards of %s examples in %.1f s",
-            len(shards),
-            " and ".join(layout.splits),
-            time.monotonic() - started,
-        )
 
 
 class CifarExampleGen(base_beam_component.BaseBeamComponent):
@@ -165,26 +173,39 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
 
 
 def plan_shards(
-    sources: Sequence[str],
+    input_base: str,
+    names: Sequence[str],
     split_dir: str,
     record_format: cifar_format.RecordFormat,
     has_keys: bool = False,
 ) -> list[Shard]:
-    """Returns the shards of a split: equally many per batch file, at least five in total."""
-    parts = math.ceil(MIN_SHARDS / len(sources))
-    total = parts * len(sources)
-    return [
-        Shard(
-            source,
-            f"{split_dir}/data_tfrecord-{index * parts + part:05d}-of-{total:05d}",
-            part,
-            parts,
-            record_format,
-            layouts.keys_path(source) if has_keys else "",
-        )
-        for index, source in enumerate(sources)
-        for part in range(parts)
-    ]
+    """Returns the shards of a split: equally many per batch file of a span, at least five.
+
+    So a span has the same shards whatever other spans there are, and they can be linked.
+    """
+    per_span = collections.Counter(span_of(name) for name in names)
+    parts = {name: math.ceil(MIN_SHARDS / per_span[span_of(name)]) for name in names}
+    total = sum(parts.values())
+    planned: list[Shard] = []
+    for name in names:
+        for part in range(parts[name]):
+            source = f"{input_base}/{name}"
+            target = f"{split_dir}/data_tfrecord-{len(planned):05d}-of-{total:05d}"
+            keys = layouts.keys_path(source) if has_keys else ""
+            planned.append(Shard(source, target, part, parts[name], record_format, name, keys))
+    return planned
+
+
+def span_of(name: str) -> str:
+    """Returns the folder of the span that a batch file belongs to."""
+    return name.rpartition("/")[0]
+
+
+def batch_checksums(
+    input_base: str, layout: layouts.Layout, checksums: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Returns the SHA-256 of each batch file; converted pictures have their own list."""
+    return batch_files.own_checksums(Path(input_base)) if layout.has_keys else checksums
 
 
 def write_shard(shard: Shard, partial_dir: str) -> int:
@@ -199,7 +220,7 @@ def write_shard(shard: Shard, partial_dir: str) -> int:
     records = len(content) // shard.record_format.record_bytes
     examples = example_format.encode_examples(
         content,
-        PurePosixPath(shard.source).name,
+        shard.name,
         shard.record_format,
         part_of(records, shard),
         read_keys(shard),
@@ -231,7 +252,7 @@ def check_counts(shards: Sequence[Shard]) -> None:
         if found != wanted:
             raise RuntimeError(
                 f"{shard.target} contains {found:,} examples, expected {wanted:,} from "
-                f"{PurePosixPath(shard.source).name}. All workers must see the folder, and "
+                f"{shard.name}. All workers must see the folder, and "
                 "the batches must not change; run again."
             )
 

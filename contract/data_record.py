@@ -9,16 +9,31 @@ DATA_FILE = "data.json"  # in the artifact of the examples
 
 
 @dataclasses.dataclass(frozen=True)
+class ShardRecord:
+    """One file of examples.
+
+    Attributes:
+        origin: Identifies what it was made from, and how.
+        sha256: Its content.
+    """
+
+    origin: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
 class DataRecord:
     """The origin of the examples.
 
     Attributes:
         name: The usual name of the data.
         skipped: How many unreadable pictures were skipped, by reason.
+        shards: The files of examples, by their path below the folder of the record.
     """
 
     name: str = ""
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    shards: dict[str, ShardRecord] = dataclasses.field(default_factory=dict)
 
 
 def read(examples_dir: str) -> DataRecord:

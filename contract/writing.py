@@ -1,6 +1,7 @@
-"""Writes files atomically."""
+"""Writes files atomically, and links them."""
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -25,3 +26,19 @@ def write_whole(path: Path, text: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Makes a file appear in a second place: as a hard link, or where none works as a copy.
+
+    Neither may be changed in place afterwards.
+
+    Raises:
+        OSError: The source cannot be read, or the target exists or cannot be written.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)

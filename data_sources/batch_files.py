@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from contract.features import EVAL_SPLIT
+from data_sources import batch_spans, spans
+from data_sources.batch_spans import likely_layout
 from data_sources.cifar_format import check_length, check_records
-from data_sources.layouts import FINE, Layout, find_layout, is_cifar100, likely_layout
+from data_sources.layouts import FINE, Layout, holds_batches, is_cifar100
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
 READERS = 2  # threads, each with a file of 31 MB; hashing releases the interpreter lock
@@ -93,6 +95,7 @@ class Dataset:
     layout: Layout
     checksums: dict[str, str]  # file name → SHA-256
     is_complete: bool  # exactly the official files
+    images: dict[str, int]  # how many there are, by the names of `checksums` that have some
 
     @property
     def fingerprint(self) -> str:
@@ -102,8 +105,13 @@ class Dataset:
     @property
     def eval_fingerprint(self) -> str:
         """Returns one SHA-256 over the names and checksums of what models are judged on."""
-        names = (EVAL_SPLIT,) if self.layout.has_keys else self.layout.splits[EVAL_SPLIT]
+        names = dict.fromkeys(map(self.layout.checksum_name, self.layout.splits[EVAL_SPLIT]))
         return fingerprint_of({name: self.checksums[name] for name in names})
+
+    @property
+    def has_spans(self) -> bool:
+        """Returns whether any of the data is in the folder of a span."""
+        return any(spans.number_of(name.partition("/")[0]) for name in self.checksums)
 
 
 def fingerprint_of(checksums: Mapping[str, str]) -> str:
@@ -118,6 +126,7 @@ def read_dataset(
     release: Release = OFFICIAL,
     shown_as: Path | None = None,
     labels: str = FINE,
+    selection: str = spans.ALL,
 ) -> Dataset:
     """Returns the dataset in `directory`, after checking that every file is well-formed.
 
@@ -127,23 +136,39 @@ def read_dataset(
         release: The complete batches.
         shown_as: The folder's name in errors, by default its own.
         labels: Which of CIFAR-100's labels to learn.
+        selection: Which spans to read.
 
     Raises:
         FileNotFoundError: Batches are missing; the message names them.
-        ValueError: A batch is empty, has an incomplete record, or has a wrong label.
+        ValueError: A batch is empty, has an incomplete record, or has a wrong label; or spans
+            have other faults. The message lists all.
     """
     shown_as = shown_as or directory
-    layout = find_layout(directory, labels, shown_as)
+    layout, faults = batch_spans.inspect(directory, labels, selection, shown_as)
+    errors: list[Exception] = []
+
+    def checked(name: str) -> str:
+        try:
+            return check_file(directory / name, layout, name, f"{shown_as / name}")
+        except (OSError, ValueError) as error:
+            errors.append(error)
+            return ""
+
     with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(
-            lambda name: check_file(directory / name, layout, f"{shown_as / name}"),
-            layout.files,
-        )
-        checksums = dict(zip(layout.files, found, strict=True))
+        checksums = dict(zip(layout.files, pool.map(checked, layout.files), strict=True))
+    if len(errors) == 1 and not faults:
+        raise errors[0]
+    if faults or errors:
+        raise ValueError(batch_spans.in_words(shown_as, [*faults, *sorted(map(str, errors))]))
+    images: dict[str, int] = {}
+    for name in layout.batch_files:
+        size_bytes = (directory / name).stat().st_size
+        of = layout.checksum_name(name)
+        images[of] = images.get(of, 0) + size_bytes // layout.record_format.record_bytes
     is_complete = checksums == release.checksums
     if layout.has_keys:
         checksums = dict(layout.checksums)
-    return Dataset(directory, source, layout, checksums, is_complete)
+    return Dataset(directory, source, layout, checksums, is_complete, images)
 
 
 def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -162,7 +187,7 @@ def verify(directory: Path, expected: Mapping[str, str] | None = None) -> dict[s
 
     def problem_of(name: str) -> str:
         try:
-            found = check_file(directory / name, layout, name, sums.get(name, ""))
+            found = check_file(directory / name, layout, name, name, sums.get(name, ""))
         except FileNotFoundError:
             return f"{name} is missing."
         except (OSError, ValueError) as error:
@@ -186,8 +211,11 @@ def files_to_verify(directory: Path) -> list[str]:
 
 def sums_for(directory: Path) -> Mapping[str, str]:
     """Returns the expected checksums: the folder's own SHA256SUMS, or the official ones."""
-    official = CIFAR100 if is_cifar100(directory) else OFFICIAL
-    return own_checksums(directory) or official.checksums
+    if own := own_checksums(directory):
+        return own
+    if batch_spans.has_spans(directory) and not holds_batches(directory):
+        return {}  # nobody publishes checksums of spans
+    return (CIFAR100 if is_cifar100(directory) else OFFICIAL).checksums
 
 
 def own_checksums(directory: Path) -> dict[str, str]:
@@ -196,13 +224,20 @@ def own_checksums(directory: Path) -> dict[str, str]:
     return parse_sums(path.read_text(errors="replace")) if path.is_file() else {}
 
 
-def check_file(path: Path, layout: Layout, shown_as: str, like: str = "") -> str:
+def check_file(path: Path, layout: Layout, name: str, shown_as: str, like: str = "") -> str:
     """Returns the SHA-256 of a file, or its MD5 if `like` is one.
+
+    Args:
+        path: The file.
+        layout: The layout that it belongs to.
+        name: Its name there.
+        shown_as: Its name in errors.
+        like: The expected digest, if there is one.
 
     Raises:
         ValueError: A batch is empty, too large, has an incomplete record or a wrong label.
     """
-    is_batch = path.name in layout.batch_files
+    is_batch = name in layout.batch_files
     if is_batch:
         check_length(path.stat().st_size, layout.record_format, shown_as)
     content = path.read_bytes()

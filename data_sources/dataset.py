@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from contract.progress import Progress
-from data_sources import picture_folder
+from data_sources import picture_folder, spans
 from data_sources.archive import unpack, unpack_files
 from data_sources.batch_files import (
     CIFAR100,
@@ -75,7 +75,7 @@ def _locate(
 ) -> Dataset:
     if data == "auto":
         try:
-            return fetch(data_dir, "auto", progress, release)
+            return fetch(data_dir, "auto", progress, release, selection=options.spans)
         except SourceError as error:
             progress.say(
                 f"Warning: {error} Continuing with the bundled sample: 1,200 images instead "
@@ -86,7 +86,7 @@ def _locate(
         return read_sample(release)
     if data == CIFAR100_DATA:
         own_dir = data_dir.with_name(CIFAR100_DATA)
-        return fetch(own_dir, "auto", progress, cifar100, options.labels)
+        return fetch(own_dir, "auto", progress, cifar100, options.labels, options.spans)
     path = Path(data)
     if not path.is_dir():
         check_is_file(path, "auto, sample, cifar100, a folder of batches or pictures")
@@ -94,14 +94,17 @@ def _locate(
     elif holds_pictures(root := data_root(path)):
         found = read_pictures(root, data_dir.resolve(), progress, options)
     else:
-        found = read_dataset(root, "directory", release, labels=options.labels)
+        found = read_dataset(
+            root, "directory", release, labels=options.labels, selection=options.spans
+        )
     progress.say(f"{data} contains {found.layout.describe()}.")
     return found
 
 
 def holds_pictures(folder: Path) -> bool:
-    """Returns whether a folder contains folders of files, but no batches."""
-    return not holds_batches(folder) and picture_folder.holds_classes(folder)
+    """Returns whether a folder contains folders of files, but neither it nor a span batches."""
+    parts = [folder, *(folder / span.name for span in spans.find(folder))]
+    return not any(map(holds_batches, parts)) and picture_folder.holds_classes(folder)
 
 
 def read_pictures(
@@ -116,7 +119,7 @@ def read_pictures(
     Raises:
         ValueError: Files are unusable, or the folder has other faults; the message lists all.
     """
-    found = picture_folder.scan(folder, progress)
+    found = picture_folder.scan(folder, progress, options.spans)
     for note in found.notes:
         progress.say(f"{shown_as or folder}: {note}.")
     name = fingerprint_of(found.checksums)[:16] + f"-{options.image_size}"
@@ -124,7 +127,14 @@ def read_pictures(
     if not (target / SUMS_FILE).is_file() or verify(target):
         with sole_writer(data_dir, progress) as work_dir:
             batches_dir = work_dir / "batches"
-            convert(found, batches_dir, options.image_size, options.skip_corrupt, progress)
+            convert(
+                found,
+                batches_dir,
+                options.image_size,
+                options.skip_corrupt,
+                progress,
+                earlier=by_age(kept_dir(data_dir)),
+            )
             keep(batches_dir, target)
     source = "archive" if shown_as else "pictures"
     return read_dataset(target, source, labels=options.labels)
@@ -194,27 +204,33 @@ def kept_dir(data_dir: Path) -> Path:
     return data_dir.with_name(f".{data_dir.name}.archives")
 
 
+def by_age(kept: Path) -> list[Path]:
+    """Returns the folders of unpacked and converted batches, the newest first."""
+    return sorted(kept.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
 def keep(batches_dir: Path, target: Path) -> None:
     """Renames a folder of batches into place, with checksums; deletes the oldest folders."""
     sums = {
-        path.name: file_digest(path, "sha256").hex() for path in sorted(batches_dir.iterdir())
+        str(path.relative_to(batches_dir)): file_digest(path, "sha256").hex()
+        for path in sorted(batches_dir.rglob("*"))
+        if path.is_file()
     }
     lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sums.items())
     (batches_dir / SUMS_FILE).write_text(lines)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     batches_dir.rename(target)
-    by_age = sorted(target.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-    for old in by_age[:-KEPT_FOLDERS]:
+    for old in by_age(target.parent)[KEPT_FOLDERS:]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def data_root(folder: Path) -> Path:
     """Returns the folder with the data: the given one, or the only one in it with batches."""
-    if holds_batches(folder):
+    if holds_batches(folder) or spans.find(folder):
         return folder
     inside = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    holding = [path for path in inside if holds_batches(path)]
+    holding = [path for path in inside if holds_batches(path) or spans.find(path)]
     return holding[0] if len(holding) == 1 else folder
 
 
@@ -231,6 +247,8 @@ def check_options(options: DataOptions, found: Dataset) -> None:
             f"{found.layout.record_format.image_size} pixels per side, but image_size is "
             f"{options.image_size}. Omit it: it is for folders of pictures."
         )
+    if not found.has_spans:
+        spans.choose([spans.Span(0)], options.spans)
 
 
 def is_ready(data: str, data_dir: Path) -> bool:
@@ -249,6 +267,7 @@ def fetch(
     progress: Progress | None = None,
     release: Release = OFFICIAL,
     labels: str = FINE,
+    selection: str = spans.ALL,
 ) -> Dataset:
     """Returns the complete batches in `data_dir`, and fetches them if needed.
 
@@ -261,6 +280,7 @@ def fetch(
         progress: Shows the progress; standard error by default.
         release: The complete batches.
         labels: Which of CIFAR-100's labels to learn.
+        selection: Which spans to read, if there are more in `data_dir`.
 
     Raises:
         FileNotFoundError: The archive does not exist.
@@ -284,7 +304,7 @@ def fetch(
                 used = assemble(source, work_dir, progress, release)
                 install(work_dir / "batches", data_dir, problems, progress)
                 shutil.rmtree(work_dir)
-    found = read_dataset(data_dir, used, release, labels=labels)
+    found = read_dataset(data_dir, used, release, labels=labels, selection=selection)
     more = [name for name in found.layout.files if name not in release.files]
     found = dataclasses.replace(found, is_complete=not more)
     progress.say(

@@ -11,6 +11,7 @@ from contract.features import EVAL_SPLIT, TRAIN_SPLIT
 from contract.image_set import ImageSet
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, RecordFormat
 from data_sources.options import COARSE, FINE
+from data_sources.spans import ALL as ALL_SPANS
 
 PICTURES_FILE = "pictures.json"  # beside the batches of converted pictures
 CIFAR100_FILES = {TRAIN_SPLIT: ("train.bin",), EVAL_SPLIT: ("test.bin",)}
@@ -25,12 +26,29 @@ _BATCH = re.compile(r"data_batch_([1-9]\d*)\.bin")
 
 
 @dataclasses.dataclass(frozen=True)
+class PictureGroup:
+    """The converted pictures of a split, or of a split of a span.
+
+    Attributes:
+        batch_files: Their batch files, in order.
+        images: How many there are, by class.
+        skipped: How many could not be decoded, by reason.
+    """
+
+    batch_files: tuple[str, ...]
+    images: Mapping[str, int]
+    skipped: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class PictureRecord:
     """The description of the batches of converted pictures, kept beside them.
 
     Attributes:
-        checksums: One SHA-256 for each split, over the paths and contents of the pictures.
+        checksums: One SHA-256 for each split, or each split of a span, over the paths and
+            contents of the pictures.
         skipped: How many unusable files were skipped, by reason.
+        groups: What each of the checksums covers.
     """
 
     class_names: tuple[str, ...]
@@ -38,6 +56,12 @@ class PictureRecord:
     splits: dict[str, tuple[str, ...]]
     checksums: dict[str, str]
     skipped: dict[str, int]
+    groups: Mapping[str, PictureGroup] = dataclasses.field(default_factory=dict)
+
+    @property
+    def batch_files(self) -> list[str]:
+        """Returns all batch files."""
+        return [name for names in self.splits.values() for name in names]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +74,7 @@ class Layout:
         other_files: Other files of the data: class names.
         skipped: How many pictures were skipped, by reason.
         checksums: The checksums of converted pictures, if there are any.
+        spans: The selected spans, as FROM:TO; `all` if there are no spans.
     """
 
     name: str
@@ -58,6 +83,7 @@ class Layout:
     other_files: tuple[str, ...] = ()
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    spans: str = ALL_SPANS
 
     @property
     def has_keys(self) -> bool:
@@ -85,7 +111,8 @@ class Layout:
             f"{len(names)} {split} batch{'es' if len(names) > 1 else ''}"
             for split, names in self.splits.items()
         )
-        return f"{self.name}: {self.record_format.num_classes} classes, {batches}"
+        of_spans = "" if self.spans == ALL_SPANS else f" (spans {self.spans})"
+        return f"{self.name}: {self.record_format.num_classes} classes, {batches}{of_spans}"
 
     @property
     def batch_files(self) -> tuple[str, ...]:
@@ -96,6 +123,13 @@ class Layout:
     def files(self) -> tuple[str, ...]:
         """Returns every file that belongs to the data."""
         return self.batch_files + self.other_files
+
+    def checksum_name(self, batch_file: str) -> str:
+        """Returns the name under which the data's checksums cover a batch file.
+
+        Converted pictures have one checksum for each split of a span, of the pictures.
+        """
+        return group_of(batch_file) if self.has_keys else batch_file
 
 
 def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = None) -> Layout:
@@ -120,9 +154,7 @@ def find_layout(directory: Path, labels: str = FINE, shown_as: Path | None = Non
         read_names(directory / names_file, shown_as / names_file)
         return layout
     known = set(layout.files)
-    strange = sorted(
-        path.name for path in directory.glob("*batch*.bin") if path.name not in known
-    )
+    strange = [name for name in batch_names(directory) if name not in known]
     if strange:
         raise ValueError(
             f"{shown_as} contains {', '.join(strange)}, which is not a known name: batches are "
@@ -136,12 +168,32 @@ def likely_layout(directory: Path, labels: str = FINE) -> Layout:
     """Returns the layout of a folder that may lack files or contain others."""
     if (directory / PICTURES_FILE).is_file():
         return _pictures(directory)
-    return _cifar100(directory, labels) if is_cifar100(directory) else _cifar10(directory)
+    return cifar100(directory, labels) if is_cifar100(directory) else cifar10(directory)
 
 
 def holds_batches(directory: Path) -> bool:
     """Returns whether a folder contains some or all batch files of a layout."""
-    return is_cifar100(directory) or any(directory.glob("*batch*.bin"))
+    return is_cifar100(directory) or bool(batch_names(directory))
+
+
+def batch_names(directory: Path) -> list[str]:
+    """Returns the files in a folder whose names resemble CIFAR-10's, sorted."""
+    return sorted(path.name for path in directory.glob("*batch*.bin"))
+
+
+def present(directory: Path) -> dict[str, list[str]]:
+    """Returns the batch files of each split that are in a folder, complete or not, in order."""
+    if is_cifar100(directory):
+        return {
+            split: [name for name in names if (directory / name).is_file()]
+            for split, names in CIFAR100_FILES.items()
+        }
+    names = batch_names(directory)
+    numbers = sorted(int(match[1]) for name in names if (match := _BATCH.fullmatch(name)))
+    return {
+        TRAIN_SPLIT: [f"data_batch_{number}.bin" for number in numbers],
+        EVAL_SPLIT: [name for name in EVAL_FILES if name in names],
+    }
 
 
 def is_data_file(name: str) -> bool:
@@ -157,20 +209,19 @@ def is_cifar100(directory: Path) -> bool:
     return any((directory / name).is_file() for name in names)
 
 
-def keys_file(batch_file: str) -> str:
-    """Returns the name of the file with the paths of a batch's pictures."""
-    return f"{Path(batch_file).stem}.txt"
-
-
 def keys_path(batch_path: str) -> str:
     """Returns the path of the file with the paths of a batch's pictures."""
-    folder, _, name = batch_path.rpartition("/")
-    return f"{folder}/{keys_file(name)}"
+    return batch_path.removesuffix(".bin") + ".txt"
+
+
+def group_of(batch_file: str) -> str:
+    """Returns the group of the pictures in a batch file: its split, or span and split."""
+    return batch_file.rpartition("_")[0]
 
 
 def _pictures(directory: Path) -> Layout:
     record = records.from_json(PictureRecord, (directory / PICTURES_FILE).read_bytes())
-    files = tuple(keys_file(name) for names in record.splits.values() for name in names)
+    files = tuple(map(keys_path, record.batch_files))
     return Layout(
         "pictures",
         RecordFormat("pictures", 2, 0, record.class_names, record.image_size, "<u2"),
@@ -181,7 +232,7 @@ def _pictures(directory: Path) -> Layout:
     )
 
 
-def _cifar10(directory: Path) -> Layout:
+def cifar10(directory: Path) -> Layout:
     """Returns CIFAR-10's layout, with the folder's number of training batches: 5 or more."""
     numbers = [
         int(match[1])
@@ -197,7 +248,7 @@ def _cifar10(directory: Path) -> Layout:
     return Layout("CIFAR-10", CIFAR10, splits)
 
 
-def _cifar100(directory: Path, labels: str) -> Layout:
+def cifar100(directory: Path, labels: str) -> Layout:
     """Returns CIFAR-100's layout; classes without names are named by their numbers."""
     index, names_file = CIFAR100_LABELS[labels]
     try:

@@ -27,6 +27,7 @@ import filelock
 from contract import estimator, imports
 from data_sources import dataset
 from kubeflow.parameters import RunParameters, batches_of, config_of
+from pipeline_def import batches as pipeline_batches
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 
@@ -187,9 +188,7 @@ def find_batches(config: PipelineConfig, expected: Batches) -> Batches:
             f"the run expects {expected.fingerprint}. Set the parameter data_fingerprint to "
             "the first to train on them, or repair the batches (`cifar data verify`)."
         )
-    return Batches(
-        str(found.directory), found.fingerprint, found.eval_fingerprint, found.checksums
-    )
+    return pipeline_batches.batches_of(found)
 
 
 def fill_types(execution: Any, inputs_spec: Any, node: base_node.BaseNode) -> None:

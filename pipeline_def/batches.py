@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+from data_sources.batch_files import Dataset
+
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
@@ -10,6 +12,7 @@ class Batches:
 
     Attributes:
         eval_fingerprint: Of those that models are judged on; empty if unknown.
+        spans: The spans they are in, as FROM:TO, or `all`; empty if unknown.
     """
 
     directory: str
@@ -17,7 +20,19 @@ class Batches:
     eval_fingerprint: str = ""
     # SHA-256 by file name; empty if the files were not read
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    spans: str = ""
 
     def as_record(self) -> dict[str, str]:
         """Returns the fields for the record of a run, in addition to its settings."""
         return {"data_dir": self.directory, "data_fingerprint": self.fingerprint}
+
+
+def batches_of(data: Dataset) -> Batches:
+    """Returns the batches of a dataset, with their fingerprints."""
+    return Batches(
+        str(data.directory),
+        data.fingerprint,
+        data.eval_fingerprint,
+        data.checksums,
+        data.layout.spans,
+    )

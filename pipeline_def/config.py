@@ -11,6 +11,7 @@ from contract import estimator, metadata_url, search_space, settings
 from contract.did_you_mean import did_you_mean
 from contract.settings import Fraction, PositiveFloat, PositiveInt, Share
 from data_sources.options import DEFAULT_OPTIONS, DataOptions, ImageSize, Labels
+from data_sources.spans import check as check_spans
 from pipeline_def import preset_file
 
 
@@ -30,6 +31,7 @@ class PipelineConfig:
     image_size: ImageSize = DEFAULT_OPTIONS.image_size  # height and width of a picture
     labels: Labels = DEFAULT_OPTIONS.labels  # which of CIFAR-100's two labels to learn
     skip_corrupt: bool = DEFAULT_OPTIONS.skip_corrupt  # skip unreadable pictures
+    spans: str = DEFAULT_OPTIONS.spans  # which span-<number> folders: all, last:N or FROM:TO
     output_dir: str = "output"  # for versions, reports, checkpoints and artifacts
 
     # data gate: limits beyond which ExampleValidator stops the run; 1 allows anything
@@ -85,6 +87,7 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         """Checks every value before anything expensive begins."""
         settings.check(self, leave_out=("hyper_parameters",))
+        check_spans(self.spans)
         search_space.parse(self.tuned.split(), self.hyper_parameters)
         if self.tuned and not self.tuning_held_out:
             raise ValueError("tuning_held_out must be above 0, because it scores the trials.")
@@ -99,7 +102,7 @@ class PipelineConfig:
     @property
     def data_options(self) -> DataOptions:
         """Returns how pictures are read."""
-        return DataOptions(self.image_size, self.labels, self.skip_corrupt)
+        return DataOptions(self.image_size, self.labels, self.skip_corrupt, self.spans)
 
     def as_record(self) -> dict[str, Any]:
         """Returns every field by name, without a password, for files that people share."""

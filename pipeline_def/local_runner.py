@@ -8,9 +8,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import rich.console
@@ -20,12 +20,13 @@ from contract.files import PAGE_FILE, RECORD_FILE
 from contract.progress import Progress
 from data_sources import dataset
 from pipeline_def import retention, run_state
-from pipeline_def.batches import Batches
+from pipeline_def.batches import Batches, batches_of
 from pipeline_def.beam import runner
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from pipeline_def.recorder import Recorder
-from report import run_record, run_report, runs
+from report import data_change, run_record, run_report, runs
+from report.data_change import DataFile
 from report.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def run_recorded(
             dataclasses.replace(
                 recorder.record,
                 data_source=data.source,
+                **files_of(data, recorder.earlier),
                 config={**recorder.record.config, **batches.as_record()},
                 state=run_state.fingerprint(config, batches),
             )
@@ -108,9 +110,17 @@ def run_recorded(
         clean_up(config)
 
 
-def batches_of(data: dataset.Dataset) -> Batches:
-    """Returns the batches of a dataset, with their fingerprints."""
-    return Batches(str(data.directory), data.fingerprint, data.eval_fingerprint, data.checksums)
+def files_of(data: dataset.Dataset, earlier: Sequence[RunRecord]) -> dict[str, Any]:
+    """Returns what the record of a run keeps of its data, and of their change."""
+    files = {
+        name: DataFile(sha256, data.images.get(name, 0))
+        for name, sha256 in data.checksums.items()
+    }
+    pushed = [run for run in earlier if run.status == run_record.PUSHED and run.data_files]
+    if not pushed:
+        return {"data_files": files}
+    change = data_change.compare(pushed[-1].run_id, pushed[-1].data_files, files)
+    return {"data_files": files, "data_change": change}
 
 
 def locate(config: PipelineConfig, progress: Progress | None = None) -> dataset.Dataset:
@@ -188,6 +198,9 @@ def run_stages(
         f"data from {batches.directory} ({recorder.record.data_source}), output in "
         f"{config.output_dir}"
     )
+    change = recorder.record.data_change
+    if change and not change.is_empty:
+        console.say(f"Data {data_change.in_words(change)}")
     imports.log_warnings()
     with console.stage("import TFX"), imports.fast():
         # Importing TensorFlow and TFX takes longer than many runs, so everything that can be

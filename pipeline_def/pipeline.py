@@ -65,7 +65,10 @@ def create_pipeline(
     trainer_module = estimator.load(config.trainer_module)
 
     example_gen = CifarExampleGen(
-        batches.directory, batches.fingerprint, batches.checksums, config.data_options
+        batches.directory,
+        batches.fingerprint,
+        batches.checksums,
+        dataclasses.replace(config.data_options, spans=batches.spans or config.spans),
     )
     schema = example_gen.outputs["schema"]
     statistics_gen = StatisticsGen(
@@ -267,7 +270,7 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
             "data_sources.example_format",
             without=trainer_module.settings_module,
         ),
-        "data_options": dataclasses.asdict(config.data_options),
+        "data_options": config.data_options.of_an_image,
         "hyper_parameters": estimator.weight_settings(config.hyper_parameters),
         "search": [config.tuned, config.tuning_held_out] if config.tuned else [],
     }

@@ -29,7 +29,7 @@ class Recorder:
             OSError: The output folder cannot be written.
         """
         self._started = time.monotonic()
-        self._earlier = earlier
+        self.earlier = earlier
         self._output = Path(config.output_dir)
         self.run_dir = runs.new_run_dir(self._output)
         self.keep(
@@ -60,7 +60,7 @@ class Recorder:
 
     def end_early(self, error: BaseException) -> None:
         """Records the error or signal that ended the run; `keep` writes the record."""
-        record = runs.settle(self.record, self._earlier)  # the model may be pushed already
+        record = runs.settle(self.record, self.earlier)  # the model may be pushed already
         if record.status == run_record.KILLED:
             is_stopped = isinstance(error, KeyboardInterrupt)
             status: Status = run_record.STOPPED if is_stopped else run_record.FAILED

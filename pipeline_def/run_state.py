@@ -15,8 +15,8 @@ from report import run_record, runs
 from report.run_record import RunRecord
 from serving import version_ledger
 
-# Where a run happens; these do not affect its result.
-_PLACES = ("data", "data_dir", "output_dir", "keep_runs", "metadata_url")
+# Where a run happens; these do not affect its result. The data themselves tell their spans.
+_PLACES = ("data", "data_dir", "spans", "output_dir", "keep_runs", "metadata_url")
 
 
 def fingerprint(config: PipelineConfig, batches: Batches) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from contract.files import PAGE_FILE
 from contract.progress import duration
 from data_sources.cifar_format import CIFAR10
-from report import run_record
+from report import data_change, run_record
 from report.run_record import RunRecord
 from serving.batch import record as batch_record
 
@@ -56,6 +56,8 @@ def result_lines(record: RunRecord) -> list[str]:
             *class_lines(record.class_accuracy),
             "",
         ]
+    if record.data_change and not record.data_change.is_empty:
+        lines.append(f"Data      {data_change.in_words(record.data_change)}")
     if record.gate:
         lines.append(f"Gate      {record.gate.verdict}")
     if record.serving_check:

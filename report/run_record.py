@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from contract.serving_report import ServingReport
 from contract.training_record import TrainingRecord
 from report import settings
+from report.data_change import DataChange, DataFile
 from report.environment import Environment
 from report.facts import Gate
 
@@ -45,6 +46,8 @@ class RunRecord:
         started: ISO 8601, with the offset of the local time.
         seconds: The time so far, or in total.
         log: The path of its log.
+        data_files: The files of the data, by name.
+        data_change: The difference from the data of the last run that pushed, if there was one.
         training_fingerprint: A hash of everything that affects the weights; names the folder
             of the checkpoints.
         upstream: The nodes that each node waits for.
@@ -64,6 +67,8 @@ class RunRecord:
     seconds: float = 0.0
     log: str = ""
     data_source: str | None = None
+    data_files: Mapping[str, DataFile] = dataclasses.field(default_factory=dict)
+    data_change: DataChange | None = None
     training_fingerprint: str = ""
     environment: Environment = dataclasses.field(default_factory=Environment)
     upstream: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)

@@ -20,18 +20,35 @@ from components.example_gen import (
 )
 from contract import data_record, image_set
 from data_sources import cifar_format
+from data_sources.batch_files import read_dataset
 from data_sources.dataset import SAMPLE_DIR
 from data_sources.options import DataOptions
 
 
 def generate(
-    input_base: Path, output: Path, executor: Executor | None = None, labels: str = "fine"
+    input_base: Path, output: Path, executor: Executor | None = None, **options: str
 ) -> Path:
     """Runs the executor and returns the folder of its examples; the schema is beside it."""
-    checksums = {"test_batch.bin": "a digest"}
-    node = CifarExampleGen(
-        str(input_base), "fingerprint", checksums, DataOptions(labels=labels)
+    found = read_dataset(
+        input_base,
+        "directory",
+        labels=options.get("labels", "fine"),
+        selection=options.get("spans", "all"),
     )
+    return generate_from(found.directory, found.checksums, output, executor, **options)
+
+
+def generate_from(
+    input_base: Path,
+    checksums: dict[str, str],
+    output: Path,
+    executor: Executor | None = None,
+    code: str = "",
+    **options: str,
+) -> Path:
+    """Does so without a look at the data before."""
+    node = CifarExampleGen(str(input_base), "fingerprint", checksums, DataOptions(**options))
+    node.exec_properties["code_version"] = code
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
     examples.uri, schema.uri = str(output), f"{output}-schema"
     Path(schema.uri).mkdir(parents=True)
@@ -145,28 +162,30 @@ def test_missing_batches_are_named_in_the_error(cifar_dir, tmp_path):
     (some / "data_batch_2.bin").unlink()
     (some / "test_batch.bin").unlink()
     with pytest.raises(FileNotFoundError, match=r"lacks data_batch_2\.bin, test_batch\.bin"):
-        generate(some, tmp_path / "examples")
+        generate_from(some, {}, tmp_path / "examples")
 
 
 def test_a_damaged_batch_stops_the_node(cifar_dir, tmp_path):
     bad = shutil.copytree(cifar_dir, tmp_path / "bad")
     (bad / "test_batch.bin").write_bytes(bytes([11]) + bytes(3072))
     with pytest.raises(ValueError, match=r"batch\.bin, record 0 .*: label 11, expected 0 to 9"):
-        generate(bad, tmp_path / "examples")
+        generate_from(bad, {}, tmp_path / "examples")
 
 
 def test_every_split_has_shards_enough_for_several_workers(tmp_path):
     for sources, parts in ((1, 5), (2, 3), (5, 1), (7, 1)):
         names = [f"batch_{number}.bin" for number in range(sources)]
-        shards = plan_shards(names, "Split-x", cifar_format.CIFAR10)
+        shards = plan_shards("/data", names, "Split-x", cifar_format.CIFAR10)
         assert len(shards) == sources * parts
         assert [shard.target for shard in shards] == sorted(shard.target for shard in shards)
 
 
 def test_the_shards_of_a_batch_have_the_bytes_of_one(cifar_dir, tmp_path):
     batch = str(cifar_dir / "test_batch.bin")
-    whole = Shard(batch, str(tmp_path / "whole"), 0, 1, cifar_format.CIFAR10)
-    shards = plan_shards([batch], str(tmp_path), cifar_format.CIFAR10)
+    whole = Shard(batch, str(tmp_path / "whole"), 0, 1, cifar_format.CIFAR10, "test_batch.bin")
+    shards = plan_shards(
+        str(cifar_dir), ["test_batch.bin"], str(tmp_path), cifar_format.CIFAR10
+    )
     assert write_shard(whole, str(tmp_path)) == 20
     assert [write_shard(shard, str(tmp_path)) for shard in shards] == [4] * 5
     together = b"".join(Path(shard.target).read_bytes() for shard in shards)
@@ -177,8 +196,9 @@ def test_a_late_twin_finds_no_place_to_write_and_leaves_the_shard_alone(cifar_di
     output = examples
     files = {path: path.stat() for path in output.rglob("*") if path.is_file()}
     assert len(files) == 11  # and the record of the data
-    batch = str(cifar_dir / "test_batch.bin")
-    shards = plan_shards([batch], str(output / "Split-eval"), cifar_format.CIFAR10)
+    shards = plan_shards(
+        str(cifar_dir), ["test_batch.bin"], str(output / "Split-eval"), cifar_format.CIFAR10
+    )
     with pytest.raises(tf.errors.NotFoundError):
         write_shard(shards[2], str(output / PARTIAL_DIR))
     assert {path: path.stat() for path in output.rglob("*") if path.is_file()} == files
@@ -186,7 +206,8 @@ def test_a_late_twin_finds_no_place_to_write_and_leaves_the_shard_alone(cifar_di
 
 def test_twins_that_write_a_shard_at_once_leave_one_whole(cifar_dir, tmp_path):
     batch = str(cifar_dir / "test_batch.bin")
-    shard = Shard(batch, str(tmp_path / "shard/one"), 0, 1, cifar_format.CIFAR10)
+    target = str(tmp_path / "shard/one")
+    shard = Shard(batch, target, 0, 1, cifar_format.CIFAR10, "test_batch.bin")
     (tmp_path / "shard").mkdir()
     (tmp_path / "partial").mkdir()
     with ThreadPoolExecutor(4) as twins:
@@ -232,3 +253,129 @@ def test_a_shard_that_is_lost_is_an_error(cifar_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(LosesAShard, "output", tmp_path / "examples", raising=False)
     with pytest.raises(RuntimeError, match=r"00003-of-00005 contains 0 examples, expected 4"):
         generate(cifar_dir, tmp_path / "examples", LosesAShard())
+
+
+# Data that arrive over time
+
+
+def linked(output: Path) -> set[str]:
+    """Returns the shards that have more than one name."""
+    return {
+        str(path.relative_to(output))
+        for path in output.glob("Split-*/*")
+        if path.stat().st_nlink > 1
+    }
+
+
+def runs_in(folder: Path) -> Path:
+    """Returns a folder in which only artifacts of examples are beside each other."""
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def growing(cifar_dir, tmp_path) -> Path:
+    """The tiny batches, with a span beside them."""
+    data = shutil.copytree(cifar_dir, tmp_path / "data")
+    (data / "span-1").mkdir()
+    shutil.copy(cifar_dir / "data_batch_4.bin", data / "span-1/data_batch_1.bin")
+    return data
+
+
+def test_only_what_is_new_is_converted(growing, examples, tmp_path):
+    runs = runs_in(tmp_path / "examples")
+    first = generate(growing, runs / "1")
+    (growing / "span-2").mkdir()
+    shutil.copy(growing / "data_batch_1.bin", growing / "span-2/data_batch_7.bin")
+    shutil.copy(growing / "test_batch.bin", growing / "span-2/test_batch.bin")
+    second = generate(growing, runs / "2")
+    assert len(linked(first)) == 15  # all: five batches, and two in five parts
+    assert linked(second) == {
+        *(f"Split-train/data_tfrecord-{index:05d}-of-00015" for index in range(10)),
+        *(f"Split-eval/data_tfrecord-{index:05d}-of-00010" for index in range(5)),
+    }
+    whole = generate(growing, runs_in(tmp_path / "anew") / "1")
+    for path in whole.glob("Split-*/*"):
+        assert (second / path.relative_to(whole)).read_bytes() == path.read_bytes()
+    keys = [example["key"] for example in read(second / "Split-train")]
+    assert keys[:100] == [example["key"] for example in read(examples / "Split-train")]
+    assert keys[100] == b"span-1/data_batch_1.bin:0"
+    assert keys[-1] == b"span-2/data_batch_7.bin:19"
+
+
+def test_a_batch_that_arrives_beside_others_is_all_that_is_converted(cifar_dir, tmp_path):
+    data, runs = shutil.copytree(cifar_dir, tmp_path / "data"), runs_in(tmp_path / "examples")
+    generate(data, runs / "1")
+    shutil.copy(data / "test_batch.bin", data / "data_batch_6.bin")
+    second = generate(data, runs / "2")
+    new = {str(path.relative_to(second)) for path in second.glob("Split-*/*")} - linked(second)
+    assert new == {"Split-train/data_tfrecord-00005-of-00006"}
+
+
+def test_links_outlive_the_run_they_lead_to(growing, tmp_path):
+    runs = runs_in(tmp_path / "examples")
+    before = {
+        path.name: path.read_bytes() for path in generate(growing, runs / "1").glob("S*/*")
+    }
+    second = generate(growing, runs / "2")
+    shutil.rmtree(runs / "1")
+    assert {path.name: path.read_bytes() for path in second.glob("S*/*")} == before
+    assert linked(generate(growing, runs / "3")) == linked(second)
+
+
+def test_a_shard_that_was_damaged_since_is_converted_again(growing, tmp_path):
+    runs = runs_in(tmp_path / "examples")
+    first = generate(growing, runs / "1")
+    damaged = first / "Split-train/data_tfrecord-00002-of-00010"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + b"!")
+    (runs / "0").mkdir()
+    (runs / "0/data.json").write_text("half a rec")
+    second = generate(growing, runs / "2")
+    assert (second / damaged.relative_to(first)).read_bytes() == content
+    assert len(linked(second)) == 14
+
+
+def test_where_links_do_not_work_shards_are_copied(growing, tmp_path, monkeypatch):
+    runs = runs_in(tmp_path / "examples")
+    first = generate(growing, runs / "1")
+
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("os.link", refuse)
+    monkeypatch.setattr(Executor, "_make_beam_pipeline", refuse)  # nothing is converted
+    second = generate(growing, runs / "2")
+    assert linked(second) == set()
+    for path in first.glob("Split-*/*"):
+        assert (second / path.relative_to(first)).read_bytes() == path.read_bytes()
+
+
+def test_other_code_converts_everything_anew(growing, tmp_path):
+    runs = runs_in(tmp_path / "examples")
+    generate(growing, runs / "1", code="first")
+    assert linked(generate(growing, runs / "2", code="edited")) == set()
+
+
+def test_the_selected_spans_are_read(growing, tmp_path):
+    output = generate(growing, runs_in(tmp_path / "examples") / "1", spans="last:1")
+    assert {one["key"].partition(b":")[0] for one in read(output / "Split-train")} == {
+        b"span-1/data_batch_1.bin"
+    }
+    assert {one["key"].partition(b":")[0] for one in read(output / "Split-eval")} == {
+        b"test_batch.bin"
+    }
+
+
+def test_a_span_of_cifar_100_is_all_that_is_converted(cifar100_dir, tmp_path):
+    data, runs = (
+        shutil.copytree(cifar100_dir, tmp_path / "data"),
+        runs_in(tmp_path / "examples"),
+    )
+    generate(data, runs / "1")
+    (data / "span-1").mkdir()
+    (data / "span-1/train.bin").write_bytes((data / "train.bin").read_bytes()[: 3 * 3074])
+    second = generate(data, runs / "2")
+    assert len(linked(second)) == 10
+    assert len(list(second.glob("Split-*/*"))) == 15
+    assert len(read(second / "Split-train")) == 123

@@ -229,6 +229,16 @@ def test_a_setting_reaches_the_nodes_it_changes_in_every_preset():
     assert "seed=7" not in container_of(documents, "Evaluator")["args"]
 
 
+def test_spans_reach_the_node_that_looks_for_the_data():
+    documents = compile_pipeline(IMAGE, Cluster(), RunParameters(), ["spans=last:2"])
+    nodes = {
+        node
+        for node in documents[0]["root"]["dag"]["tasks"]
+        if "spans=last:2" in container_of(documents, node)["args"]
+    }
+    assert nodes == {"CifarExampleGen", "ReportGen"}
+
+
 OAK = """
 import dataclasses
 from trainer_module.preprocessing import preprocessing_fn

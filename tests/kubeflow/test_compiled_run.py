@@ -17,6 +17,7 @@ from PIL import Image
 
 from benchmarks.emulator.backend import NEW, OLD, StepFailedError
 from data_sources import dataset
+from data_sources.options import DataOptions
 from kubeflow.cluster import Cluster
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
@@ -235,11 +236,11 @@ def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, 
     assert len(backend.store.keys(f"{key}/Split-train/")) == 5
 
 
-def own_data(backend, name, write) -> dict[str, str]:
+def own_data(backend, name, write, **options: str) -> dict[str, str]:
     """Puts data on the volume; returns the parameters of a run on them."""
     folder = backend.volume / name
     write(folder)
-    found = dataset.locate(str(folder), backend.volume / name)
+    found = dataset.locate(str(folder), folder, options=DataOptions(**options))
     return {"data": f"/mnt/cifar10/{name}", "data_fingerprint": found.fingerprint}
 
 
@@ -261,6 +262,26 @@ def test_cifar_100_on_the_volume_has_its_own_classes(backend, cifar100_dir, pipe
     schema = steps["CifarExampleGen"].outputs["schema"].uri.split("/", 3)[3]
     (key,) = backend.store.keys(schema)
     assert b'value: "dolphin"' in backend.store.get(key)
+
+
+def test_spans_on_the_volume_are_selected(backend, cifar_dir):
+    def write(folder: Path) -> None:
+        shutil.copytree(cifar_dir, folder)
+        for number in (1, 2):
+            (folder / f"span-{number}").mkdir()
+            shutil.copy(cifar_dir / f"data_batch_{number}.bin", folder / f"span-{number}")
+
+    documents = compile_pipeline(
+        "registry.test/cifar:1", Cluster(), RunParameters(preset="smoke"), ["spans=last:1"]
+    )
+    parameters = own_data(backend, "spans", write, spans="last:1")
+    told = {"only": "CifarExampleGen", "cache": False, **parameters}
+    steps = backend.run(yaml.safe_dump_all(documents), **told)
+    examples = steps["CifarExampleGen"].outputs["examples"]
+    keys = backend.store.keys(examples.uri.split("/", 3)[3])
+    content = b"".join(backend.store.get(key) for key in keys if "Split-train" in key)
+    assert b"span-2/data_batch_2.bin:19" in content
+    assert b"data_batch_1.bin" not in content
 
 
 @pytest.mark.slow
