@@ -66,6 +66,8 @@ class Executor(stock_executor.Executor):
             eval_fingerprint=custom_config["eval_fingerprint"],
             accuracy=gate_record.read(blessing.uri).accuracy,
             data_facts=data_facts.read(statistics_dir),
+            start_version=custom_config.get("start_version", ""),
+            start_weights=custom_config.get("start_weights", ""),
         )
         version_store.remove_abandoned(model_dir)
         if banned := version_ledger.find_ban(model_dir, provenance):

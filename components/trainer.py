@@ -1,15 +1,19 @@
 """The function that TFX's Trainer calls: the Estimator's run_fn, then a check of its output."""
 
+import dataclasses
 import importlib
 import json
 import posixpath
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import cluster, estimator, example_files, exported_model, image_set
+from contract import cluster, estimator, example_files, exported_model, image_set, records
+from contract.warm_start import KEY, WarmStart
+from serving import warm_start
 
 RUN_FN = f"{__name__}.run_fn"
 
@@ -21,7 +25,9 @@ def run_fn(fn_args: FnArgs) -> None:
         ContractError: Its output breaks the contract with later stages.
         Exception: Whatever the trainer module raises.
     """
-    fn_args.custom_config = with_found_values(fn_args.custom_config, fn_args.hyperparameters)
+    fn_args.custom_config = with_found_start(
+        with_found_values(fn_args.custom_config, fn_args.hyperparameters)
+    )
     trainer_module = estimator.load(fn_args.custom_config["trainer_module"])
     importlib.import_module(trainer_module.run_module).run_fn(fn_args)
     if cluster.is_chief():
@@ -54,3 +60,26 @@ def with_found_values(
         "hyper_parameters": {**custom_config["hyper_parameters"], **values},
         "checkpoint_dir": f"{custom_config['checkpoint_dir']}-{checksum:08x}",
     }
+
+
+def with_found_start(custom_config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the config with the folder of the version that training starts from, if any."""
+    if KEY not in custom_config:
+        return custom_config
+    start = records.from_fields(WarmStart, custom_config[KEY])
+    try:
+        found = warm_start.find(Path(start.model_dir), start.version)
+    except (FileNotFoundError, ValueError) as error:
+        start = dataclasses.replace(start, fault=str(error))
+    else:
+        start = (
+            dataclasses.replace(
+                start,
+                version=str(found.number),
+                path=str(found.path),
+                class_names=warm_start.classes_of(found),
+            )
+            if found
+            else dataclasses.replace(start, fault="nothing is served yet")
+        )
+    return {**custom_config, KEY: dataclasses.asdict(start)}

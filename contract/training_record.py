@@ -40,6 +40,8 @@ class TrainingRecord:
     devices: tuple[str, ...] = ()
     cores: int = 0
     evaluations: tuple[Evaluation, ...] = ()  # in order of steps
+    start_version: str = ""  # the version whose weights it started from; empty: random ones
+    start_refusal: str = ""  # why it did not start from those it was to start from
 
 
 def read(directory: str) -> TrainingRecord:

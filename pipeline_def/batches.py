@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from contract.warm_start import WarmStart
 from data_sources.batch_files import Dataset
 
 
@@ -13,6 +14,7 @@ class Batches:
     Attributes:
         eval_fingerprint: Of those that models are judged on; empty if unknown.
         spans: The spans they are in, as FROM:TO, or `all`; empty if unknown.
+        start: The weights that training on them starts from; None if nobody has looked.
     """
 
     directory: str
@@ -21,6 +23,7 @@ class Batches:
     # SHA-256 by file name; empty if the files were not read
     checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
     spans: str = ""
+    start: WarmStart | None = None
 
     def as_record(self) -> dict[str, str]:
         """Returns the fields for the record of a run, in addition to its settings."""

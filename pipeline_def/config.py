@@ -5,14 +5,17 @@ import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from contract import estimator, metadata_url, search_space, settings
 from contract.did_you_mean import did_you_mean
 from contract.settings import Fraction, PositiveFloat, PositiveInt, Share
+from contract.warm_start import NONE, check_version
 from data_sources.options import DEFAULT_OPTIONS, DataOptions, ImageSize, Labels
 from data_sources.spans import check as check_spans
 from pipeline_def import preset_file
+
+WarmRate = Annotated[float, "> 0", "<= 1"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,8 @@ class PipelineConfig:
 
     # train
     trainer_module: str = estimator.DEFAULT  # the dotted path of the Estimator
+    warm_start: str = NONE  # start from a pushed version's weights: none, latest or its number
+    warm_start_learning_rate: WarmRate = 0.2  # fraction of learning_rate to train with then
     hyper_parameters: Any = dataclasses.field(  # its own dataclass
         default_factory=lambda: estimator.load().presets["reference"]
     )
@@ -88,6 +93,12 @@ class PipelineConfig:
         """Checks every value before anything expensive begins."""
         settings.check(self, leave_out=("hyper_parameters",))
         check_spans(self.spans)
+        check_version(self.warm_start)
+        if self.tuned and self.warm_start != NONE:
+            raise ValueError(
+                "tuned and warm_start exclude each other: trials start from random weights, so "
+                "what they find is not for a training that starts from others."
+            )
         search_space.parse(self.tuned.split(), self.hyper_parameters)
         if self.tuned and not self.tuning_held_out:
             raise ValueError("tuning_held_out must be above 0, because it scores the trials.")

@@ -22,7 +22,7 @@ from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from contract import metadata as contract_metadata
-from pipeline_def import cache_check, execution, pipeline
+from pipeline_def import cache_check, execution, pipeline, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 
@@ -56,6 +56,7 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
         connection = None
     else:
         nothing = "it has not run in this folder yet"
+        batches = warm_start.resolve(config, batches)
         definition = execution.define(config, batches)
         has_any = config.metadata_url or (output / contract_metadata.SQLITE_FILE).is_file()
         connection = (

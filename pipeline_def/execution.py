@@ -11,7 +11,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 
 from components import baseline_model
 from contract import metadata, stopping
-from pipeline_def import failures, launch, pipeline, results
+from pipeline_def import failures, launch, pipeline, results, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.beam import executors, probe, runner
 from pipeline_def.config import PipelineConfig
@@ -50,6 +50,7 @@ def run_stages(
         metadata.check_storable(config.metadata_url, *texts)
     connection = open_metadata(config)
     version_store.remove_abandoned(pipeline.serving_model_dir(config))
+    batches = warm_start.resolve(config, batches)
     recorder.record = dataclasses.replace(
         recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
     )

@@ -18,6 +18,7 @@ import rich.console
 from contract import estimator, imports, records
 from contract.files import PAGE_FILE, RECORD_FILE
 from contract.progress import Progress
+from contract.warm_start import LATEST, NONE
 from data_sources import dataset
 from pipeline_def import retention, run_state
 from pipeline_def.batches import Batches, batches_of
@@ -25,9 +26,10 @@ from pipeline_def.beam import runner
 from pipeline_def.config import PipelineConfig
 from pipeline_def.console import RunConsole, quiet
 from pipeline_def.recorder import Recorder
-from report import data_change, run_record, run_report, runs
+from report import data_change, run_record, run_report, runs, settings
 from report.data_change import DataFile
 from report.run_record import RunRecord
+from serving import warm_start
 
 if TYPE_CHECKING:
     from pipeline_def.dry_run import PlannedStage
@@ -85,6 +87,7 @@ def run_recorded(
     """Finds the data and runs every stage; records how the run ended, and raises errors."""
     try:
         data = locate(config)
+        check_start(config, data)
         batches = batches_of(data)
         recorder.keep(
             dataclasses.replace(
@@ -128,6 +131,13 @@ def locate(config: PipelineConfig, progress: Progress | None = None) -> dataset.
     return dataset.locate(
         config.data, Path(config.data_dir), progress, options=config.data_options
     )
+
+
+def check_start(config: PipelineConfig, data: dataset.Dataset) -> None:
+    """Raises an error if training cannot start from the version that `warm_start` names."""
+    if config.warm_start not in (NONE, LATEST):
+        model_dir = settings.read(config.as_record()).serving_model_dir
+        warm_start.check(model_dir, config.warm_start, data.layout.image_set.class_names)
 
 
 def find_equal(config: PipelineConfig) -> RunRecord | None:

@@ -29,7 +29,8 @@ from components.serving_check import ServingCheck
 from components.statistics_gen import StatisticsGen
 from components.transform import Transform
 from components.tuner import Tuner
-from contract import estimator, records
+from contract import estimator, records, warm_start
+from contract.warm_start import WarmStart
 from pipeline_def.batches import Batches
 from pipeline_def.code_version import ROOT, algorithm_version, code_version
 from pipeline_def.config import PipelineConfig
@@ -63,6 +64,7 @@ def create_pipeline(
     model_dir = str(serving_model_dir(config))
     fingerprint = training_fingerprint(config, batches)
     trainer_module = estimator.load(config.trainer_module)
+    start = start_of(config, batches)
 
     example_gen = CifarExampleGen(
         batches.directory,
@@ -110,6 +112,7 @@ def create_pipeline(
             "trainer_module": trainer_module.name,
             "hyper_parameters": dataclasses.asdict(config.hyper_parameters),
             "checkpoint_dir": str(Path(config.output_dir) / "checkpoints" / fingerprint),
+            **({warm_start.KEY: dataclasses.asdict(start)} if start else {}),
         },
     )
     trainer.add_upstream_node(example_validator)
@@ -153,6 +156,11 @@ def create_pipeline(
             "data_fingerprint": batches.fingerprint,
             "eval_fingerprint": batches.eval_fingerprint,
             "banned_by": banned_by,
+            **(
+                {"start_version": start.version, "start_weights": start.weights}
+                if start and start.weights
+                else {}
+            ),
         },
     )
     report_gen = ReportGen(
@@ -274,7 +282,25 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
         "hyper_parameters": estimator.weight_settings(config.hyper_parameters),
         "search": [config.tuned, config.tuning_held_out] if config.tuned else [],
     }
+    if start := start_of(config, batches):
+        facts["start"] = [start.weights or start.version, start.learning_rate]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def start_of(config: PipelineConfig, batches: Batches) -> WarmStart | None:
+    """Returns the weights that training starts from; None for random ones."""
+    start = batches.start or unresolved_start(config, serving_model_dir(config))
+    return None if start.version == warm_start.NONE else start
+
+
+def unresolved_start(config: PipelineConfig, model_dir: Path) -> WarmStart:
+    """Returns the start of a training as the settings say, before anyone looks for it."""
+    return WarmStart(
+        str(model_dir),
+        config.warm_start,
+        config.warm_start_learning_rate,
+        is_required=config.warm_start != warm_start.LATEST,
+    )
 
 
 def candidate(config: PipelineConfig, batches: Batches) -> Candidate:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from contract.files import PAGE_FILE
 from contract.progress import duration
+from contract.training_record import TrainingRecord
 from data_sources.cifar_format import CIFAR10
 from report import data_change, run_record
 from report.run_record import RunRecord
@@ -67,8 +68,19 @@ def result_lines(record: RunRecord) -> list[str]:
         lines.append(
             f"Training  {record.train_steps:,} steps"
             + (f", {rate:,.0f} images/s" if rate else "")
+            + _start_words(record)
         )
     return lines
+
+
+def _start_words(record: RunRecord) -> str:
+    """Returns which version's weights training started from, if the settings say so."""
+    training = record.training or TrainingRecord()
+    if training.start_version:
+        return f", from the weights of version {training.start_version}"
+    if training.start_refusal:
+        return f", from random weights: {training.start_refusal}"
+    return ""
 
 
 def class_lines(class_accuracy: Mapping[str, float]) -> list[str]:

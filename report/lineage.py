@@ -9,6 +9,7 @@ from typing import Any
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
+from contract import warm_start
 from serving import model_registry
 
 CODE_VERSION = "code_version"
@@ -43,6 +44,7 @@ class Execution:
         inputs: Ids of the artifacts it read.
         outputs: Ids of the artifacts it made.
         trainer_module: The Estimator that it trained; empty for other stages.
+        warm_start: The version whose weights it was to start from; empty for random ones.
     """
 
     id: int
@@ -53,6 +55,7 @@ class Execution:
     inputs: list[int]
     outputs: list[int]
     trainer_module: str = ""
+    warm_start: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +188,7 @@ def _execution(store: metadata_store.MetadataStore, execution_id: int) -> Execut
     (execution,) = store.get_executions_by_id([execution_id])
     events = store.get_events_by_execution_ids([execution_id])
     parameters = _values(execution.custom_properties)
+    custom_config = json.loads(parameters.get("custom_config") or "null") or {}
     finished = datetime.datetime.fromtimestamp(
         execution.last_update_time_since_epoch / 1000
     ).isoformat(" ", "seconds")
@@ -196,14 +200,9 @@ def _execution(store: metadata_store.MetadataStore, execution_id: int) -> Execut
         parameters=parameters,
         inputs=_ids(events, proto.Event.INPUT),
         outputs=_ids(events, proto.Event.OUTPUT),
-        trainer_module=_trainer_module(parameters),
+        trainer_module=str(custom_config.get("trainer_module", "")),
+        warm_start=str(custom_config.get(warm_start.KEY, {}).get("version", "")),
     )
-
-
-def _trainer_module(parameters: Mapping[str, Any]) -> str:
-    """Returns the dotted path among a Trainer's parameters; empty for another stage."""
-    custom_config = json.loads(parameters.get("custom_config") or "null") or {}
-    return str(custom_config.get("trainer_module", ""))
 
 
 def _ids(events: Iterable[proto.Event], kind: int) -> list[int]:
@@ -228,6 +227,8 @@ def as_text(lineage: Lineage) -> list[str]:
         lines += ["", f"{execution.stage}  {execution.finished}  {code}"]
         if execution.trainer_module:
             lines.append(f"  with  {'Estimator':<16} {execution.trainer_module}")
+        if execution.warm_start:
+            lines.append(f"  from  {'weights':<16} of version {execution.warm_start}")
         for artifact_id in execution.outputs:
             artifact = lineage.artifacts.get(artifact_id)
             if artifact:

@@ -61,14 +61,17 @@ def _training_sentences(facts: Facts) -> list[str]:
     of_module = ""
     if settings.trainer_module != estimator.DEFAULT:
         of_module = f" of {settings.trainer_module}"
-    parts = [f"Trained from scratch with preset {settings.preset}{of_module}"]
+    version = record.start_version
+    start = f"the weights of version {version}" if version else "scratch"
+    parts = [f"Trained from {start} with preset {settings.preset}{of_module}"]
     if steps := record.steps or settings.train_steps:
         images = f" of {record.batch_size:,} images" if record.batch_size else ""
         parts.append(f"{steps:,} steps{images}")
     if optimizer := settings.optimizer or record.optimizer:
         parts.append(f"optimizer {optimizer}")
     if settings.learning_rate is not None:
-        parts.append(f"learning rate {settings.learning_rate:g} at the start")
+        rate = settings.learning_rate * (settings.warm_start_learning_rate if version else 1)
+        parts.append(f"learning rate {rate:g} at the start")
     return ["; ".join(parts) + "."]
 
 

@@ -22,6 +22,7 @@ class Settings:
     # Hyper-parameters, which an Estimator may lack.
     optimizer: str = ""
     learning_rate: float | None = None
+    warm_start_learning_rate: float = 1.0
     min_accuracy: float = 0.0
     max_accuracy_drop: float = 0.0
 

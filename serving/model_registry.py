@@ -35,6 +35,9 @@ class Provenance:
         accuracy: Accuracy on those; None if unknown.
         data_facts: Facts about its data; None if unknown.
         restored_from: The version it is a copy of, if a rollback made it.
+        start_version: The version whose weights its training started from; empty for random
+            ones.
+        start_weights: Identifies these weights.
     """
 
     training_fingerprint: str = ""
@@ -46,6 +49,8 @@ class Provenance:
     accuracy: float | None = None
     restored_from: int | None = None
     data_facts: DataFacts | None = None
+    start_version: str = ""
+    start_weights: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

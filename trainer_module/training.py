@@ -15,13 +15,22 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow.compat import v1
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import events, example_files, features, image_set, training_record
 from contract.cluster import is_chief, is_cluster
 from contract.image_set import ImageSet
 from contract.training_record import Evaluation, TrainingRecord
-from trainer_module import checkpoints, cluster, hand_over, hooks, inputs, preprocessing
+from trainer_module import (
+    checkpoints,
+    cluster,
+    hand_over,
+    hooks,
+    inputs,
+    preprocessing,
+    warm_start,
+)
 from trainer_module.loop import Loop
 
 log = logging.getLogger("cifar.train")
@@ -55,12 +64,14 @@ class Task:
         params: Its params: `hyper_parameters`, `class_names` in the order of the labels, and
             `num_train_examples` per epoch.
         make_features: Returns what the network sees of images in training, given a seed.
+        start: The weights that it starts from.
     """
 
     model_fn: ModelFn
     params: dict[str, Any]
     loop: Loop
     make_features: inputs.MakeFeatures
+    start: warm_start.Start
 
 
 def run(
@@ -75,7 +86,7 @@ def run(
     Args:
         fn_args: The Trainer's arguments. `custom_config` contains `hyper_parameters`, by name,
             and `checkpoint_dir`, the folder from which a run with the same data, network and
-            hyper-parameters resumes.
+            hyper-parameters resumes. It may name a version to start from.
         model_fn: As for `tf.estimator.Estimator`, with params as in `Task.params`.
             `head.classifier_spec` makes its result from logits.
         kind: The dataclass of the hyper-parameters; `Loop` lists those that are read here.
@@ -88,6 +99,7 @@ def run(
         FileNotFoundError: There are no examples.
         RuntimeError: Training and the transform graph disagree about pixels, or the export
             failed.
+        ValueError: Training cannot start from the version that the settings name.
         hooks.TrainingDivergedError: The loss or a weight is NaN or infinite.
     """
     hyper_parameters = kind(**fn_args.custom_config["hyper_parameters"])
@@ -95,17 +107,31 @@ def run(
     data = find_data(fn_args)
     examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)
     check_no_skew(data.transform_output, data.image_set.image_size, examples, prepare)
+    params = {
+        "hyper_parameters": hyper_parameters,
+        "class_names": data.image_set.class_names,
+        "num_train_examples": data.num_train_examples,
+    }
+
+    def build_network() -> None:
+        images = v1.placeholder(tf.uint8, [None, *data.image_set.image_shape])
+        model_fn(prepare(images), None, mode=tf.estimator.ModeKeys.PREDICT, params=params)
+
+    start = warm_start.find(
+        fn_args.custom_config,
+        checkpoint_dir,
+        data.image_set.class_names,
+        lambda: warm_start.shapes_in_graph(build_network),
+    )
+    hyper_parameters = warm_start.with_rate(hyper_parameters, start)
     task = Task(
         model_fn,
-        params={
-            "hyper_parameters": hyper_parameters,
-            "class_names": data.image_set.class_names,
-            "num_train_examples": data.num_train_examples,
-        },
+        {**params, "hyper_parameters": hyper_parameters},
         loop=Loop.of(hyper_parameters),
         make_features=lambda images, seed: (
             augment(images, seed, hyper_parameters) if augment else prepare(images)
         ),
+        start=start,
     )
     estimator = train(task, checkpoint_dir, data)
     if is_chief():
@@ -211,7 +237,7 @@ def train(task: Task, checkpoint_dir: str, data: Data) -> tf.estimator.Estimator
         checkpoints.repair(checkpoint_dir)
     with tf.Graph().as_default():  # in eager mode a cluster would have to be set up earlier
         estimator = build_estimator(task, checkpoint_dir)
-        journal = open_journal(checkpoint_dir, task.loop, data)
+        journal = open_journal(checkpoint_dir, task, data)
         if journal.start_step >= task.loop.train_steps:
             log.info(f"All {journal.start_step:,} steps are trained already.")
         elif is_cluster():
@@ -243,8 +269,9 @@ def build_estimator(task: Task, checkpoint_dir: str) -> tf.estimator.Estimator:
     return tf.estimator.Estimator(task.model_fn, config=run_config, params=task.params)
 
 
-def open_journal(checkpoint_dir: str, loop: Loop, data: Data) -> Journal:
+def open_journal(checkpoint_dir: str, task: Task, data: Data) -> Journal:
     """Returns the journal of a training, with the record of earlier steps."""
+    loop = task.loop
     start_step = checkpoints.newest_step(checkpoint_dir)
     record = training_record.read(checkpoint_dir)
     evaluations = tuple(e for e in record.evaluations if e.step <= start_step)
@@ -256,6 +283,8 @@ def open_journal(checkpoint_dir: str, loop: Loop, data: Data) -> Journal:
             compute_dtype=loop.compute_dtype,
             devices=tuple(device.name for device in tf.config.list_logical_devices()),
             cores=os.cpu_count() or 1,
+            start_version=task.start.version,
+            start_refusal=task.start.refusal,
         )
     return Journal(
         checkpoint_dir, start_step, dataclasses.replace(record, evaluations=evaluations)
@@ -280,7 +309,9 @@ def train_alone(
         ),
     ]
     input_fn = train_input_fn(task, data, journal.start_step)
-    estimator.train(input_fn, [log_hook], None, task.loop.train_steps, listeners)
+    estimator.train(
+        input_fn, [*start_hooks(task), log_hook], None, task.loop.train_steps, listeners
+    )
     journal.write(log_hook.step, log_hook)
 
 
@@ -300,7 +331,7 @@ def train_in_cluster(
         tf.estimator.TrainSpec(
             train_input_fn(task, data, journal.start_step),
             task.loop.train_steps,
-            [log_hook],
+            [*start_hooks(task), log_hook],
             listeners,
         ),
         tf.estimator.EvalSpec(
@@ -312,6 +343,11 @@ def train_in_cluster(
     )
     if is_chief():
         journal.write(log_hook.step, log_hook)
+
+
+def start_hooks(task: Task) -> list[warm_start.StartHook]:
+    """Returns the hook that restores the weights to start from, if there are any."""
+    return [warm_start.StartHook(task.start.variables)] if task.start.variables else []
 
 
 def train_input_fn(task: Task, data: Data, start_step: int) -> Callable[..., tf.data.Dataset]:

@@ -92,7 +92,7 @@ def log_requests(operated: Operated) -> None:
 
 
 def test_the_page_is_true_from_top_to_bottom(operated):
-    listing, rollback, undo, pin, drift, every_day, predict, clean = blocks("sh")
+    listing, rollback, undo, pin, drift, every_day, predict, warm_start, clean = blocks("sh")
     good, bad = operated.good, operated.bad
 
     assert f"{good}  kept" in operated.do(listing)
@@ -140,6 +140,8 @@ def test_the_page_is_true_from_top_to_bottom(operated):
     (inbox / "c.png").write_bytes((inbox / "a.png").read_bytes())
     planned = operated.do(predict.replace("cifar run", "cifar run --dry-run"))
     assert re.search(r"^  BulkInferrer +runs", planned, re.MULTILINE), planned
+
+    assert f"from the weights of version {again}" in operated.do(warm_start)
 
     would_delete, nothing = operated.do(clean).splitlines()
     assert would_delete.startswith("Would delete") and nothing.startswith("Nothing to delete")

@@ -239,6 +239,17 @@ def test_spans_reach_the_node_that_looks_for_the_data():
     assert nodes == {"CifarExampleGen", "ReportGen"}
 
 
+def test_a_warm_start_reaches_all_that_name_the_training():
+    documents = compile_pipeline(IMAGE, Cluster(), RunParameters(), ["warm_start=latest"])
+    nodes = {
+        node
+        for node in documents[0]["root"]["dag"]["tasks"]
+        if "warm_start=latest" in container_of(documents, node)["args"]
+    }
+    assert nodes == {"Trainer", "BaselineModel", "Pusher", "ReportGen"}
+    assert "push_destination" in run_parameters_of(documents, "Trainer")
+
+
 OAK = """
 import dataclasses
 from trainer_module.preprocessing import preprocessing_fn
