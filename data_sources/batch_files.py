@@ -141,25 +141,26 @@ def read_dataset(
     Raises:
         FileNotFoundError: Batches are missing; the message names them.
         ValueError: A batch is empty, has an incomplete record, or has a wrong label; or spans
-            have other faults. The message lists all.
+            have other faults. Of spans, the message lists all.
     """
     shown_as = shown_as or directory
     layout, faults = batch_spans.inspect(directory, labels, selection, shown_as)
-    errors: list[Exception] = []
+    errors: dict[str, Exception] = {}
 
     def checked(name: str) -> str:
         try:
             return check_file(directory / name, layout, name, f"{shown_as / name}")
         except (OSError, ValueError) as error:
-            errors.append(error)
+            errors[name] = error
             return ""
 
     with ThreadPoolExecutor(READERS) as pool:
         checksums = dict(zip(layout.files, pool.map(checked, layout.files), strict=True))
-    if len(errors) == 1 and not faults:
-        raise errors[0]
+    in_order = [errors[name] for name in layout.files if name in errors]
+    if errors and layout.spans == spans.ALL:
+        raise in_order[0]  # the other files are often wrong for the same reason
     if faults or errors:
-        raise ValueError(batch_spans.in_words(shown_as, [*faults, *sorted(map(str, errors))]))
+        raise ValueError(batch_spans.in_words(shown_as, [*faults, *map(str, in_order)]))
     images: dict[str, int] = {}
     for name in layout.batch_files:
         size_bytes = (directory / name).stat().st_size
