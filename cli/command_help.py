@@ -131,8 +131,8 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
         default="auto",
         show_default=True,
         metavar="auto|sample|cifar100|DIR|ARCHIVE",
-        help="auto (CIFAR-10) and cifar100 are downloaded if necessary; sample is 1,200 bundled "
-        "images; DIR contains batches, or pictures in train/CLASS/ and eval/CLASS/.",
+        help="auto (CIFAR-10) and cifar100 are downloaded if necessary; sample is 1,200 "
+        "bundled images; DIR contains batches, or pictures in train/CLASS/ and eval/CLASS/.",
     )(command)
 
 
