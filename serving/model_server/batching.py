@@ -6,6 +6,7 @@ batch, runs it and gives each request its rows. Requests that arrive during a st
 it ends, until `HOLD_SECONDS` have passed, or until their own batch is full.
 """
 
+import asyncio
 import collections
 import dataclasses
 import threading
@@ -28,40 +29,35 @@ HOLD_SECONDS = 0.02
 Key = tuple[tuple[tuple[str, Any, Any], ...], tuple[str, ...]]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Task:
     """One request in a queue, or a part of one."""
 
     feeds: Mapping[str, np.ndarray]
     size: int  # rows
     since: float = dataclasses.field(default_factory=time.perf_counter)
-    is_queued: bool = True
-    is_abandoned: bool = False  # the client's time ran out in the queue
     outputs: dict[str, np.ndarray] | None = None
     error: Exception | None = None
-    # Held until the task is done; a future needs three times as many wake-ups.
+    # Held until the task is done; a thread's future needs three times as many wake-ups.
     pending: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    future: asyncio.Future | None = None  # of a request in the event loop, which has no thread
 
     def __post_init__(self) -> None:
         """Marks the task as pending."""
         self.pending.acquire()
 
     def result(self, timeout_seconds: float | None) -> dict[str, np.ndarray]:
-        """Waits for the outputs; raises the task's error if it failed."""
+        """Waits for the outputs; raises the task's error if it failed, or TimeoutError."""
         if not self.pending.acquire(timeout=-1 if timeout_seconds is None else timeout_seconds):
-            raise self._timed_out()
+            raise TimeoutError
+        return self.outcome()
+
+    def outcome(self) -> dict[str, np.ndarray]:
+        """Returns the outputs of a task that is done; raises its error if it failed."""
         if self.error:
             raise self.error
         assert self.outputs is not None
         return self.outputs
-
-    def _timed_out(self) -> ServingError:
-        if not self.is_queued:
-            return ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
-        self.is_abandoned = True
-        return ServingError(
-            Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"
-        )
 
 
 @dataclasses.dataclass
@@ -77,16 +73,21 @@ class TaskQueue:
         self.rows += task.size
 
     def take(self, most_rows: int) -> list[Task]:
-        """Removes as many of the first tasks as fit; returns those a client still waits for."""
+        """Removes and returns as many of the first tasks as fit."""
         taken: list[Task] = []
-        while self.tasks and (self.tasks[0].is_abandoned or self.tasks[0].size <= most_rows):
-            task = self.tasks.popleft()
-            self.rows -= task.size
-            task.is_queued = False
-            if not task.is_abandoned:
-                most_rows -= task.size
-                taken.append(task)
+        while self.tasks and self.tasks[0].size <= most_rows:
+            taken.append(self.tasks.popleft())
+            most_rows -= taken[-1].size
+            self.rows -= taken[-1].size
         return taken
+
+    def withdraw(self, task: Task) -> int:
+        """Removes a task if it is in the queue; returns how many rows fewer there are."""
+        if task not in self.tasks:
+            return 0
+        self.tasks.remove(task)
+        self.rows -= task.size
+        return task.size
 
 
 class BatchingServable(Servable):
@@ -127,11 +128,38 @@ class BatchingServable(Servable):
             Task({n: a[i : i + most] for n, a in feeds.items()}, min(most, size - i))
             for i in starts
         ]
-        self._enqueue(self._key(feeds, fetches), tasks)
-        parts = [task.result(timeout_seconds) for task in tasks]
+        key = self._key(feeds, fetches)
+        self._enqueue(key, tasks)
+        try:
+            parts = [task.result(timeout_seconds) for task in tasks]
+        except TimeoutError:
+            raise self._withdraw(key, tasks) from None
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    async def run_async(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        fetches: tuple[str, ...],
+        timeout_seconds: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Returns what `run` returns, without taking up a thread."""
+        size = self._batch_size(feeds)
+        if not 0 < size <= self._parameters.largest_step:
+            return await super().run_async(feeds, fetches, timeout_seconds)
+        done = asyncio.get_running_loop().create_future()
+        task = Task(feeds, size, future=done)
+        key = self._key(feeds, fetches)
+        self._enqueue(key, [task])
+        try:
+            await asyncio.wait_for(done, timeout_seconds)
+        except asyncio.TimeoutError:
+            raise self._withdraw(key, [task]) from None
+        except asyncio.CancelledError:  # the client is gone
+            self._withdraw(key, [task])
+            raise
+        return task.outcome()
 
     def close(self) -> None:
         """Stops the batch threads and frees the model; no `run` may be in progress."""
@@ -205,11 +233,9 @@ class BatchingServable(Servable):
                     continue
                 key, queue = min(self._queues.items(), key=lambda item: item[1].tasks[0].since)
                 due_in = self._due_in(queue)
-                if due_in > 0:
-                    self._changed.wait(due_in)
-                elif tasks := self._taken(key, queue):
-                    self._steps += 1
-                    return key, tasks
+                if due_in <= 0:
+                    return key, self._taken(key, queue)
+                self._changed.wait(due_in)
 
     def _due_in(self, queue: TaskQueue) -> float:
         """Returns for how many more seconds a queue may wait for requests."""
@@ -221,12 +247,27 @@ class BatchingServable(Servable):
         return queue.tasks[0].since + patience - time.perf_counter()
 
     def _taken(self, key: Key, queue: TaskQueue) -> list[Task]:
-        rows = queue.rows
         tasks = queue.take(self._parameters.largest_step)
-        self._rows_waiting -= rows - queue.rows
         if not queue.tasks:
             del self._queues[key]
+        self._rows_waiting -= sum(task.size for task in tasks)
+        self._steps += 1
         return tasks
+
+    def _withdraw(self, key: Key, tasks: list[Task]) -> ServingError:
+        """Removes a request from its queue; returns the error if its time has run out."""
+        with self._changed:
+            queue = self._queues.get(key, TaskQueue())
+            rows = sum(map(queue.withdraw, tasks))
+            self._rows_waiting -= rows
+            if rows and not queue.tasks:
+                del self._queues[key]
+        if rows:
+            return ServingError(
+                Code.RESOURCE_EXHAUSTED,
+                "Run() timeout exceeded while waiting in batching queue",
+            )
+        return ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
 
     def _run_together(self, tasks: list[Task], fetches: tuple[str, ...]) -> None:
         outputs, fed = self._step(tasks, fetches)
@@ -241,8 +282,8 @@ class BatchingServable(Servable):
         for task in tasks:
             last = first + task.size
             task.outputs = {n: a[first:last] for n, a in outputs.items()}
-            task.pending.release()
             first = last
+        wake(tasks)
 
     def _step(
         self, tasks: list[Task], fetches: tuple[str, ...]
@@ -279,7 +320,7 @@ class BatchingServable(Servable):
         """Runs the tasks of a failed batch one by one, so that only the bad ones fail."""
         if len(tasks) == 1:
             tasks[0].error = error
-            tasks[0].pending.release()
+            wake(tasks)
             return
         for task in tasks:
             with self._changed:
@@ -288,7 +329,22 @@ class BatchingServable(Servable):
                 self._run_together([task], fetches)
             except Exception as own_error:
                 task.error = own_error
-                task.pending.release()
+                wake([task])
+
+
+def wake(tasks: list[Task]) -> None:
+    """Wakes whoever waits for the tasks: each thread, and the event loop once for all."""
+    for task in tasks:
+        task.pending.release()
+    waiting = [task.future for task in tasks if task.future]
+    if waiting:
+        waiting[0].get_loop().call_soon_threadsafe(_resolve, waiting)
+
+
+def _resolve(waiting: list[asyncio.Future]) -> None:
+    for future in waiting:
+        if not future.done():  # the client may be gone
+            future.set_result(None)
 
 
 def padded(arrays: list[np.ndarray]) -> list[np.ndarray]:

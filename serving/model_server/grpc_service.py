@@ -1,8 +1,9 @@
 """PredictionService and ModelService over gRPC."""
 
+import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -34,6 +35,7 @@ from serving.model_server.status import (
 )
 
 MAX_DEADLINE_SECONDS = 24 * 3600
+MAX_BYTES_IN_LOOP = 2**18  # a larger request would delay the others while it is parsed
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
@@ -49,6 +51,7 @@ class PredictionService:
         metrics: Metrics,
         request_log: RequestLog,
         packs_tensors: bool = False,
+        is_batched: bool = False,
     ) -> None:
         """Serves the manager's models.
 
@@ -57,7 +60,10 @@ class PredictionService:
             metrics: Counts requests.
             request_log: Logs samples of requests.
             packs_tensors: Whether Predict answers with `tensor_content`.
+            is_batched: Whether Predict waits for batches without taking up a thread.
         """
+        self._packs_tensors = packs_tensors
+        self._is_batched = is_batched
         self._manager = manager
         self._metrics = metrics
         self._request_log = request_log
@@ -81,6 +87,12 @@ class PredictionService:
             api: handler(kind, functools.partial(self._run, api, runs[api]))
             for api, kind in requests.items()
         }
+        if self._is_batched:
+            methods["Predict"] = handler(
+                predict_pb2.PredictRequest,
+                functools.partial(self._run, "Predict", self._predict),
+                self._predict_in_batch,
+            )
         methods["GetModelMetadata"] = handler(
             get_model_metadata_pb2.GetModelMetadataRequest, self._metadata
         )
@@ -113,6 +125,27 @@ class PredictionService:
                 self._metrics.examples(spec.name, example_apis.count(request.input))
             if self._request_log.wants(spec.name):
                 self._request_log.add(api, _answerer(response), request, response)
+            return response
+
+    async def _predict_in_batch(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> Message:
+        """Does what `_run` does, in the event loop."""
+        spec = request.model_spec
+        with self._metrics.request(spec.name, "Predict", "GRPC"):
+            required_spec(request)
+            timeout = timeout_seconds(context)
+            with (
+                self._manager.borrow(spec) as servable,
+                self._metrics.runtime(spec.name, "Predict"),
+            ):
+                call = inference.prepared(servable, request)
+                values = await servable.run_async(call.feeds, call.fetches, timeout)
+                response = inference.predict_response(
+                    servable, call, values, self._packs_tensors
+                )
+            if self._request_log.wants(spec.name):
+                self._request_log.add("Predict", response.model_spec, request, response)
             return response
 
 
@@ -159,22 +192,36 @@ def _answerer(response: Any) -> model_pb2.ModelSpec:
 
 
 def handler(
-    kind: type[Message], answer: Callable[[Any, grpc.ServicerContext], Message]
+    kind: type[Message],
+    answer: Callable[[Any, grpc.ServicerContext], Message],
+    answer_in_loop: Callable[[Any, grpc.ServicerContext], Awaitable[Message]] | None = None,
 ) -> grpc.RpcMethodHandler:
     """Returns the handler of one RPC, from bytes to bytes.
 
     If gRPC parsed the messages, it would report a malformed one as the server's fault.
+
+    Args:
+        kind: The class of the requests.
+        answer: Runs in a thread.
+        answer_in_loop: Takes the place of `answer` for small requests; must not block.
     """
 
-    def behave(body: bytes, context: grpc.ServicerContext) -> bytes:
+    def work(body: bytes, context: grpc.ServicerContext) -> bytes:
+        return answer(_parsed(kind, body), context).SerializeToString()
+
+    async def behave(body: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
-            return answer(_parsed(kind, body), context).SerializeToString()
+            if answer_in_loop and len(body) <= MAX_BYTES_IN_LOOP:
+                response = await answer_in_loop(_parsed(kind, body), context)
+                return response.SerializeToString()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(None, work, body, context)
         except Exception as error:
             problem = to_serving_error(error)
             if problem.code == Code.INTERNAL:
                 _log.exception("A request failed inside the server")
             # Always raises; gRPC ends a handler this way.
-            return context.abort(problem.code, cut_for_grpc(problem.message))
+            return await context.abort(problem.code, cut_for_grpc(problem.message))
 
     return grpc.unary_unary_rpc_method_handler(behave)
 

@@ -1,5 +1,6 @@
 """Predict and GetModelMetadata on one servable."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -22,6 +23,20 @@ PREDICT_METHOD = "tensorflow/serving/predict"
 SIGNATURE_DEF = "signature_def"
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A checked request: what to run, and how to name the outputs."""
+
+    key: str
+    feeds: Mapping[str, np.ndarray]  # by tensor name
+    outputs: Mapping[str, str]  # tensor names by alias
+
+    @property
+    def fetches(self) -> tuple[str, ...]:
+        """Returns the names of the tensors to fetch."""
+        return tuple(sorted(set(self.outputs.values())))
+
+
 def predict(
     servable: Servable,
     request: predict_pb2.PredictRequest,
@@ -29,6 +44,13 @@ def predict(
     packs_tensors: bool = False,
 ) -> predict_pb2.PredictResponse:
     """Returns the outputs of a signature, by their names."""
+    call = prepared(servable, request)
+    values = servable.run(call.feeds, call.fetches, timeout_seconds)
+    return predict_response(servable, call, values, packs_tensors)
+
+
+def prepared(servable: Servable, request: predict_pb2.PredictRequest) -> Call:
+    """Returns what to run for a request."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if key not in servable.signatures:
         raise ServingError(
@@ -37,10 +59,18 @@ def predict(
     signature = servable.signatures[key]
     check_method_name(servable, signature)
     feeds = _feeds(signature, request.inputs)
-    outputs = run_signature(servable, signature, feeds, request.output_filter, timeout_seconds)
-    response = predict_pb2.PredictResponse(model_spec=model_spec(servable, key))
-    for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(tensors.to_proto(array, packs_tensors))
+    call = Call(key, feeds, _wanted_outputs(signature, request.output_filter))
+    check_images(feeds.values())
+    return call
+
+
+def predict_response(
+    servable: Servable, call: Call, values: Mapping[str, np.ndarray], packs_tensors: bool
+) -> predict_pb2.PredictResponse:
+    """Returns the response with the fetched values."""
+    response = predict_pb2.PredictResponse(model_spec=model_spec(servable, call.key))
+    for alias, name in call.outputs.items():
+        response.outputs[alias].CopyFrom(tensors.to_proto(values[name], packs_tensors))
     return response
 
 
@@ -73,18 +103,26 @@ def run_signature(
     servable: Servable,
     signature: meta_graph_pb2.SignatureDef,
     feeds: Mapping[str, np.ndarray],
-    output_filter: Iterable[str] = (),
     timeout_seconds: float | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the wanted outputs (all, without a filter) by alias.
+    """Returns all outputs by alias.
 
     Args:
         servable: Runs the session.
         signature: Maps the aliases of outputs to tensors.
         feeds: Arrays by tensor name.
-        output_filter: Aliases of the wanted outputs.
         timeout_seconds: How long the step may take.
     """
+    outputs = _wanted_outputs(signature, ())
+    check_images(feeds.values())
+    values = servable.run(feeds, tuple(sorted(set(outputs.values()))), timeout_seconds)
+    return {alias: values[name] for alias, name in outputs.items()}
+
+
+def _wanted_outputs(
+    signature: meta_graph_pb2.SignatureDef, output_filter: Iterable[str]
+) -> dict[str, str]:
+    """Returns the tensor names of the wanted outputs (all, without a filter) by alias."""
     wanted = list(output_filter)
     for position, alias in enumerate(wanted):
         if alias not in signature.outputs:
@@ -94,11 +132,9 @@ def run_signature(
             )
         if alias in wanted[:position]:
             raise invalid(f"duplicate output tensor alias: {alias}")
-    aliases = sorted(wanted or signature.outputs)
-    fetches = tuple(sorted({signature.outputs[alias].name for alias in aliases}))
-    check_images(feeds.values())
-    values = servable.run(feeds, fetches, timeout_seconds)
-    return {alias: values[signature.outputs[alias].name] for alias in aliases}
+    return {
+        alias: signature.outputs[alias].name for alias in sorted(wanted or signature.outputs)
+    }
 
 
 def check_input_names(signature: meta_graph_pb2.SignatureDef, sent: Iterable[str]) -> None:

@@ -31,6 +31,11 @@ class VersionLoader:
         self._metrics = metrics
         self._slots: Any = contextlib.nullcontext()
 
+    @property
+    def is_batching(self) -> bool:
+        """Returns whether batching is enabled."""
+        return self._runtime.batching is not None
+
     def limit(self, num_load_threads: int) -> None:
         """Limits how many versions load in parallel from now on; 0 is one."""
         self._slots = threading.Semaphore(max(1, num_load_threads))

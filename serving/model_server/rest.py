@@ -174,7 +174,7 @@ class RestApi:
             feeds = {infos[name].name: array for name, array in arrays.items()}
             with self._metrics.runtime(spec.name, "predict"):
                 outputs = inference.run_signature(
-                    servable, signature, feeds, (), self._timeout_seconds
+                    servable, signature, feeds, self._timeout_seconds
                 )
         if self._request_log.wants(spec.name):
             answerer = inference.model_spec(servable, key)

@@ -1,5 +1,6 @@
 """One loaded version of a model: a session and its signatures."""
 
+import asyncio
 import collections
 import threading
 from collections.abc import Callable, Mapping
@@ -102,6 +103,16 @@ class Servable:
             name: np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
             for name, value in zip(fetches, values, strict=True)
         }
+
+    async def run_async(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        fetches: tuple[str, ...],
+        timeout_seconds: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Returns what `run` returns, without blocking the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, self.run, feeds, fetches, timeout_seconds)
 
     def close(self) -> None:
         """Frees the variables and the graph; no `run` may be in progress."""

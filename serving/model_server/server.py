@@ -97,7 +97,11 @@ class ModelServer:
     def _services(self) -> Iterator[grpc.GenericRpcHandler]:
         packs_tensors = self._config.enable_serialization_as_tensor_content
         yield PredictionService(
-            self.manager, self.metrics, self._request_log, packs_tensors
+            self.manager,
+            self.metrics,
+            self._request_log,
+            packs_tensors,
+            is_batched=self._loader.is_batching,
         ).handlers()
         yield ModelService(self.manager, self.metrics).handlers()
         if self._config.enable_profiler:

@@ -1,5 +1,7 @@
 """Concurrent requests share a step, and each gets its own rows back."""
 
+import asyncio
+import contextlib
 import threading
 import time
 from concurrent import futures
@@ -219,6 +221,42 @@ def test_a_deadline_that_passes_in_the_queue_is_told_and_the_request_is_not_run(
     values = [[[2.0]], [[4.0]]]  # fit into one step only if the late request takes no place
     assert run_at_once(servable, values) == [[[3.0]], [[4.0]]]
     assert runs(metrics) == 1
+
+
+def test_requests_of_an_event_loop_share_steps_with_those_of_threads(batching):
+    servable, metrics = batching(batch_timeout_micros=5_000_000, max_batch_size=4)
+
+    async def ask() -> list:
+        runs = (servable.run_async({X: np.float32([[x]])}, (Y,), 10) for x in (2, 4))
+        return [outputs[Y].tolist() for outputs in await asyncio.gather(*runs)]
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(servable.run, {X: np.float32([[6.0], [8.0]])}, (Y,), 10)
+        assert asyncio.run(ask()) == [[[3.0]], [[4.0]]]
+        assert waiting.result()[Y].tolist() == [[5.0], [6.0]]
+    assert runs(metrics) == 1
+
+
+def test_a_request_of_an_event_loop_ends_with_its_deadline_its_client_or_its_error(batching):
+    servable, _ = batching(batch_timeout_micros=5_000_000, max_batch_size=2)
+
+    async def ask() -> None:
+        one = {X: np.float32([[1]])}
+        with pytest.raises(ServingError, match="timeout exceeded while waiting in batch"):
+            await servable.run_async(one, (Y,), 0.05)
+        gone = asyncio.ensure_future(servable.run_async(one, (Y,)))
+        await asyncio.sleep(0.05)
+        assert servable._rows_waiting == 1
+        gone.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gone
+        assert servable._rows_waiting == 0
+        with pytest.raises(ServingError, match="larger than maximum"):
+            await servable.run_async({X: np.zeros((3, 1), np.float32)}, (Y,))
+        with pytest.raises(ServingError, match="Expects arg"):
+            await servable.run_async({X: np.array([[True], [False]])}, (Y,))
+
+    asyncio.run(ask())
 
 
 def test_a_deadline_that_passes_while_the_step_runs_is_one_of_the_session(
