@@ -35,8 +35,8 @@ def metadata_url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         callback=read_url,
         metavar="FILE",
-        help="A file with the URL of the metadata server, if they are not in the output "
-        f"folder: {metadata_url.FORM}. The environment variable "
+        help="A file with the URL of the metadata, if they are not in the output folder: "
+        f"{metadata_url.FORM}. The environment variable "
         f"{metadata_url.ENVIRONMENT_VARIABLE} can contain the URL instead.",
     )(command)
 
@@ -138,7 +138,9 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --output to a command: the output folder."""
-    return click.option("--output", default="output", show_default=True, metavar="DIR")(command)
+    return click.option(
+        "--output", default="output", show_default=True, metavar="DIR", help="The output folder."
+    )(command)
 
 
 def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -51,7 +51,7 @@ def config(
         terminal.Column("field"),
         terminal.Column("value"),
         terminal.Column("default", rank=1),
-        terminal.Column("range", cut="end"),
+        terminal.Column("range", rank=2),
     ]
     rows = [
         (name, str(fact["value"]), str(fact["default"]), fact["range"])
@@ -59,10 +59,11 @@ def config(
     ]
     header, *lines = terminal.table_lines(columns, rows, width)
     click.echo(f"Preset {chosen.preset} of {chosen.trainer_module}\n\n{header}")
+    shown_below = ("meaning",) if "range" in header else ("range", "meaning")
     for line, fact in zip(lines, fields.values(), strict=True):
         click.echo(line)
-        if fact["meaning"]:
-            click.echo(terminal.wrap(f"    {fact['meaning']}", width, indent=4))
+        if words := ": ".join(filter(None, (fact[name] for name in shown_below))):
+            click.echo(terminal.wrap(f"    {words}", width, indent=4))
 
 
 def facts_of(config: PipelineConfig) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,9 @@ UNUSABLE_EXIT_CODE = 4
 )
 @click.argument("logs", nargs=-1, required=True, metavar="LOGS…")
 @place_options
-@click.option("--version", type=int, help="Whose requests to compare.  [default: the served]")
+@click.option(
+    "--version", type=int, help="The version whose requests to compare. [default: the served]"
+)
 @settings_option
 @json_option
 def drift(
@@ -39,10 +41,10 @@ def drift(
 ) -> None:
     """Compare logged requests with the data that the served version was trained on.
 
-    LOGS are folders, files or patterns of PredictionLogs, as a server writes them by its
-    logging_config. The images are compared with those of train, and the predicted classes with
-    its labels; max_label_distance and max_image_distance are the limits. The page with both
-    distributions is drift.html in the output folder, the numbers are drift.json.
+    LOGS are folders, files or patterns of PredictionLogs, which a server writes if its config
+    has a logging_config. The images are compared with those of train, and the predicted classes
+    with its labels; max_label_distance and max_image_distance are the limits. The output folder
+    gets drift.html, a page with both distributions, and drift.json with the numbers.
 
     Exit code 0: no drift. 3: drifted. 4: the logs are unusable. 1: any other error.
     """

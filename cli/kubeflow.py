@@ -71,6 +71,7 @@ def kubeflow() -> None:
     default="pipeline.yaml",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write.",
 )
 def compile_command(
     image: str,

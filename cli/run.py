@@ -36,7 +36,7 @@ NOT_BLESSED_EXIT_CODE = 3
         "cifar run --set train_steps=20_000 --set learning_rate=0.1",
         "cifar run --trainer-module my_team.flowers",
         "cifar run --preset best --dry-run",
-        "cifar run --if-changed --on-end 'jq -r .status | mail -s cifar ops@example.org'",
+        "cifar run --if-changed --on-end ./notify",
         "cifar run --runner flink --runner-url jobs.example:8099 --parallelism 8",
     )
 )

@@ -37,10 +37,10 @@ def as_lines(record: DriftRecord, width: int | None) -> list[str]:
 def remarks(counts: LogCounts) -> list[tuple[str, int]]:
     """Returns what else was in the logs, and how much of it."""
     return [
-        ("requests to other models or versions, left out", counts.of_others),
-        ("records that contain no such request, left out", counts.unreadable),
-        ("files that end within a record, read up to there", len(counts.incomplete)),
-        ("images that cannot be decoded, left out", counts.bad_images),
+        ("requests to other models or versions, skipped", counts.of_others),
+        ("other records, skipped", counts.unreadable),
+        ("incomplete files, read up to the last whole record", len(counts.incomplete)),
+        ("images that cannot be decoded, skipped", counts.bad_images),
         ("images of a single colour", counts.constant),
     ]
 

@@ -71,7 +71,7 @@ def draw_curves(record: SearchRecord) -> str:
             zorder=3 if is_best else 2,
         )
     drawing.label_steps(axes)
-    axes.set_ylabel("% right on the held-out examples")
+    axes.set_ylabel("held-out accuracy, %")
     best = record.best.accuracy or 0.0
     return drawing.as_svg(
         figure, f"Accuracy of every trial over its steps. The best: {best:.2%}"

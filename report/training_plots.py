@@ -63,8 +63,8 @@ def _draw_loss(runs: Sequence[Run]) -> str:
             _plot(axes, curves.loss, colour, label="raw", alpha=0.35, linewidth=1)
         _plot(axes, curves.loss_averaged, colour, name or "averaged", dashes)
         if not name:
-            _plot(axes, curves.cross_entropy_averaged, SERIES[2], "without the penalty")
-        label = "" if name else "cross-entropy on eval"
+            _plot(axes, curves.cross_entropy_averaged, SERIES[2], "without penalty")
+        label = "" if name else "on eval"
         _plot(axes, curves.eval_loss, SERIES[1] if not name else colour, label, ":", "o")
     label_steps(axes)
     axes.set_ylabel("loss")
@@ -139,7 +139,7 @@ def draw_class_curves(curves: Sequence[Curve]) -> str:
 def _draw_curve(curves: Sequence[Curve], label: str, form: str) -> str:
     figure, axes = new_figure()
     for (name, points), (colour, dashes) in zip(curves, looks(), strict=False):
-        _plot(axes, points, colour, name, dashes)
+        _plot(axes, points, colour, name, dashes, "o" if len(points) == 1 else "")
     label_steps(axes)
     axes.set_ylabel(label)
     start_at_zero(axes)

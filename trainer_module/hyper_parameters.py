@@ -66,6 +66,7 @@ class HyperParameters:
     )
 
     # How the training is watched.
+
     # Steps between two lines of progress.
     log_every_steps: PositiveInt = dataclasses.field(default=100, metadata=WATCHING)
     # Steps between points in TensorBoard.

@@ -83,3 +83,4 @@ def test_the_table_fits_a_terminal(width):
     exit_code, shown = run_in_terminal(cifar("config"), COLUMNS=str(width))
     assert exit_code == 0
     assert max(map(len, shown.splitlines())) <= width
+    assert "one of float32, bfloat16, float16" in " ".join(shown.split())
