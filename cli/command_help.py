@@ -139,7 +139,11 @@ def data_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def output_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds --output to a command: the output folder."""
     return click.option(
-        "--output", default="output", show_default=True, metavar="DIR", help="The output folder."
+        "--output",
+        default="output",
+        show_default=True,
+        metavar="DIR",
+        help="The output folder.",
     )(command)
 
 

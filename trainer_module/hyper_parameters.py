@@ -148,7 +148,7 @@ GATES = {
 }
 # For the help; measured on two cores, see docs/measurements.md.
 ABOUT = {
-    "smoke": "60 steps: a test of the pipeline in about a minute",
+    "smoke": "60 steps: tests the pipeline in about a minute",
     "quick": "5,500 steps: 83.0% accuracy, 5 min of training",
     "best": "32,000 steps: 85.4% accuracy, 30 min of training",
     "reference": "100,000 steps: the classic recipe",

@@ -111,7 +111,7 @@ def test_predict_in_a_batch_needs_no_server(models_dir, image, tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stdout.startswith("Predicted 1 images with version 7 in ")
-    assert result.stderr == f"1 images have no prediction; {output}/failed-*.jsonl say why.\n"
+    assert result.stderr == f"1 images have no prediction; see {output}/failed-*.jsonl.\n"
     (file,) = output.glob("predictions-*.jsonl")
     assert json.loads(file.read_text())["class"] == "ship"
 

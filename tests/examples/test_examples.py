@@ -73,7 +73,7 @@ def test_the_report_of_batch_norm_tells_its_layers_and_no_crop(runs):
     assert "95,210 weights in 3 convolutions, 3 batch norms, 1 dense layer." in words
     assert "convolution conv2d_2 3×3 8×8×128 73,728" in words
     assert "batch norm batch_normalization 32×32×32 128" in words
-    assert "what one of 32 filters of 3×3 pixels responds to most" in words
+    assert "3×3 pixels to which one of the 32 filters responds most" in words
     assert "optimizer Adam; learning rate 0.001 at the start" in words
     assert "The weights are moving averages" in words
     assert "It sees" not in words

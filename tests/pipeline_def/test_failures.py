@@ -24,7 +24,7 @@ def test_tensorflow_names_the_file_it_could_not_write(tmp_path):
     wrapped.__cause__ = raised.value
     text = explained(wrapped, tmp_path)
     assert text.startswith(f"No space left on device: Trainer was writing {full} (")
-    assert "Versions pushed before are whole" in text
+    assert "Existing versions are intact" in text
     assert "run the same command again" in text
 
 

@@ -77,7 +77,7 @@ def test_a_part_of_the_images_is_said_to_be_one():
     assert whole[0].startswith(
         "Trained on 50,000 images of CIFAR-10 and evaluated on 10,000 others"
     )
-    assert "That is a part" not in " ".join(whole)
+    assert "This sample is" not in " ".join(whole)
     part = model_card(Facts(CONFIG, data=data(1_000, 200)))["Data"]
     assert part[-1].startswith("CIFAR-10 has 50,000 train images")
 
