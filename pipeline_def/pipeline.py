@@ -157,8 +157,8 @@ def create_pipeline(
             "eval_fingerprint": batches.eval_fingerprint,
             "banned_by": banned_by,
             **(
-                {"start_version": start.version, "start_weights": start.weights}
-                if start and start.weights
+                {"start_version": batches.start.version, "start_weights": batches.start.weights}
+                if batches.start
                 else {}
             ),
         },

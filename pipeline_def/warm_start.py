@@ -13,8 +13,8 @@ from serving import warm_start
 def resolve(config: PipelineConfig, batches: Batches) -> Batches:
     """Returns the batches with the start of their training.
 
-    For `latest`, this is the newest version. If that was trained on the same data with the same
-    settings, it is the version that this one started from, so that a repeated run is all cache.
+    For `latest`, this is the newest version. If that is from an equal run, it is what that one
+    started from, so that a repeated run is all cache.
 
     Raises:
         FileNotFoundError, ValueError: The named version does not exist or is broken.
@@ -25,8 +25,8 @@ def resolve(config: PipelineConfig, batches: Batches) -> Batches:
     found = warm_start.find(model_dir, config.warm_start)
     if found is None:
         return dataclasses.replace(batches, start=_start(config, model_dir, NONE))
-    if config.warm_start == LATEST:
-        before = found.provenance.start_version or NONE
+    before = found.provenance.start_version  # empty if it was not to start warm
+    if config.warm_start == LATEST and before:
         origin = _start(config, model_dir, before, found.provenance.start_weights)
         repeated = dataclasses.replace(batches, start=origin)
         is_equal = (

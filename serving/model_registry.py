@@ -35,8 +35,8 @@ class Provenance:
         accuracy: Accuracy on those; None if unknown.
         data_facts: Facts about its data; None if unknown.
         restored_from: The version it is a copy of, if a rollback made it.
-        start_version: The version whose weights its training started from; empty for random
-            ones.
+        start_version: The version whose weights its training started from; `none` if there was
+            none to start from, empty if it was to start from random ones.
         start_weights: Identifies these weights.
     """
 

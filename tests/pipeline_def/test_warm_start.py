@@ -39,7 +39,7 @@ def push(config: PipelineConfig, number: int, batches: Batches, weights: bytes =
     provenance = Provenance(
         training_fingerprint=training_fingerprint(config, batches),
         checksums=model_registry.checksums(folder),
-        start_version=start.version if start and start.weights else "",
+        start_version=start.version if start else "",
         start_weights=start.weights if start else "",
         data_facts=DataFacts({}, 0, ("cat", "dog")),
     )
@@ -77,6 +77,12 @@ def test_each_day_starts_from_the_day_before_and_a_repeated_run_from_where_it_di
     assert warm_start.resolve(config, TUESDAY) == tuesday
     longer = apply_settings(config, ["train_steps=61"])
     assert version_of(warm_start.resolve(longer, TUESDAY)) == "2"
+
+
+def test_a_model_of_the_same_data_that_was_trained_cold_is_started_from(config):
+    cold = apply_settings(config, ["warm_start=none"])
+    push(cold, 1, warm_start.resolve(cold, BATCHES))
+    assert version_of(warm_start.resolve(config, BATCHES)) == "1"
 
 
 def test_the_weights_identify_a_start_not_their_number(config):
