@@ -148,8 +148,8 @@ GATES = {
 }
 # For the help; measured on two cores, see docs/measurements.md.
 ABOUT = {
-    "smoke": "60 steps: tests the pipeline in about a minute",
-    "quick": "5,500 steps: 83.0% accuracy, 5 min of training",
-    "best": "32,000 steps: 85.4% accuracy, 30 min of training",
+    "smoke": "60 steps: tests the pipeline in a minute",
+    "quick": "5,500 steps: 83.0% accuracy in 5 min",
+    "best": "32,000 steps: 85.4% accuracy in 30 min",
     "reference": "100,000 steps: the classic recipe",
 }

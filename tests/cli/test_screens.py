@@ -18,7 +18,7 @@ COMMANDS = {
     "versions": ("versions", "--output", "{output}"),
     "config": ("config",),
     "run-help": ("run", "--help"),
-    "predict": ("predict", "{output}/missing.png", "--server", "localhost:1"),
+    "predict": ("predict", "missing.png", "--server", "localhost:1"),
 }
 
 
