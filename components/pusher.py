@@ -1,8 +1,10 @@
 """The safe push: a version appears in the serving folder complete, by one rename.
 
-A model is not pushed again if it was quarantined or its version was deleted by hand.
+A model is not pushed again if it was quarantined or its version was deleted by hand, nor if
+another run pushed a better one since the gate compared.
 """
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -20,13 +22,33 @@ from tfx.types import (
     standard_component_specs,
 )
 
+from components.baseline_model import version_of
 from contract import data_facts, gate_record
-from serving import model_registry, version_ledger, version_store
+from serving import baseline, model_registry, version_ledger, version_store
+from serving.baseline import Candidate
 from serving.model_registry import Provenance
 
 log = logging.getLogger("cifar.pusher")
 
 REFUSAL_PROPERTY = "refusal"  # why a blessed model was not pushed
+
+
+class NotPushedError(Exception):
+    """A blessed model must not be pushed; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """What the gate compared with.
+
+    Attributes:
+        rule: How the baseline was chosen; empty if it was named.
+        version: The baseline; None without one.
+    """
+
+    model_dir: Path
+    rule: str
+    version: str | None
 
 
 class Executor(stock_executor.Executor):
@@ -70,15 +92,22 @@ class Executor(stock_executor.Executor):
             start_weights=custom_config.get("start_weights", ""),
         )
         version_store.remove_abandoned(model_dir)
-        if banned := version_ledger.find_ban(model_dir, provenance):
-            refusal = refusal_in_words(model_dir, banned)
+        gate = Gate(
+            model_dir,
+            custom_config["baseline_rule"],
+            version_of(artifact_utils.get_single_instance(input_dict["baseline_model"])),
+        )
+        try:
+            if banned := version_ledger.find_ban(model_dir, provenance):
+                raise NotPushedError(refusal_in_words(model_dir, banned))
+            version = version_store.push(
+                model, model_dir, provenance, lambda: find_equal(provenance, gate)
+            )
+        except NotPushedError as refusal:
             self._MarkNotPushed(pushed_model)
-            pushed_model.set_string_custom_property(REFUSAL_PROPERTY, refusal)
+            pushed_model.set_string_custom_property(REFUSAL_PROPERTY, str(refusal))
             log.warning("Not pushed: %s", refusal)
             return
-        version = version_store.find_pushed(model_dir, provenance) or version_store.push(
-            model, model_dir, provenance
-        )
         self._MarkPushed(
             pushed_model, pushed_destination=str(version), pushed_version=version.name
         )
@@ -94,13 +123,14 @@ class Executor(stock_executor.Executor):
 
 
 class PusherSpec(standard_component_specs.PusherSpec):
-    """The stock specification, plus the statistics of the data."""
+    """The stock specification, plus the statistics of the data and the baseline."""
 
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
         "statistics": component_spec.ChannelParameter(
             type=standard_artifacts.ExampleStatistics
         ),
+        "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
 
 
@@ -120,7 +150,8 @@ class Pusher(base_component.BaseComponent):
 
         Args:
             push_destination: The folder of the versions.
-            custom_config: How many to keep, and facts about the data for the provenance.
+            custom_config: How many to keep, the rule for baselines (empty: it was named), and
+                facts about the data for the provenance.
             **inputs: The channels that PusherSpec.INPUTS names.
         """
         super().__init__(
@@ -131,6 +162,32 @@ class Pusher(base_component.BaseComponent):
                 **inputs,
             )
         )
+
+
+def find_equal(provenance: Provenance, gate: Gate) -> Path | None:
+    """Returns the newest version if it is this very model; else None.
+
+    Raises:
+        NotPushedError: Since the gate compared, another run has pushed what would now be the
+            baseline.
+    """
+    if equal := version_store.find_pushed(gate.model_dir, provenance):
+        log.info("Version %s is this very model", equal.name)
+        return equal
+    if not gate.rule:
+        return None
+    candidate = Candidate(
+        provenance.training_fingerprint,
+        provenance.data_fingerprint,
+        provenance.eval_fingerprint,
+    )
+    now = baseline.choose(gate.model_dir, candidate, gate.rule)
+    if now and str(now.number) != gate.version:
+        raise NotPushedError(
+            f"the gate compared with {gate.version or 'no version'}, but version {now.number} "
+            "has been pushed meanwhile; run again, and only the comparison is repeated"
+        )
+    return None
 
 
 def refusal_in_words(model_dir: Path, version: int) -> str:

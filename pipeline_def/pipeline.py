@@ -142,16 +142,19 @@ def create_pipeline(
         max_latency_milliseconds=config.max_latency_milliseconds,
     )
     serving_check.add_upstream_node(evaluator)
+    is_looked_up = config.baseline_version == baseline.LATEST
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
         statistics=statistics_gen.outputs["statistics"],
+        baseline_model=baseline_model.outputs["model"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=model_dir)
         ),
         custom_config={
             "keep_versions": config.keep_versions,
+            "baseline_rule": config.baseline if is_looked_up else "",
             "training_fingerprint": fingerprint,
             "data_fingerprint": batches.fingerprint,
             "eval_fingerprint": batches.eval_fingerprint,

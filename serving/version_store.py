@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contract import records
@@ -32,12 +32,13 @@ ABANDONED_SECONDS = 3_600  # at this age, the run of another machine's staging f
 def find_pushed(model_dir: Path, provenance: Provenance) -> Path | None:
     """Returns the newest version if it is exactly this model and intact; else None.
 
-    This is the case when a run was killed between its push and the record in the metadata.
+    This is the case when a run was killed between its push and the record in the metadata, and
+    when another run pushed the same training.
     """
     newest = next(reversed(model_registry.pushed_versions(model_dir)), None)
     if (
         newest is None
-        or newest.provenance.model_artifact_uri != provenance.model_artifact_uri
+        or newest.provenance.training_fingerprint != provenance.training_fingerprint
         or newest.provenance.checksums != provenance.checksums
         or model_registry.find_fault(newest)
     ):
@@ -45,7 +46,12 @@ def find_pushed(model_dir: Path, provenance: Provenance) -> Path | None:
     return newest.path
 
 
-def push(model: Path, model_dir: Path, provenance: Provenance) -> Path:
+def push(
+    model: Path,
+    model_dir: Path,
+    provenance: Provenance,
+    find_equal: Callable[[], Path | None] = lambda: None,
+) -> Path:
     """Copies a SavedModel beside the versions, then renames it into place.
 
     Args:
@@ -53,6 +59,8 @@ def push(model: Path, model_dir: Path, provenance: Provenance) -> Path:
         model_dir: The folder of the versions, created if needed.
         provenance: The content of `assets.extra/pushed.json`. TensorFlow Serving reports its
             `model_artifact_id`, from `assets.extra/mlmd_uuid`.
+        find_equal: Called when no other push can come between; if it returns a version, that
+            is the result, and if it raises an exception, nothing is pushed.
 
     Returns:
         The folder of the new version. Its number is the Unix time, or one above the newest
@@ -73,7 +81,9 @@ def push(model: Path, model_dir: Path, provenance: Provenance) -> Path:
             (staging / model_registry.PROVENANCE_FILE).write_text(records.to_json(provenance))
             _flush_to_disk(staging)
             with version_ledger.held(model_dir):
-                version = _rename_to_next_version(staging, model_dir)
+                version = find_equal() or _rename_to_next_version(staging, model_dir)
+        if staging.exists():
+            shutil.rmtree(staging)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

@@ -21,7 +21,7 @@ PROVENANCE = Provenance(
     model_artifact_uri="/m",
     checksums={"saved_model.pb": hashlib.sha256(b"graph").hexdigest()},
 )
-OTHER = dataclasses.replace(PROVENANCE, model_artifact_uri="/n")
+OTHER = dataclasses.replace(PROVENANCE, training_fingerprint="f2")
 
 
 @pytest.fixture
@@ -166,9 +166,36 @@ def test_a_push_of_another_machine_has_an_hour(tmp_path):
 def test_a_push_whose_run_was_killed_is_not_made_twice(model, tmp_path):
     version = version_store.push(model, tmp_path, PROVENANCE)
     assert version_store.find_pushed(tmp_path, PROVENANCE) == version
+    elsewhere = dataclasses.replace(PROVENANCE, model_artifact_uri="/n")
+    assert version_store.find_pushed(tmp_path, elsewhere) == version
     assert version_store.find_pushed(tmp_path, OTHER) is None
     changed = dataclasses.replace(PROVENANCE, checksums={"a": "b"})
     assert version_store.find_pushed(tmp_path, changed) is None
+
+
+PUSH_AT_ONCE = """
+import sys
+from pathlib import Path
+from serving import model_registry, version_store
+from serving.model_registry import Provenance
+model, serving = map(Path, sys.argv[1:])
+provenance = Provenance(training_fingerprint="f", checksums=model_registry.checksums(model))
+find_equal = lambda: version_store.find_pushed(serving, provenance)
+version_store._flush_to_disk = lambda folder: (print(flush=True), input())
+print(version_store.push(model, serving, provenance, find_equal).name)
+"""
+
+
+def test_two_runs_that_push_one_model_at_once_push_it_once(model, tmp_path):
+    serving = tmp_path / "serving"
+    command = [sys.executable, "-c", PUSH_AT_ONCE, str(model), str(serving)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(2)]
+    for process in processes:
+        process.stdout.readline()  # both have copied it beside the versions
+    names = {process.communicate("\n", timeout=60)[0].strip() for process in processes}
+    assert names == set(versions(serving)) and len(names) == 1
+    assert hidden(serving) == []
 
 
 def test_a_push_that_is_broken_or_not_the_newest_is_made_again(model, tmp_path):
