@@ -3,18 +3,24 @@
 import dataclasses
 import importlib
 import json
+import logging
 import posixpath
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import filelock
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import cluster, estimator, example_files, exported_model, image_set, records
 from contract.warm_start import KEY, WarmStart
 from serving import warm_start
 
+log = logging.getLogger("cifar.train")
+
+LOCK_FILE = ".lock"  # in the checkpoint folder
 RUN_FN = f"{__name__}.run_fn"
 
 
@@ -29,7 +35,10 @@ def run_fn(fn_args: FnArgs) -> None:
         with_found_values(fn_args.custom_config, fn_args.hyperparameters)
     )
     trainer_module = estimator.load(fn_args.custom_config["trainer_module"])
-    importlib.import_module(trainer_module.run_module).run_fn(fn_args)
+    run = importlib.import_module(trainer_module.run_module).run_fn
+    checkpoint_dir = Path(fn_args.custom_config["checkpoint_dir"])
+    with sole_user(checkpoint_dir / LOCK_FILE) if cluster.is_chief() else nullcontext():
+        run(fn_args)
     if cluster.is_chief():
         images = image_set.read(posixpath.dirname(fn_args.schema_path))
         exported_model.check(
@@ -42,6 +51,28 @@ def run_fn(fn_args: FnArgs) -> None:
                 image_shape=images.image_shape,
             )
         )
+
+
+@contextmanager
+def sole_user(lock_file: Path) -> Iterator[None]:
+    """Waits until no other run holds a lock, then holds it.
+
+    Equal runs train in one folder; the second finds the training done. The operating system
+    releases the lock of a killed process.
+    """
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        log.warning(
+            "Another run is training: it holds %s; waiting for it to finish.", lock_file
+        )
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def with_found_values(

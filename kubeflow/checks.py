@@ -12,7 +12,10 @@ _ROOT = r"(minio|s3|gs)://[^/]+.*"
 
 
 def check(
-    image: str, pipeline_root: str, settings: Sequence[str], mount_path: str = "/mnt/cifar10"
+    image: str,
+    pipeline_root: str = "",
+    settings: Sequence[str] = (),
+    mount_path: str = "/mnt/cifar10",
 ) -> None:
     """Raises ValueError with every problem found."""
     problems = [

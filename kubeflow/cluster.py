@@ -62,6 +62,13 @@ class TrainerPod(StepPod):
     memory_gib: pydantic.PositiveFloat = 8
     gpu: pydantic.NonNegativeInt = 0
     gpu_type: str = "nvidia.com/gpu"
+    gpu_image: str = ""  # with CUDA's libraries; empty: the steps' image, its tag with -gpu
+
+
+class Training(Settings):
+    """How many pods share a training; with more than one, the Trainer step makes a TFJob."""
+
+    workers: pydantic.PositiveInt = 1  # the chief is one of them
 
 
 class Secret(Settings):
@@ -79,6 +86,7 @@ class Cluster(Settings):
     mount_path: Folder = "/mnt/cifar10"
     steps: StepPod = StepPod()
     trainer: TrainerPod = TrainerPod()
+    training: Training = Training()
     retries: pydantic.NonNegativeInt = 2
     retry_backoff_seconds: pydantic.NonNegativeInt = 30  # doubled with each retry
     timeout_seconds: pydantic.NonNegativeInt = 0  # per step; 0: no limit

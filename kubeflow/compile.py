@@ -13,7 +13,7 @@ comparing the results.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from contract import estimator, imports
 from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, DriftParameters, RunParameters, batches_of, config_of
+from kubeflow.training_job import check_batch_size, training_job
 from pipeline_def.code_version import ROOT
 from pipeline_def.config import OWN_FIELDS, apply_settings, find_preset, presets
 from pipeline_def.drift_pipeline import create_drift_pipeline
@@ -68,7 +69,7 @@ def compile_pipeline(
     """Returns the documents of the YAML: the pipeline spec and the Kubernetes options.
 
     Args:
-        image: The image of every step.
+        image: The image of every step; of a Trainer on GPUs, see `gpu_image` of the cluster.
         cluster: The target cluster.
         defaults: The default values of the run parameters.
         settings: `field=value` changes to the preset, for every run.
@@ -76,12 +77,22 @@ def compile_pipeline(
         trainer_module: The dotted path of the Estimator, which the image contains too.
 
     Raises:
-        ValueError: The backend would reject it; the message gives every reason.
+        ValueError: The backend would reject it, and the message gives every reason; or the
+            workers or GPUs cannot share a batch.
     """
     checks.check(image, pipeline_root, settings, cluster.mount_path)
+    trainer_image = trainer_image_of(image, cluster)
+    checks.check(trainer_image)
     settings = [f"output_dir={cluster.mount_path}", *settings]
+    definition = pipeline_of(defaults, settings, trainer_module)
+    job = training_job(image, trainer_image, cluster)
+    hyper_parameters = hyper_parameters_of(definition)
+    if cluster.training.workers > 1:
+        check_batch_size(hyper_parameters.get("batch_size"), job)
+    else:
+        check_gpus(cluster.trainer.gpu, hyper_parameters)
     dependence = find_dependence(defaults, settings, cluster.mount_path, trainer_module)
-    spec = run_compiler(pipeline_of(defaults, settings, trainer_module), image)
+    spec = run_compiler(definition, image)
     if pipeline_root:
         spec["defaultPipelineRoot"] = pipeline_root
     spec["root"]["inputDefinitions"] = {"parameters": parameter_definitions(defaults)}
@@ -89,7 +100,11 @@ def compile_pipeline(
         pass_parameters(node, task, component, container, dependence)
         if node in dependence.estimator_users:
             container["args"] += ["--trainer_module", trainer_module]
+        if node == "Trainer" and cluster.training.workers > 1:
+            container["args"] += ["--training_job", json.dumps(job)]
         complete(node, task, component, container, cluster)
+        if pod_of(node, cluster) is cluster.trainer:
+            container["image"] = trainer_image
     return [spec, platform_spec(spec, cluster, dependence.volume_users)]
 
 
@@ -317,9 +332,45 @@ def pass_parameters(
         container["args"] += ["--setting", setting]
 
 
+def hyper_parameters_of(definition: pipeline.Pipeline) -> dict[str, Any]:
+    """Returns the Trainer's hyper-parameters, by name."""
+    config = json.loads(properties_of(definition)["Trainer"]["custom_config"])
+    found: dict[str, Any] = config["hyper_parameters"]
+    return found
+
+
+def check_gpus(gpus: int, hyper_parameters: Mapping[str, Any]) -> None:
+    """Raises ValueError if a Trainer alone in its pod would not use all GPUs equally."""
+    if gpus > 1 and hyper_parameters.get("distribution") == "none":
+        raise ValueError(
+            f"the Trainer has {gpus} GPUs and would use one. Compile with `--set "
+            "distribution=mirrored`, so that they share each batch."
+        )
+    batch_size = hyper_parameters.get("batch_size", 0)
+    if gpus > 1 and batch_size % gpus:
+        raise ValueError(
+            f"batch_size {batch_size} cannot be shared equally by the {gpus} GPUs of the "
+            f"Trainer: it must be a multiple of {gpus}."
+        )
+
+
+def trainer_image_of(image: str, cluster: Cluster) -> str:
+    """Returns the image of what trains: with a GPU, the one with CUDA's libraries."""
+    trainer = cluster.trainer
+    if not trainer.gpu or trainer.gpu_image:
+        return trainer.gpu_image if trainer.gpu else image
+    if "@" in image:
+        raise ValueError(
+            f"the image {image} has a digest, so the GPU image does not follow from its name. "
+            "Name it as `gpu_image` of the trainer in the cluster file."
+        )
+    return f"{image}-gpu"
+
+
 def pod_of(node: str, cluster: Cluster) -> StepPod:
-    """Returns the pod settings of a node."""
-    return cluster.trainer if node in ("Trainer", "Tuner") else cluster.steps
+    """Returns the pod settings of a node; a Trainer that only follows a TFJob needs little."""
+    trains = ("Tuner",) if cluster.training.workers > 1 else ("Trainer", "Tuner")
+    return cluster.trainer if node in trains else cluster.steps
 
 
 def resource_limits(pod: StepPod) -> Spec:

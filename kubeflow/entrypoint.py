@@ -18,11 +18,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from contract import estimator, imports
 from data_sources import dataset
@@ -39,14 +37,14 @@ with imports.fast():
     from tfx.orchestration.kubeflow.v2 import compiler_utils
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    from components import trainer
     from kubeflow import ui_artifacts
     from pipeline_def.pipeline import create_pipeline
 
 RUN_PREFIX = "run_"  # marks the run parameters among those of a node
 LOG_OUTPUT = "executor-logs"  # added by the driver; the launcher writes this file itself
+TRAINER_OF_SEVERAL_PODS = "kubeflow.train_step.Executor"  # imports Kubernetes' client
 SCHEMES = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
-
-log = logging.getLogger("cifar.entrypoint")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,6 +67,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--drift", action="store_true", help="of the pipeline for drift")
     parser.add_argument("--setting", action="append", default=[], dest="settings")
     parser.add_argument("--trainer_module", default=estimator.DEFAULT)
+    parser.add_argument("--training_job", default="")
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
@@ -111,7 +110,11 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     fill_types(execution, inputs_spec, node)
 
     options.json_serialized_invocation_args = json_format.MessageToJson(execution)
-    with sole_user(checkpoint_dir(parameters)):
+    if options.training_job:
+        options.executor_class_path = TRAINER_OF_SEVERAL_PODS
+        beam_arguments = [options.training_job]
+    folder = checkpoint_dir(parameters)
+    with trainer.sole_user(lock_of(folder)) if folder else contextlib.nullcontext():
         kubeflow_v2_run_executor._run_executor(options, beam_arguments)
 
     output_file = Path(execution.outputs.output_file)
@@ -242,27 +245,9 @@ def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
     return folder and Path(folder)
 
 
-@contextlib.contextmanager
-def sole_user(folder: Path | None) -> Iterator[None]:
-    """Waits until no other run uses a folder, then locks it.
-
-    Equal runs train in one folder; the second finds the training done. The operating system
-    releases the lock of a killed step.
-    """
-    if folder is None:
-        yield
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        log.warning("Another run is training in %s; waiting for it to finish.", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def lock_of(folder: Path) -> Path:
+    """Returns the lock of a whole step, beside that of the Trainer in the folder."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def local_folder(address: str) -> str:

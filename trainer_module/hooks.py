@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow.compat import v1
+from tensorflow.python.training import monitored_session
 
 from contract import events
 from trainer_module import summaries
@@ -121,6 +122,20 @@ class LogHook(v1.train.SessionRunHook):
         detail = f"loss {self.loss:.3f}  {speed:,.0f} images/s  {seconds_per_batch:.3f} s/batch"
         log.info(f"step {self.step:,} of {self._train_steps:,}  {detail}")
         events.send(events.WorkDone(self.step, self._train_steps, "step", detail))
+
+
+class NoRecovery(v1.train.SessionRunHook):
+    """Lets this process fail when another of its cluster is lost during training.
+
+    TensorFlow would make a new session, restore the last checkpoint and go on with the batches
+    after the failure; a process that comes back could not join it. When all processes fail and
+    start again, they train as if nothing had happened. Before the first session, TensorFlow
+    may wait for the others as usual.
+    """
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        """Takes away the errors after which TensorFlow goes on."""
+        monitored_session._PREEMPTION_ERRORS = ()
 
 
 class FiniteGuard(v1.train.CheckpointSaverListener):

@@ -19,7 +19,7 @@ from tensorflow.compat import v1
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import events, example_files, features, image_set, training_record
-from contract.cluster import is_chief, is_cluster
+from contract.cluster import is_chief, is_cluster, is_evaluator
 from contract.image_set import ImageSet
 from contract.training_record import Evaluation, TrainingRecord
 from trainer_module import (
@@ -331,7 +331,7 @@ def train_in_cluster(
         tf.estimator.TrainSpec(
             train_input_fn(task, data, journal.start_step),
             task.loop.train_steps,
-            [*start_hooks(task), log_hook],
+            [*start_hooks(task), log_hook, hooks.NoRecovery()],
             listeners,
         ),
         tf.estimator.EvalSpec(
@@ -341,6 +341,11 @@ def train_in_cluster(
             throttle_secs=0,
         ),
     )
+    if not is_evaluator() and log_hook.step < task.loop.train_steps:
+        raise RuntimeError(
+            f"Training ended at step {log_hook.step:,} of {task.loop.train_steps:,}, because "
+            "another process of the cluster was lost."
+        )
     if is_chief():
         journal.write(log_hook.step, log_hook)
 

@@ -93,6 +93,8 @@ class Backend:
         self.parallel_steps = parallel_steps
         self.volume = directory / "volume"
         self.volume.mkdir()
+        self.pod_mounts: dict[str, Path] = {}  # of every pod, in addition to its own
+        self.pod_environment: dict[str, str] = {}
         connection = metadata_store_pb2.ConnectionConfig()
         connection.sqlite.filename_uri = str(directory / "mlmd.sqlite")
         self._metadata = ml_metadata.MetadataStore(connection)
@@ -116,7 +118,7 @@ class Backend:
             launcher: The generation of the backend.
             kill_once: Task → when to kill its first attempt.
             read_only_outputs: A task whose output folders are read-only.
-            only: Runs only this task, which has no inputs.
+            only: Runs only this task and those it depends on.
             cache: Whether steps may come from the cache.
             **parameters: The run parameters.
 
@@ -130,7 +132,9 @@ class Backend:
             f"{spec.pipeline_info.name}/{uuid.uuid4()}"
         )
         steps: dict[str, Step] = {}
-        tasks = {only: spec.root.dag.tasks[only]} if only else dict(spec.root.dag.tasks)
+        tasks = dict(spec.root.dag.tasks)
+        if only:
+            tasks = {name: tasks[name] for name in needed_by(only, tasks)}
         running: dict[concurrent.futures.Future[Step], str] = {}
         with concurrent.futures.ThreadPoolExecutor(self.parallel_steps) as pool:
             while tasks or running:
@@ -300,13 +304,14 @@ class Backend:
         """Runs a command in its own file system; returns exit code, peak MiB and log."""
         script = stage / "container.sh"
         folders = [f"/{folder}" for folder in LOCAL_ROOTS.values()]
-        mounts = {folder: stage / folder.lstrip("/") for folder in folders}
+        mounts = self.pod_mounts | {folder: stage / folder.lstrip("/") for folder in folders}
         mounts["/tmp/kfp_outputs"] = stage / "tmp/kfp_outputs"
         for mount in work.platform.get("pvcMount", []):
             mounts[mount["mountPath"]] = self.volume
         read_only = folders if work.is_read_only else []
         script.write_text(filesystem.script(stage / "root", mounts, read_only))
         environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin"}
+        environment |= self.pod_environment
         environment |= {variable.name: variable.value for variable in work.container.env}
         log_file = self.directory / f"{stage.name}.log"
         with log_file.open("wb") as log:
@@ -405,6 +410,11 @@ def cache_key(inputs: Any, work: Work) -> str:
         "volumes": [mount["constant"] for mount in work.platform.get("pvcMount", [])],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def needed_by(name: str, tasks: Mapping[str, Any]) -> set[str]:
+    """Returns a task and all that it depends on."""
+    return {name}.union(*(needed_by(each, tasks) for each in tasks[name].dependent_tasks))
 
 
 def absent_outputs(execution: Any, stage: Path) -> list[str]:

@@ -1,5 +1,9 @@
 """The Trainer step: what an Estimator's run_fn leaves is checked before the step is done."""
 
+import multiprocessing
+import time
+
+import filelock
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
@@ -37,7 +41,10 @@ def test_a_run_fn_that_leaves_nothing_fails_the_step_with_all_that_is_missing(
         schema_path=str(tmp_path / image_set.SCHEMA_FILE),
         serving_model_dir=str(tmp_path / "model"),
         model_run_dir=str(tmp_path / "model_run"),
-        custom_config={"trainer_module": "idle_estimator"},
+        custom_config={
+            "trainer_module": "idle_estimator",
+            "checkpoint_dir": str(tmp_path / "checkpoints"),
+        },
     )
     with pytest.raises(ContractError, match="idle_estimator exported to") as error:
         trainer.run_fn(fn_args)
@@ -45,3 +52,36 @@ def test_a_run_fn_that_leaves_nothing_fails_the_step_with_all_that_is_missing(
     assert record.startswith("training.json in")
     assert model.startswith(f"{tmp_path}/model/saved_model.pb does not exist")
     assert predictions.startswith(f"{tmp_path}/model_run/eval_predictions.npz")
+
+
+def use_alone(lock, seconds, entered, left):
+    with trainer.sole_user(lock):
+        entered.set()
+        time.sleep(seconds)
+        left.value = time.monotonic()
+
+
+def test_runs_that_train_in_one_folder_take_turns(tmp_path, caplog):
+    lock = tmp_path / "checkpoints/abc/.lock"
+    context = multiprocessing.get_context("fork")
+    entered, left = context.Event(), context.Value("d", 0.0)
+    other = context.Process(target=use_alone, args=(lock, 0.5, entered, left))
+    other.start()
+    assert entered.wait(10)
+    with trainer.sole_user(lock):
+        assert 0 < left.value <= time.monotonic()
+    other.join()
+    assert f"it holds {lock}" in caplog.text
+
+
+def test_a_killed_trainer_leaves_no_lock(tmp_path):
+    lock = tmp_path / "checkpoints/abc/.lock"
+    context = multiprocessing.get_context("fork")
+    entered, left = context.Event(), context.Value("d", 0.0)
+    killed = context.Process(target=use_alone, args=(lock, 60, entered, left))
+    killed.start()
+    assert entered.wait(10)
+    killed.kill()
+    killed.join()
+    with filelock.FileLock(lock, timeout=0):
+        pass

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from kubeflow.cluster import Cluster, StepPod, TrainerPod, read_cluster
+from kubeflow.cluster import Cluster, StepPod, TrainerPod, Training, read_cluster
 from pipeline_def.code_version import ROOT
 
 
@@ -14,6 +14,7 @@ def test_the_example_of_a_cluster_file_is_complete():
     assert set(written) == set(Cluster.model_fields)
     assert set(written["steps"]) == set(StepPod.model_fields)
     assert set(written["trainer"]) == set(TrainerPod.model_fields)
+    assert set(written["training"]) == set(Training.model_fields)
 
 
 WRONG_CLUSTERS = {
@@ -23,6 +24,7 @@ WRONG_CLUSTERS = {
     "steps: {cpu: true}": "steps.cpu: Input should be a valid number",
     "steps: {memory_gib: 0}": "steps.memory_gib: Input should be greater than 0",
     "steps: {gpu: 1}": "steps.gpu: Extra inputs",
+    "training: {workers: 0}": "training.workers: Input should be greater than 0, got 0",
     "secrets: [{name: a}]": "secrets.0.env: Field required",
     "secrets: [{name: A, key: b, env: C}]": "secrets.0.name: String should match",
     "env: {1 2: a}": "should match pattern",

@@ -180,7 +180,8 @@ def test_everything_of_a_cluster_reaches_the_documents():
     defaults = RunParameters(data="/models/data", push_destination="/models/serving")
     documents = compile_pipeline(IMAGE, cluster, defaults, pipeline_root="s3://bucket/root")
     trainer = container_of(documents, "Trainer")
-    assert trainer["image"] == IMAGE
+    assert trainer["image"] == f"{IMAGE}-gpu"
+    assert container_of(documents, "Evaluator")["image"] == IMAGE
     assert trainer["resources"] == {
         "cpuLimit": 8.0,
         "memoryLimit": 17.179869184,  # × 1e9 bytes: 16 GiB

@@ -6,25 +6,30 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 import yaml
 from google.protobuf import json_format
 from PIL import Image
 
 from benchmarks.emulator.backend import NEW, OLD, StepFailedError
+from contract import training_record
 from data_sources import dataset
 from data_sources.options import DataOptions
-from kubeflow.cluster import Cluster
+from kubeflow.cluster import Cluster, Training
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
 from pipeline_def.code_version import ROOT
 from tests.conftest import trainings_at
+from tests.kubeflow import training_operator
 from tests.kubeflow.conftest import SETTINGS
 from tests.kubeflow.pushed import served_accuracy
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +287,80 @@ def test_spans_on_the_volume_are_selected(backend, cifar_dir):
     content = b"".join(backend.store.get(key) for key in keys if "Split-train" in key)
     assert b"span-2/data_batch_2.bin:19" in content
     assert b"data_batch_1.bin" not in content
+
+
+@pytest.fixture(scope="module")
+def operator(backend, tmp_path_factory):
+    """A training operator, and the credentials for it in every pod."""
+    directory = tmp_path_factory.mktemp("operator")
+    with training_operator.serve(directory, {"cifar10": backend.volume}) as served:
+        operator, address, account = served
+        backend.pod_mounts = {"/var/run/secrets/kubernetes.io/serviceaccount": account}
+        backend.pod_environment = training_operator.account_environment(address)
+        yield operator
+
+
+@pytest.fixture(scope="module")
+def shared_training(backend, first_run, operator, tmp_path_factory):
+    """The first run's training by two workers, one of which is killed after 20 steps.
+
+    Returns the step, and the folders of both trainings' checkpoints.
+    """
+    fingerprint = json.loads((versions(backend)[0] / "assets.extra/pushed.json").read_text())
+    checkpoints = backend.volume / "checkpoints" / fingerprint["training_fingerprint"]
+    alone = shutil.move(checkpoints, tmp_path_factory.mktemp("alone") / "checkpoints")
+    documents = compile_pipeline(
+        "registry.test/cifar:1",
+        Cluster(training=Training(workers=2)),
+        RunParameters(preset="smoke"),
+        SETTINGS,
+    )
+
+    def kill_worker() -> None:
+        wait_until(lambda: checkpoints in trainings_at(checkpoints.parent, 20), 480)
+        (worker,) = [pod for pod in operator.all_pods.values() if pod.kind == "worker"]
+        worker.end()
+
+    thread = threading.Thread(target=kill_worker)
+    thread.start()
+    steps = backend.run(yaml.safe_dump_all(documents), only="Trainer")
+    thread.join()
+    return steps["Trainer"], alone, checkpoints
+
+
+def test_the_step_shows_the_chief_s_log_and_leaves_no_job_behind(operator, shared_training):
+    step, _, checkpoints = shared_training
+    assert step.state == "SUCCEEDED"
+    assert "Made TFJob cifar10-" in step.log and "step 60 of 60" in step.log
+    assert not operator.jobs
+    assert not any(pod.is_running for pod in operator.all_pods.values())
+    assert not (checkpoints / "tfjob").exists()
+
+
+def test_a_killed_worker_comes_back_and_all_go_on_from_the_checkpoint(
+    operator, shared_training
+):
+    _, _, checkpoints = shared_training
+    restarts = {pod.kind: pod.restarts for pod in operator.all_pods.values()}
+    assert restarts["worker"] >= 1 and restarts["chief"] >= 1
+    record = training_record.read(str(checkpoints))
+    assert (record.steps, record.train_examples) == (60, 1000)
+    assert record.start_step >= 20
+    assert list(checkpoints.glob("eval/events.out.*"))  # by the evaluator
+
+
+def test_two_workers_train_as_one_process_with_the_joint_batch(shared_training):
+    """Muon amplifies rounding; other batches would put weights as far off as they moved."""
+    _, alone, checkpoints = shared_training
+    found, expected, earlier = (
+        tf.train.load_checkpoint(str(each))
+        for each in (checkpoints, alone, Path(alone) / "model.ckpt-20")
+    )
+    for name in expected.get_variable_to_shape_map():
+        if name.endswith(("weights", "biases")):
+            value = expected.get_tensor(name)
+            moved = np.linalg.norm(value - earlier.get_tensor(name))
+            assert np.linalg.norm(found.get_tensor(name) - value) < 0.4 * moved, name
 
 
 @pytest.mark.slow

@@ -75,6 +75,20 @@ def test_what_kubectl_sends_has_the_newest_kubernetes_schemas(overlay):
 
 
 @needs_kubectl
+def test_the_right_to_make_tfjobs_is_given_to_the_steps_account(tmp_path):
+    folder = shutil.copytree(MANIFESTS / "training", tmp_path / "training")
+    settings = folder / "kustomization.yaml"
+    settings.write_text(settings.read_text().replace("namespace: kubeflow", "namespace: team"))
+    role, binding = documents = rendered(folder)
+    for document in documents:
+        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+    assert {each["metadata"]["namespace"] for each in documents} == {"team"}
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    account = {"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "team"}
+    assert binding["subjects"] == [account]
+
+
+@needs_kubectl
 def test_a_new_image_is_a_new_job_since_a_job_cannot_change(tmp_path):
     folder = shutil.copytree(MANIFESTS, tmp_path / "manifests")
     base = folder / "base/kustomization.yaml"
@@ -161,7 +175,7 @@ def test_the_readme_s_commands_are_ones_there_are():
         known = {option for each in command.params for option in each.opts}
         assert {each for each in arguments if each.startswith("-")} <= known
     applied = re.findall(r"kubectl apply -k (\S+)", "".join(blocks))
-    assert [Path(folder).name for folder in applied] == list(OVERLAYS)
+    assert [Path(folder).name for folder in applied] == [*OVERLAYS, "training"]
     assert all((ROOT / folder / "kustomization.yaml").is_file() for folder in applied)
     for label, value in re.findall(r"-l (\S+)=(\S+)", "".join(blocks)):
         assert of_kind("Job")["metadata"]["labels"][label] == value

@@ -1,6 +1,7 @@
 """The image's recipe, carried out in a Debian without compilers."""
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shlex
@@ -77,6 +78,18 @@ def test_the_lock_for_gpus_adds_what_tensorflow_asks_for():
     }
     locked = re.findall(r"^(\S+==\S+)", (ROOT / "requirements-gpu.lock").read_text(), re.M)
     assert set(locked) == asked and asked
+
+
+def test_tensorflow_looks_for_cuda_where_the_lock_for_gpus_puts_it():
+    """What it loads without being linked to it: the folders in its library's RUNPATH."""
+    locked = re.findall(
+        r"^nvidia-(.+)-cu12==", (ROOT / "requirements-gpu.lock").read_text(), re.M
+    )
+    package, *_ = importlib.util.find_spec("tensorflow").submodule_search_locations
+    content = (Path(package) / "libtensorflow_cc.so.2").read_bytes()
+    sought = set(re.findall(rb"\$ORIGIN/\.\./nvidia/(\w+)/lib", content))
+    assert sought
+    assert {name.decode().replace("_", "-") for name in sought} <= set(locked)
 
 
 def test_steps_do_not_run_as_root():
