@@ -70,6 +70,9 @@ def run_stages(
         for stage in launch.run_nodes(definition, connection, watch, console.say, operators):
             outputs[stage.name] = stage.outputs
             recorder.record = results.with_stage(recorder.record, stage)
+            if stage.name == "ExampleValidator":
+                anomalies = stage.outputs["anomalies"]
+                recorder.record = results.with_drift(recorder.record, anomalies)
             if stage.name == "Pusher":
                 pushed = stage.outputs["pushed_model"]
                 recorder.keep(results.with_push(recorder.record, pushed))

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from tfx import types
 
 from components import baseline_model, pusher
-from contract import image_set, serving_report, training_record
+from contract import data_gate_record, image_set, serving_report, training_record
 from pipeline_def import launch
 from pipeline_def.config import PipelineConfig
 from report import evaluation, run_record
+from report.data_change import DataDrift
 from report.run_record import RunRecord, StageRecord
 
 StageOutputs = Mapping[str, types.Artifact]  # by the name of the output
@@ -23,6 +24,17 @@ def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:
     return dataclasses.replace(
         record, stages={**record.stages, stage.name: done}, failed_stage=None
     )
+
+
+def with_drift(record: RunRecord, anomalies: types.Artifact) -> RunRecord:
+    """Returns the record with the drift that the data gate measured, if it compared any."""
+    found = data_gate_record.read(anomalies.uri)
+    comparisons = found.comparisons if found else ()
+    drift = next((one for one in comparisons if one.kind == "drift"), None)
+    if drift is None:
+        return record
+    distances = {one.feature: (one.value, one.limit) for one in drift.distances}
+    return dataclasses.replace(record, data_drift=DataDrift(drift.other, distances))
 
 
 def with_push(record: RunRecord, pushed: types.Artifact) -> RunRecord:

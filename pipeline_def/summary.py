@@ -59,6 +59,8 @@ def result_lines(record: RunRecord) -> list[str]:
         ]
     if record.data_change and not record.data_change.is_empty:
         lines.append(f"Data      {data_change.in_words(record.data_change)}")
+        if record.data_drift:
+            lines.append(f"Drift     {data_change.drift_in_words(record.data_drift)}")
     if record.gate:
         lines.append(f"Gate      {record.gate.verdict}")
     if record.serving_check:

@@ -1,4 +1,4 @@
-"""What came, left and changed of the data since an earlier run."""
+"""What came, left, changed and drifted of the data since an earlier run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -39,6 +39,19 @@ class DataChange:
         return not (self.came or self.left or self.changed)
 
 
+@dataclasses.dataclass(frozen=True)
+class DataDrift:
+    """How far the train images are from those of the last version of other data.
+
+    Attributes:
+        other: What they are compared with, such as `train of version 1795386836`.
+        distances: The distance of each feature, and its limit.
+    """
+
+    other: str
+    distances: Mapping[str, tuple[float, float]]
+
+
 def compare(
     since: str, before: Mapping[str, DataFile], now: Mapping[str, DataFile]
 ) -> DataChange:
@@ -69,6 +82,13 @@ def in_words(change: DataChange) -> str:
         )
         parts.append(f"changed: {files}")
     return f"since run {change.since}: {'; '.join(parts) or 'nothing changed'}"
+
+
+def drift_in_words(drift: DataDrift) -> str:
+    """Returns the distances on one line, those nearest to their limit first."""
+    order = sorted(drift.distances.items(), key=lambda item: -item[1][0] / (item[1][1] or 1))
+    parts = [f"{name} {value:.3f} (limit {limit:g})" for name, (value, limit) in order]
+    return f"from {drift.other}: {', '.join(parts)}"
 
 
 def _listed(images: Mapping[str, int]) -> str:

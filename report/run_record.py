@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from contract.serving_report import ServingReport
 from contract.training_record import TrainingRecord
 from report import settings
-from report.data_change import DataChange, DataFile
+from report.data_change import DataChange, DataDrift, DataFile
 from report.environment import Environment
 from report.facts import Gate
 
@@ -48,6 +48,7 @@ class RunRecord:
         log: The path of its log.
         data_files: The files of the data, by name.
         data_change: The difference from the data of the last run that pushed, if there was one.
+        data_drift: Its distance from the data of the last version of other data.
         training_fingerprint: A hash of everything that affects the weights; names the folder
             of the checkpoints.
         upstream: The nodes that each node waits for.
@@ -69,6 +70,7 @@ class RunRecord:
     data_source: str | None = None
     data_files: Mapping[str, DataFile] = dataclasses.field(default_factory=dict)
     data_change: DataChange | None = None
+    data_drift: DataDrift | None = None
     training_fingerprint: str = ""
     environment: Environment = dataclasses.field(default_factory=Environment)
     upstream: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)

@@ -78,6 +78,14 @@ def test_a_run_says_what_came_and_keeps_it(monday, tuesday):
     assert f"Data      {line}" in tuesday.printed
 
 
+def test_a_run_says_what_drifted_and_keeps_it(monday, tuesday):
+    assert monday.record["data_drift"] is None
+    drift = tuesday.record["data_drift"]
+    assert drift["other"] == f"train of version {monday.record['pushed_version']}"
+    assert drift["distances"]["brightness"][0] < drift["distances"]["brightness"][1]
+    assert f"Drift     from {drift['other']}: " in tuesday.printed
+
+
 def test_only_the_span_was_converted(tuesday):
     new = {
         path.name for path in tuesday.examples.glob("Split-*/*") if path.stat().st_nlink == 1

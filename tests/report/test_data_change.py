@@ -1,5 +1,5 @@
 from report import data_change
-from report.data_change import DataChange, DataFile
+from report.data_change import DataChange, DataDrift, DataFile
 
 BEFORE = {
     "data_batch_1.bin": DataFile("a", 10_000),
@@ -30,3 +30,10 @@ def test_equal_data_have_not_changed():
     change = data_change.compare("r1", BEFORE, dict(BEFORE))
     assert change == DataChange("r1")
     assert change.is_empty
+
+
+def test_the_drift_nearest_to_its_limit_comes_first():
+    drift = DataDrift("train of version 7", {"label": (0.01, 0.1), "brightness": (0.2, 0.5)})
+    assert data_change.drift_in_words(drift) == (
+        "from train of version 7: brightness 0.200 (limit 0.5), label 0.010 (limit 0.1)"
+    )
