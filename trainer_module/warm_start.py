@@ -113,12 +113,13 @@ class StartHook(tf.estimator.SessionRunHook):
         keys = _keys_in(self._variables)
         there = {variable.op.name: variable for variable in v1.global_variables()}
         for suffix in ("", _AVERAGE):
-            restored = {
-                key: there[name + suffix]
+            variables = {
+                key: parts_of(there[name + suffix])
                 for name, key in keys.items()
                 if name + suffix in there
             }
-            if restored:
+            for device in range(max(map(len, variables.values()), default=0)):
+                restored = {key: parts[device] for key, parts in variables.items()}
                 self._savers.append(v1.train.Saver(restored))
 
     def after_create_session(self, session: v1.Session, coord: Any) -> None:
@@ -126,6 +127,11 @@ class StartHook(tf.estimator.SessionRunHook):
         if session.run(v1.train.get_global_step()) == 0:
             for saver in self._savers:
                 saver.restore(session, self._variables)
+
+
+def parts_of(variable: Any) -> Sequence[Any]:
+    """Returns the variable of each device, of one that several devices mirror."""
+    return tuple(getattr(variable, "values", (variable,)))
 
 
 def _keys_in(variables: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import training_record
+from contract.warm_start import WarmStart
 from tests.trainer_module.conftest import TINY
 from trainer_module import inputs
 from trainer_module.hyper_parameters import HyperParameters
@@ -116,3 +117,20 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         ValueError, match="batch_size must be a multiple of the 2 replicas, got 3"
     ):
         inputs.parts_of_process(batches, context)
+
+
+def test_two_devices_start_from_the_weights_that_are_served(
+    make_fn_args, trained_dir, tmp_path
+):
+    served = WarmStart(str(tmp_path), "7", path=str(trained_dir / "model/Format-Serving"))
+    still = dataclasses.replace(DISTRIBUTED, train_steps=1, learning_rate=1e-12)
+    fn_args = make_fn_args(still, tmp_path / "devices")
+    fn_args.custom_config["warm_start"] = dataclasses.asdict(served)
+    wait_for([start(fn_args)])
+    found = tf.train.load_checkpoint(str(tmp_path / "devices/checkpoints"))
+    expected = tf.train.load_checkpoint(f"{served.path}/variables/variables")
+    for name in expected.get_variable_to_shape_map():
+        if name != "global_step":
+            weights = expected.get_tensor(name)
+            for where in (name, name.removesuffix("/ExponentialMovingAverage")):
+                np.testing.assert_allclose(found.get_tensor(where), weights, atol=1e-6)
