@@ -158,9 +158,10 @@ class Metrics:
     def request(self, model_name: str, api: str, entrypoint: str) -> Iterator[None]:
         """Counts a request by its outcome, and times the successful ones."""
         start = time.perf_counter()
-        code = Code.OK
+        code = Code.CANCELLED  # raises what is no Exception
         try:
             yield
+            code = Code.OK
             micros = (time.perf_counter() - start) * 1e6
             self.request_latency.observe(micros, self._model(model_name), api, entrypoint)
         except Exception as error:

@@ -1,5 +1,7 @@
 """The metrics for Prometheus, under the names of TensorFlow Serving."""
 
+import asyncio
+
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
@@ -91,3 +93,12 @@ def test_labels_are_escaped():
         r':tensorflow:serving:request_count{model_name="a\"b\\c\nd",status="OK"} 1'
         in metrics.page()
     )
+
+
+def test_a_request_that_its_client_cancels_is_not_counted_as_ok():
+    metrics = Metrics()
+    with pytest.raises(asyncio.CancelledError), metrics.request("m", "Predict", "GRPC"):
+        raise asyncio.CancelledError
+    page = metrics.page()
+    assert 'request_count{model_name="m",status="CANCELLED"} 1' in page
+    assert 'status="OK"' not in page
