@@ -18,6 +18,7 @@ from data_sources.cifar_format import CIFAR10
 from data_sources.dataset import read_sample
 
 PAGE = DOCS / "scaling.md"
+COMMAND = "cifar bench pipeline --scale 10"
 EVAL_SHARE = 1 / 6  # of CIFAR-10's images
 ON_EVAL = ("Evaluator", "ReportGen")  # stages whose time grows with eval alone
 BEAM_STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")  # spread over Beam workers
@@ -61,7 +62,7 @@ def with_tables(text: str) -> str:
 
 def costs() -> dict[str, Cost]:
     """Returns the line through both measurements of each stage."""
-    report = read("scaling")
+    report = read("growth")
     once, often = report["once"]["stages"], report["scaled"]["stages"]
     found = {}
     for stage, seconds in once.items():
@@ -74,9 +75,9 @@ def costs() -> dict[str, Cost]:
 
 def stages() -> Iterable[str]:
     """Yields the fixed and the marginal cost of each stage."""
-    report = read("scaling")
+    report = read("growth")
     yield (
-        f"`{report['command']}`, {report['date']}, {report['cores']} cores ({report['cpu']}), "
+        f"`{COMMAND}`, {report['date']}, {report['cores']} cores ({report['cpu']}), "
         "one process a stage:"
     )
     yield ""
