@@ -81,7 +81,7 @@ def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
 
 
 def _delete(folder: Path, dry_run: bool) -> bool:
-    """Deletes a folder; returns False if a step has locked it (`entrypoint.sole_user`)."""
+    """Deletes a folder; returns False if a step has locked it (`entrypoint.lock_of`)."""
     try:
         with filelock.FileLock(f"{folder}.lock", timeout=0):
             if not dry_run:

@@ -109,7 +109,7 @@ def trace(
         version = max(known, key=int)
     if version not in known:
         names = ", ".join(sorted(known)) or "none"
-        raise LookupError(f"The metadata have no pushed version {version}. They have: {names}.")
+        raise LookupError(f"ML Metadata has no pushed version {version}. Known: {names}.")
     path, artifact_id = known[version]
     executions, artifacts = _walk_back(store, artifact_id)
     return Lineage(

@@ -21,8 +21,7 @@ def stock_run(tmp_path_factory):
     for split, names in (("train", TRAIN_FILES), ("eval", EVAL_FILES)):
         split_dir = folder / f"examples/Split-{split}"
         split_dir.mkdir(parents=True)
-        sources = [str(SAMPLE_DIR / name) for name in names]
-        for shard in plan_shards(sources, str(split_dir), CIFAR10):
+        for shard in plan_shards(str(SAMPLE_DIR), names, str(split_dir), CIFAR10):
             write_shard(shard, str(folder))
     command = [sys.executable, "-m", "benchmarks.stock_pipeline"]
     measurement = measure([*command, str(folder / "examples"), str(folder / "output")])
