@@ -145,7 +145,7 @@ GATES = {
 # For the help; measured on two cores, see docs/measurements.md.
 ABOUT = {
     "smoke": "60 steps: tests the pipeline in a minute",
-    "quick": "5,800 steps: 82.7% accuracy in 12 min",
+    "quick": "5,800 steps: 82.7% accuracy in 5 min",
     "best": "34,000 steps: 85.9% accuracy in 47 min",
     "reference": "100,000 steps: the classic recipe",
 }
