@@ -38,7 +38,7 @@ with imports.fast():
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     from components import trainer
-    from kubeflow import ui_artifacts
+    from kubeflow import ui_artifacts, volume
     from pipeline_def.pipeline import create_pipeline
 
 RUN_PREFIX = "run_"  # marks the run parameters among those of a node
@@ -114,7 +114,7 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         options.executor_class_path = TRAINER_OF_SEVERAL_PODS
         beam_arguments = [options.training_job]
     folder = checkpoint_dir(parameters)
-    with trainer.sole_user(lock_of(folder)) if folder else contextlib.nullcontext():
+    with trainer.sole_user(volume.lock_of(folder)) if folder else contextlib.nullcontext():
         kubeflow_v2_run_executor._run_executor(options, beam_arguments)
 
     output_file = Path(execution.outputs.output_file)
@@ -243,11 +243,6 @@ def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
     config = json.loads(parameters["custom_config"].string_value) or {}  # Transform's is null
     folder = config.get("checkpoint_dir") or config.get("study_dir")
     return folder and Path(folder)
-
-
-def lock_of(folder: Path) -> Path:
-    """Returns the lock of a whole step, beside that of the Trainer in the folder."""
-    return folder.with_name(f"{folder.name}.lock")
 
 
 def local_folder(address: str) -> str:

@@ -80,10 +80,15 @@ def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
     return CleanUp(deleted, size, in_use)
 
 
+def lock_of(folder: Path) -> Path:
+    """Returns the lock of a whole step, beside that of the Trainer in the folder."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
 def _delete(folder: Path, dry_run: bool) -> bool:
-    """Deletes a folder; returns False if a step has locked it (`entrypoint.lock_of`)."""
+    """Deletes a folder; returns False if a step has locked it."""
     try:
-        with filelock.FileLock(f"{folder}.lock", timeout=0):
+        with filelock.FileLock(lock_of(folder), timeout=0):
             if not dry_run:
                 shutil.rmtree(folder)
     except filelock.Timeout:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cli.main import main
 from components import trainer
 from contract import records
-from kubeflow import entrypoint, volume
+from kubeflow import volume
 from serving.model_registry import PROVENANCE_FILE, Provenance
 
 
@@ -50,7 +50,7 @@ def test_the_newest_and_those_of_pushed_versions_stay(shared):
 
 
 def test_a_training_in_progress_stays(shared):
-    with trainer.sole_user(entrypoint.lock_of(shared / "checkpoints/a")):
+    with trainer.sole_user(volume.lock_of(shared / "checkpoints/a")):
         done = volume.clean(shared, 1)
     assert [folder.name for folder in done.in_use] == ["a"]
     assert "1 more are in use" in done.in_words(dry_run=False)
