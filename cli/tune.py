@@ -53,6 +53,14 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     metavar="FRACTION",
     help="The share of the train examples that scores the trials; eval images are not used.",
 )
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=PipelineConfig.tuning_parallel,
+    show_default=True,
+    metavar="N",
+    help="The number of trials at the same time, each with its share of the cores.",
+)
 @metadata_url_option
 @click.option(
     "--verbose",
@@ -67,6 +75,7 @@ def tune(
     settings: tuple[str, ...],
     trials: int,
     held_out: float,
+    parallel: int,
     metadata_url: str,
     verbose: bool,
 ) -> None:
@@ -95,6 +104,7 @@ def tune(
             tuned=" ".join(searched),
             tuning_trials=trials,
             tuning_held_out=held_out,
+            tuning_parallel=parallel,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -5,11 +5,12 @@ resumes from its checkpoint. Trials are in adjacent folders for TensorBoard.
 """
 
 import dataclasses
+import functools
 import logging
 import operator
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorflow.compat import v1
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components import parallel_trials
 from contract import events, example_files, training_record
 from contract.events import Evaluated
 from contract.search_record import Outcome, Trial
@@ -50,6 +52,7 @@ class Search:
         hyper_parameters: All other hyper-parameters, by name.
         trials: The total number of trials, including stopped and failed ones.
         held_out: The fraction of the train examples that scores the trials.
+        parallel: How many trials train at the same time.
     """
 
     directory: Path
@@ -57,6 +60,7 @@ class Search:
     hyper_parameters: Mapping[str, Any]
     trials: int
     held_out: float
+    parallel: int = 1
 
 
 def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> optuna.Study:
@@ -72,11 +76,9 @@ def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> op
     """
     search.directory.mkdir(parents=True, exist_ok=True)
     study = open_study(search)
-    wanted = search.trials - len(study.get_trials(deepcopy=False, states=_ENDED))
-    if wanted > 0:
+    if tasks := tasks_of(study, search.trials):
         fn_args = with_held_out(fn_args, search.held_out, search.directory / _DATA_DIR)
-    for _ in range(wanted):
-        run_trial(study, next_trial(study), search, fn_args, run_fn)
+        run_tasks(tasks, study, search, fn_args, run_fn)
     shutil.rmtree(search.directory / _DATA_DIR, ignore_errors=True)
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         raise RuntimeError(
@@ -89,28 +91,70 @@ def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> op
 def open_study(search: Search) -> optuna.Study:
     """Returns the study in a folder, new or continued.
 
-    The sampler is Optuna's tree-structured Parzen estimator: J. Bergstra et al., "Algorithms
-    for Hyper-Parameter Optimization" (2011). A trial is stopped early if it is worse at a step
-    than the median of the earlier ones.
+    A trial is stopped early if it is worse at a step than the median of the earlier ones.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
+    return optuna.create_study(
         storage=f"sqlite:///{search.directory / STUDY_FILE}",
         study_name="search",
         load_if_exists=True,
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
     )
-    # A continued search must not draw the same values again.
-    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
-    return study
 
 
-def next_trial(study: optuna.Study) -> optuna.Trial:
-    """Returns the trial that a killed search left running, else a new one."""
-    for killed in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        return optuna.Trial(study, killed._trial_id)
-    return study.ask()
+def tasks_of(study: optuna.Study, trials: int) -> list[int | None]:
+    """Returns what is missing from so many ended trials.
+
+    A task is the id of a trial that a killed search left running, or None for a new trial.
+    """
+    killed = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    missing = trials - len(study.get_trials(deepcopy=False, states=_ENDED))
+    return [*(trial._trial_id for trial in killed), *[None] * missing][: max(missing, 0)]
+
+
+def run_tasks(
+    tasks: Sequence[int | None],
+    study: optuna.Study,
+    search: Search,
+    fn_args: FnArgs,
+    run_fn: Callable[[FnArgs], None],
+) -> None:
+    """Runs each task: here, one after another, or several at once in other processes."""
+    if search.parallel == 1:
+        for task in tasks:
+            run_task(task, search, fn_args, run_fn)
+        return
+
+    def show() -> None:
+        ended = study.get_trials(deepcopy=False, states=_ENDED)
+        best = max((trial.value or 0.0 for trial in ended), default=0.0)
+        events.send(
+            events.WorkDone(len(ended), search.trials, "trial", f"best accuracy {best:.1%}")
+        )
+
+    work = functools.partial(
+        run_task, search=search, fn_args=_with(fn_args, data_accessor=None), run_fn=run_fn
+    )
+    parallel_trials.run_all(work, tasks, search.parallel, show)
+
+
+def run_task(
+    task: int | None, search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]
+) -> None:
+    """Runs a new trial, or continues the one with this id.
+
+    The sampler is Optuna's tree-structured Parzen estimator: J. Bergstra et al., "Algorithms
+    for Hyper-Parameter Optimization" (2011).
+    """
+    study = open_study(search)
+    trial = study.ask() if task is None else optuna.Trial(study, task)
+    # No two trials may draw the same values, even if the search is continued in between. Those
+    # that run at the same time count as bad, so that a new one tries something else.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=trial.number, constant_liar=search.parallel > 1
+    )
+    run_trial(study, trial, search, fn_args, run_fn)
 
 
 def run_trial(

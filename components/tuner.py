@@ -55,6 +55,7 @@ class Executor(base_executor.BaseExecutor):
                 hyper_parameters=hyper_parameters,
                 trials=config["trials"],
                 held_out=config["held_out"],
+                parallel=config["parallel"],
             ),
             fn_args,
             import_utils.import_func_from_module(trainer_module.run_module, "run_fn"),
@@ -99,7 +100,8 @@ class Tuner(base_component.BaseComponent):
             transform_graph: As for the Trainer.
             schema: As for the Trainer.
             custom_config: `trainer_module`, `preset` and `hyper_parameters`; `space`, settings
-                as `contract/search_space.py` reads them; `trials`, `held_out`, `study_dir`.
+                as `contract/search_space.py` reads them; `trials`, `held_out`, `parallel`,
+                `study_dir`.
         """
         super().__init__(
             spec=self.SPEC_CLASS(

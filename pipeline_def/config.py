@@ -51,6 +51,7 @@ class PipelineConfig:
     tuned: str = ""
     tuning_trials: PositiveInt = 20  # in total, including stopped and failed ones
     tuning_held_out: Fraction = 0.1  # fraction of the train examples that scores the trials
+    tuning_parallel: PositiveInt = 1  # trials at the same time; they share the cores
 
     # train
     trainer_module: str = estimator.DEFAULT  # the dotted path of the Estimator

@@ -239,6 +239,7 @@ def tuner_of(
             "space": config.tuned.split(),
             "trials": config.tuning_trials,
             "held_out": config.tuning_held_out,
+            "parallel": config.tuning_parallel,
             "study_dir": str(study_dir(config, batches)),
         },
     )

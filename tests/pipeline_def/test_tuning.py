@@ -11,6 +11,7 @@ from contract.event_files import read_scalars
 from pipeline_def.config import find_preset
 
 SETTINGS = ("train_steps=20", "eval_every_steps=20")
+AS_SEARCHED = ("tuning_trials=2", "tuning_parallel=2")
 SPACE = ("learning_rate=log:0.001..0.1", "random_flip=true,false")
 
 
@@ -26,13 +27,15 @@ def options(output: Path, *settings: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):
-    """The folder of a search of two trials."""
+    """The folder of a search of two trials, which run at the same time."""
     return tmp_path_factory.mktemp("tuned")
 
 
 @pytest.fixture(scope="module")
 def searched(output):
-    result = cifar("tune", *options(output, *SETTINGS, *SPACE), "--trials", "2")
+    result = cifar(
+        "tune", *options(output, *SETTINGS, *SPACE), "--trials", "2", "--parallel", "2"
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -54,7 +57,7 @@ def test_a_search_leaves_a_preset_a_page_and_summaries(output, searched):
 @pytest.mark.slow
 def test_a_run_finds_the_search_done_and_trains_with_its_best(output, searched):
     tuned = f"tuned={' '.join(SPACE)}"
-    result = cifar("run", *options(output, *SETTINGS, tuned, "tuning_trials=2"))
+    result = cifar("run", *options(output, *SETTINGS, tuned, *AS_SEARCHED))
     assert result.returncode == 0, result.stdout + result.stderr
     stages = json.loads((output / "run.json").read_text())["stages"]
     assert stages["Tuner"]["cached"]
