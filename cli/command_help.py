@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from contract import estimator, metadata_url
-from pipeline_def.beam import runner
+from pipeline_def.beam import cluster, runner
 from pipeline_def.config import presets
 
 
@@ -92,7 +92,8 @@ def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         try:
-            beam_runner = runner.choose(runner_name, runner_url, parallelism)
+            folder = Path(os.environ.get(cluster.FOLDER_VARIABLE, cluster.DEFAULT_FOLDER))
+            beam_runner = runner.choose(runner_name, runner_url, parallelism, folder)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         return command(*arguments, beam_runner=beam_runner, **options)
@@ -108,7 +109,7 @@ def runner_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--runner-url",
             default="",
             metavar="HOST:PORT",
-            help="The Beam job server of the Flink or Spark cluster.",
+            help="The Beam job server of the cluster.  [default: that of `cifar beam start`]",
         ),
         click.option(
             "--runner",

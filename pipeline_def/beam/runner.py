@@ -6,6 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from pipeline_def.beam import cluster
+
 LOCAL = "local"
 ENGINES = ("flink", "spark")  # behind Beam job servers, which take the same arguments
 WORKER_COMMAND = Path(sys.executable).with_name("cifar-beam-worker")
@@ -28,18 +30,24 @@ class Runner:
 IN_THIS_PROCESS = Runner()
 
 
-def choose(name: str = LOCAL, url: str = "", parallelism: int | None = None) -> Runner:
+def choose(
+    name: str = LOCAL,
+    url: str = "",
+    parallelism: int | None = None,
+    folder: Path = cluster.DEFAULT_FOLDER,
+) -> Runner:
     """Returns the runner for the command line.
 
     Args:
         name: `local`, `flink`, `spark`, or Beam's own arguments, such as
             `--runner=PortableRunner --job_endpoint=…`.
-        url: HOST:PORT of the job server of an engine.
+        url: HOST:PORT of the job server of an engine; empty: that of `cifar beam start`.
         parallelism: How many processes or subtasks share the work; None: one here,
             two on an engine.
+        folder: Where the clusters of this machine are.
 
     Raises:
-        ValueError: The runner does not exist, or lacks its job server.
+        ValueError: The runner does not exist, or an engine neither runs here nor has a URL.
     """
     if name.startswith("--"):
         if url or parallelism:
@@ -58,9 +66,13 @@ def choose(name: str = LOCAL, url: str = "", parallelism: int | None = None) -> 
             f"with --, got {name!r}."
         )
     if not url:
-        raise ValueError(
-            f"--runner {name} needs --runner-url HOST:PORT, the Beam job server of the cluster."
-        )
+        try:
+            url = cluster.find(name, folder).job_server
+        except LookupError as error:
+            raise ValueError(
+                f"{error} For a cluster elsewhere, add --runner-url HOST:PORT, its Beam job "
+                "server."
+            ) from error
     return Runner(name, _portable(url, parallelism or 2), url)
 
 
@@ -83,7 +95,11 @@ def _portable(job_server: str, parallelism: int) -> tuple[str, ...]:
         "--environment_type=PROCESS",
         f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
         "--sdk_worker_parallelism=1",  # processes in each TaskManager or executor
-        "--environment_cache_millis=600000",  # 0 would start a new one for each task
+        # A worker outlives its tasks by two seconds, to take those of the next stage. One that
+        # was killed is not replaced any sooner, so Flink waits longer than that.
+        "--environment_cache_millis=2000",
+        "--number_of_execution_retries=3",
+        "--execution_retry_delay=5000",
         "--experiments=pre_optimize=all",  # else one subtask reads all TFRecord files
         "--experiments=disable_logging_submission_environment",  # a pip freeze for each job
     )

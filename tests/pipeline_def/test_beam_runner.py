@@ -54,7 +54,6 @@ def test_beam_arguments_are_taken_as_they_are():
 @pytest.mark.parametrize(
     ("name", "url", "parallelism", "message"),
     [
-        ("flink", "", None, "--runner flink needs --runner-url HOST:PORT"),
         ("local", "jobs.example:8099", None, "--runner-url is for an engine"),
         (
             "dask",
