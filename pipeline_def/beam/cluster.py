@@ -327,6 +327,7 @@ def _launch(cluster: Cluster, java: str, part: Part) -> subprocess.Popen[bytes]:
         "JDK_JAVA_OPTIONS": _OPENS,  # also for the executors that Spark's workers start
         "SPARK_HOME": str(cluster.home),
         "SPARK_LOCAL_IP": HOST,
+        "SPARK_SCALA_VERSION": "2.12",
     }
     classes = f"{cluster.home}/classes:{cluster.home}/jars/*"
     with _log(cluster, part.name).open("ab") as log:
