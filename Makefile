@@ -38,18 +38,12 @@ $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 	    -o $(CURDIR)/$(KFP)/ ./backend $(KFP_COMMANDS)
 	@touch $@
 
-PRISM := .cache/beam/prism
-
-test-engines: install  ## whole runs on Prism, Beam's portable engine (needs Go)
-	@if command -v go >/dev/null; then $(MAKE) --no-print-directory $(PRISM) && \
+test-engines: install  ## the Beam stages on real clusters of Flink and Spark (needs JDK, Maven)
+	@if command -v javac >/dev/null && command -v mvn >/dev/null; then \
+	    $(BIN)/cifar beam install flink && $(BIN)/cifar beam install spark && \
 	    $(BIN)/pytest -q -m engines tests/pipeline_def/engine $(ARGS); \
-	else echo "No Go here: the runs on a Beam engine are left out."; [ "$$CI" != true ]; fi
-
-$(PRISM): $(wildcard tests/pipeline_def/engine/go.*)
-	@echo "Building Prism, Beam's portable engine; some minutes the first time."
-	@cd tests/pipeline_def/engine && CGO_ENABLED=0 go build -ldflags='-s -w' \
-	    -o $(CURDIR)/$(@D)/ github.com/apache/beam/sdks/v2/go/cmd/prism
-	@touch $@
+	else echo "No JDK or no Maven here: the runs on Flink and Spark are left out."; \
+	    [ "$$CI" != true ]; fi
 
 test-faults: install  ## runs killed, stopped, starved and damaged (ARGS="--kills 5 --seed 1")
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -1,9 +1,13 @@
-"""The Beam stages in one process and in two: seconds for several amounts of data, and memory.
+"""The Beam stages on each runner: seconds for several amounts of data, and memory.
+
+Flink and Spark are measured if `cifar beam start` has started them.
 
 Size 0 is the bundled sample, whose time is almost entirely the fixed cost of a job.
 """
 
+import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +21,13 @@ from benchmarks.process import CIFAR, GIB, TreeSampler, measure
 from benchmarks.targets import Target, conclude, target_line
 from contract.progress import Progress
 from data_sources import dataset
+from pipeline_def.beam import cluster
 from pipeline_def.config import PipelineConfig
 
 STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
 RUNNERS = {"1 process": (), "2 processes": ("--parallelism", "2")}
+CLUSTERS = {"Flink, 2 workers": "flink", "Spark, 2 workers": "spark"}
+WORKERS = ("sdk_worker_main", "cifar-beam-worker")  # in their command lines
 FEW_STEPS = ("--set", "train_steps=20", "--set", "eval_every_steps=20")
 MAX_FIXED_SECONDS = 15
 MAX_GROWTH = 10.5 / 10  # of the time beyond the fixed cost, relative to that of the data
@@ -45,23 +52,40 @@ def main(json_output: bool, data: str = "auto", scale: Sequence[int] = (1, 10)) 
     found = dataset.locate(data, Path(PipelineConfig().data_dir), progress)
     sizes = (0, *sorted(scale))
     report = {"benchmark": "beam", **describe(found), "scale": sizes, "runs": []}
+    runners = available()
     with tempfile.TemporaryDirectory(prefix="cifar-bench-") as folder:
         for size in sizes:
             source = "sample"
             if size:
                 source = scaled_data.write(found.directory, Path(folder) / f"data-{size}", size)
-            for name, options in RUNNERS.items():
+            for number, (name, options) in enumerate(runners.items()):
                 progress.say(f"{name}, {size} times the data …")
-                output = Path(folder) / f"output-{size}-{len(options)}"
+                output = Path(folder) / f"output-{size}-{number}"
                 report["runs"].append(
                     {"runner": name, "scale": size, **run(source, output, options)}
                 )
     return conclude(report, judge(report), table, json_output)
 
 
+def available() -> dict[str, tuple[str, ...]]:
+    """Returns the options of each runner that is there."""
+    found = dict(RUNNERS)
+    for name, engine in CLUSTERS.items():
+        if cluster.running(_cluster(engine)):
+            found[name] = ("--runner", engine)
+    return found
+
+
+def _cluster(engine: str) -> cluster.Cluster:
+    folder = os.environ.get(cluster.FOLDER_VARIABLE, cluster.DEFAULT_FOLDER)
+    return cluster.Cluster(engine, Path(folder))
+
+
 def run(data: str, output: Path, options: Sequence[str]) -> dict[str, Any]:
     """Returns the seconds of each Beam stage, and the memory of the largest worker."""
-    sampler = WorkerSampler(psutil.Process().pid)
+    engines = [cluster.running(_cluster(engine)) for engine in CLUSTERS.values()]
+    parents = [psutil.Process().pid, *(each.pid for engine in engines for each in engine)]
+    sampler = WorkerSampler(parents)
     sampler.start()
     command = [CIFAR, "run", "--preset", "smoke", "--data", data, "--output", str(output)]
     measure([*command, *FEW_STEPS, *options])
@@ -74,18 +98,27 @@ def run(data: str, output: Path, options: Sequence[str]) -> dict[str, Any]:
 
 
 class WorkerSampler(TreeSampler):
-    """Samples the memory of the largest Beam worker below a process; 0 without workers."""
+    """Samples the memory of the largest Beam worker below some processes; 0 without workers."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        super().__init__(pids[0])
+        self._pids = pids
 
     def sample(self) -> int:
         """Returns the largest worker's current memory."""
-        sizes = [0]
-        for process in psutil.Process(self._pid).children(recursive=True):
-            try:
-                if "sdk_worker_main" in " ".join(process.cmdline()):
+        return max([0, *(size for pid in self._pids for size in _worker_sizes(pid))])
+
+
+def _worker_sizes(pid: int) -> list[int]:
+    """Returns the memory of each Beam worker below a process."""
+    sizes = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                command = " ".join(process.cmdline())
+                if any(name in command for name in WORKERS):
                     sizes.append(process.memory_info().rss)
-            except psutil.NoSuchProcess:
-                continue
-        return max(sizes)
+    return sizes
 
 
 def seconds_of(report: Mapping[str, Any], runner: str, scale: int) -> Mapping[str, float]:
@@ -103,7 +136,8 @@ def judge(report: Mapping[str, Any]) -> list[Target]:
     _, least, *_ = sizes = report["scale"]
     most = sizes[-1]
     targets = []
-    for runner in RUNNERS:
+    runners = dict.fromkeys(one["runner"] for one in report["runs"])
+    for runner in runners:
         fixed, once, often = (seconds_of(report, runner, size) for size in (0, least, most))
         targets.append(
             Target(f"{runner}: fixed cost", max(fixed.values()), MAX_FIXED_SECONDS, "s a job")
@@ -116,12 +150,15 @@ def judge(report: Mapping[str, Any]) -> list[Target]:
             targets.append(
                 Target(f"{runner}: {most / least:g} times the data", growth, wanted, "×")
             )
-    workers = {
-        one["scale"]: one["worker_bytes"] for one in report["runs"] if one["worker_bytes"]
-    }
-    if most > least and least in workers:
-        growth = workers[most] / workers[least]
-        targets.append(Target("memory of the largest worker", growth, MAX_MEMORY_GROWTH, "×"))
+        workers = {
+            one["scale"]: one["worker_bytes"]
+            for one in report["runs"]
+            if one["runner"] == runner and one["worker_bytes"]
+        }
+        if most > least and least in workers:
+            growth = workers[most] / workers[least]
+            name = f"{runner}: memory of the largest worker"
+            targets.append(Target(name, growth, MAX_MEMORY_GROWTH, "×"))
     return targets
 
 
@@ -131,11 +168,11 @@ def table(report: Mapping[str, Any], targets: list[Target]) -> list[str]:
         f"{report['images']:,} images ({report['data_source']}), {report['cores']} cores, "
         f"Python {report['python']}",
         "",
-        f"{'runner':<14}{'data':>8}" + "".join(f"{name:>18}" for name in STAGES) + "    worker",
+        f"{'runner':<18}{'data':>8}" + "".join(f"{name:>18}" for name in STAGES) + "    worker",
     ]
     for one in report["runs"]:
         size = f"{one['scale']} ×" if one["scale"] else "sample"
         cells = "".join(f"{one['seconds'][name]:>16.1f} s" for name in STAGES)
         memory = f"{one['worker_bytes'] / GIB:>6.2f} GiB" if one["worker_bytes"] else ""
-        lines.append(f"{one['runner']:<14}{size:>8}{cells}{memory}")
+        lines.append(f"{one['runner']:<18}{size:>8}{cells}{memory}")
     return [*lines, "", *(target_line(target) for target in targets)]

@@ -51,7 +51,7 @@ def run(
     batch_record.write(folder, record)
     if runner.is_elsewhere:
         probe.check_runner(runner, folder)
-    with Job(argv=list(runner.arguments or _TWO_THREADS)) as job:
+    with Job(list(runner.arguments or _TWO_THREADS), runner.flink_url) as job:
         _ = job | PredictSources(model.resolve(), found, folder.resolve(), format_name)
     images, failed = results.count(folder, format_name)
     seconds = round(time.monotonic() - started, 1)

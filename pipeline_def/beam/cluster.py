@@ -73,6 +73,11 @@ class Cluster:
         return self.folder.expanduser().resolve() / self.engine
 
     @property
+    def overrides(self) -> Path:
+        """Returns the jar that is put before the others."""
+        return self.home / "overrides.jar"
+
+    @property
     def ports(self) -> tuple[int, int, int]:
         """Returns the ports of the job server, of the engine's web page and of the engine."""
         first = self.port or PORTS[self.engine]
@@ -136,7 +141,7 @@ def _flink_config(cluster: Cluster) -> dict[str, object]:
         # Without this, the first failure of a task ends a batch job.
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 3,
-        "restart-strategy.fixed-delay.delay": "1 s",
+        "restart-strategy.fixed-delay.delay": "5 s",  # as runner.py says
         # A job brings the jars of its job server, which are those of the engine.
         "classloader.resolve-order": "parent-first",
         "jobmanager.memory.process.size": "1g",
@@ -183,9 +188,10 @@ def _spark(cluster: Cluster) -> list[Part]:
             JOB_SERVER,
             (
                 "-Xmx1g",
+                "-Dspark.ui.enabled=false",  # of each job, on ports of its own
                 f"-Dspark.driver.host={HOST}",
                 f"-Dspark.driver.bindAddress={HOST}",
-                f"-Dspark.executor.extraClassPath={cluster.home / 'classes'}",
+                f"-Dspark.executor.extraClassPath={cluster.overrides}",
             ),
             (
                 "org.apache.beam.runners.spark.SparkJobServerDriver",
@@ -303,10 +309,10 @@ def _check_ports(cluster: Cluster) -> None:
 
 
 def _prepare(cluster: Cluster) -> None:
-    for name in ("classes", "conf", "log", "tmp"):
+    for name in ("conf", "log", "tmp"):
         shutil.rmtree(cluster.home / name, ignore_errors=True)
         (cluster.home / name).mkdir(parents=True)
-    engine_jars.compile_loopback(cluster.home / "jars", cluster.home / "classes")
+    engine_jars.make_overrides(cluster.home / "jars", cluster.overrides)
     if cluster.engine == "flink":
         # JSON is YAML.
         text = json.dumps(_flink_config(cluster), indent=1)
@@ -329,7 +335,7 @@ def _launch(cluster: Cluster, java: str, part: Part) -> subprocess.Popen[bytes]:
         "SPARK_LOCAL_IP": HOST,
         "SPARK_SCALA_VERSION": "2.12",
     }
-    classes = f"{cluster.home}/classes:{cluster.home}/jars/*"
+    classes = f"{cluster.overrides}:{cluster.home}/jars/*"
     with _log(cluster, part.name).open("ab") as log:
         return subprocess.Popen(
             [java, *options, "-cp", classes, *part.main],

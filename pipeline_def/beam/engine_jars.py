@@ -10,13 +10,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 MIN_JAVA = 11
 _POMS = Path(__file__).with_name("jars")
-_LOOPBACK = _POMS / "ServerFactory.java"
+_OVERRIDES = _POMS / "overrides"
 _READ_BYTES = 1 << 20
 
 
@@ -95,17 +96,22 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def compile_loopback(jars: Path, target: Path) -> None:
-    """Writes the class that keeps Beam's servers on 127.0.0.1, to be put before the jars.
+def make_overrides(jars: Path, target: Path) -> None:
+    """Writes the jar of the classes that take the place of Beam's, to be put before the others.
 
     Raises:
         FileNotFoundError: There is no Java compiler.
         RuntimeError: It failed.
     """
-    command = [java("javac"), "-nowarn", "-cp", f"{jars}/*", "-d", str(target)]
-    result = subprocess.run([*command, str(_LOOPBACK)], capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"ServerFactory.java does not compile:\n{result.stderr}")
+    with tempfile.TemporaryDirectory() as classes:
+        command = [java("javac"), "-nowarn", "-cp", f"{jars}/*", "-d", classes]
+        sources = map(str, _OVERRIDES.glob("*.java"))
+        result = subprocess.run([*command, *sources], capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(f"{_OVERRIDES} does not compile:\n{result.stderr}")
+        with zipfile.ZipFile(target, "w") as jar:
+            for file in Path(classes).rglob("*.class"):
+                jar.write(file, file.relative_to(classes))
 
 
 def java(program: str = "java") -> str:

@@ -25,7 +25,7 @@ def operators_for(runner: Runner) -> Mapping[Any, type]:
             self, execution_info: data_types.ExecutionInfo
         ) -> execution_result_pb2.ExecutorOutput:
             return super().run_executor(
-                execution_info, lambda: Job(argv=list(runner.arguments))
+                execution_info, lambda: Job(list(runner.arguments), runner.flink_url)
             )
 
     return {executable_spec_pb2.BeamExecutableSpec: OnRunner}

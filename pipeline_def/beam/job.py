@@ -6,11 +6,13 @@ from typing import Any
 
 import apache_beam as beam
 import grpc
+import requests
 
 log = logging.getLogger(__name__)
 
 # How the last line of a worker's traceback begins and ends; a message may have several lines.
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): ", re.MULTILINE)
+ANSWER_SECONDS = 10
 _WHERE = "[while running '"
 
 
@@ -18,6 +20,10 @@ class Job(beam.Pipeline):
     """A Beam pipeline that reports failure in one line, and is cancelled on interruption."""
 
     result = None  # until it runs
+
+    def __init__(self, argv: list[str], flink_url: str = "") -> None:
+        super().__init__(argv=argv)
+        self._flink_url = flink_url
 
     def __exit__(self, *exception: Any) -> None:
         """Runs it.
@@ -35,7 +41,27 @@ class Job(beam.Pipeline):
         except KeyboardInterrupt:
             if self.result:
                 self.result.cancel()
+                if self._flink_url:
+                    cancel_on_flink(self._flink_url, self.result._job_id)
             raise
+
+
+def cancel_on_flink(flink_url: str, job_id: str) -> None:
+    """Cancels a job by Flink's REST API. Beam's job server only stops waiting for it.
+
+    Args:
+        flink_url: Of the REST API.
+        job_id: The job server's: the name that Flink shows, `_` and a UUID.
+
+    Raises:
+        requests.RequestException: Flink does not answer.
+    """
+    name = job_id.rpartition("_")[0]
+    overview = requests.get(f"{flink_url}/jobs/overview", timeout=ANSWER_SECONDS)
+    for job in overview.json()["jobs"]:
+        if job["name"] == name:
+            url = f"{flink_url}/jobs/{job['jid']}?mode=cancel"
+            requests.patch(url, timeout=ANSWER_SECONDS)
 
 
 def what_was_raised(failure: str) -> str:

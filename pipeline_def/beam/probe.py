@@ -39,7 +39,7 @@ def check_runner(runner: Runner, folder: Path) -> list[str]:
     exchange = folder / FOLDER / uuid.uuid4().hex
     exchange.mkdir(parents=True)
     try:
-        with Job(argv=list(runner.arguments)) as job:
+        with Job(list(runner.arguments), runner.flink_url) as job:
             _ = (
                 job
                 | beam.Create(range(PROBES), reshuffle=True)

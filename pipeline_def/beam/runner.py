@@ -20,6 +20,7 @@ class Runner:
     name: str = LOCAL  # as in `cifar run --runner`
     arguments: tuple[str, ...] = ()  # Beam's; empty for this process
     job_server: str = ""  # HOST:PORT, for an engine
+    flink_url: str = ""  # of the REST API, for Flink on this machine
 
     @property
     def is_elsewhere(self) -> bool:
@@ -65,15 +66,18 @@ def choose(
             f"--runner must be {LOCAL}, {', '.join(ENGINES)}, or Beam arguments that begin "
             f"with --, got {name!r}."
         )
+    flink_url = ""
     if not url:
         try:
-            url = cluster.find(name, folder).job_server
+            here = cluster.find(name, folder)
+            url = here.job_server
+            flink_url = here.web_page if name == "flink" else ""
         except LookupError as error:
             raise ValueError(
                 f"{error} For a cluster elsewhere, add --runner-url HOST:PORT, its Beam job "
                 "server."
             ) from error
-    return Runner(name, _portable(url, parallelism or 2), url)
+    return Runner(name, _portable(name, url, parallelism or 2), url, flink_url)
 
 
 def _several_processes(count: int) -> tuple[str, ...]:
@@ -86,8 +90,21 @@ def _several_processes(count: int) -> tuple[str, ...]:
     )
 
 
-def _portable(job_server: str, parallelism: int) -> tuple[str, ...]:
-    """Returns the arguments of a job on Flink or Spark, according to Beam 2.61's sources."""
+# How long a worker outlives its tasks, to take those of the next stage. Flink's TaskManagers
+# outlive the job, and replace a worker that was killed only after this time, so a retry must
+# wait longer. Spark's executors end with the job.
+_LIFE_OF_WORKERS = {
+    "flink": (
+        "--environment_cache_millis=2000",
+        "--number_of_execution_retries=3",
+        "--execution_retry_delay=5000",
+    ),
+    "spark": ("--environment_cache_millis=600000",),
+}
+
+
+def _portable(name: str, job_server: str, parallelism: int) -> tuple[str, ...]:
+    """Returns the arguments of a job on Flink or Spark."""
     return (
         "--runner=PortableRunner",
         f"--job_endpoint={job_server}",
@@ -95,11 +112,7 @@ def _portable(job_server: str, parallelism: int) -> tuple[str, ...]:
         "--environment_type=PROCESS",
         f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
         "--sdk_worker_parallelism=1",  # processes in each TaskManager or executor
-        # A worker outlives its tasks by two seconds, to take those of the next stage. One that
-        # was killed is not replaced any sooner, so Flink waits longer than that.
-        "--environment_cache_millis=2000",
-        "--number_of_execution_retries=3",
-        "--execution_retry_delay=5000",
+        *_LIFE_OF_WORKERS[name],
         "--experiments=pre_optimize=all",  # else one subtask reads all TFRecord files
         "--experiments=disable_logging_submission_environment",  # a pip freeze for each job
     )

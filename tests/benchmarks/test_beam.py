@@ -31,15 +31,15 @@ def test_each_target_is_missed_by_its_own_number():
     missed = [
         target.name for target in beam.judge(report(worker_bytes=13)) if not target.is_met
     ]
-    assert missed == ["memory of the largest worker"]
+    assert missed == ["2 processes: memory of the largest worker"]
 
 
 def test_only_beam_s_workers_are_watched():
     code = "import time; time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code]) as other:
-        assert beam.WorkerSampler(os.getpid()).sample() == 0
+        assert beam.WorkerSampler([os.getpid()]).sample() == 0
         with subprocess.Popen([sys.executable, "-c", code, "sdk_worker_main"]) as worker:
-            measured = beam.WorkerSampler(os.getpid()).sample()
+            measured = beam.WorkerSampler([os.getpid()]).sample()
             assert 0 < measured <= tree_bytes(worker.pid) * 2
             worker.kill()
         other.kill()

@@ -4,12 +4,12 @@ import hashlib
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from pipeline_def.beam import cluster, engine_jars, runner
+from tests.processes import is_running, wait_until
 
 JAR = b"the pinned bytes"
 
@@ -167,22 +167,8 @@ def test_stop_ends_a_process_and_what_it_started(installed, monkeypatch):
         cluster.find("flink", installed.folder)
     assert cluster.stop(installed)
     assert parent.wait() != 0
-    wait_until_gone(child)
+    wait_until(lambda: not is_running(child))
     assert not cluster.stop(installed)
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "Z" not in _state(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "Z"
 
 
 def test_a_run_on_an_engine_that_does_not_run_says_how_to_start_it(tmp_path):

@@ -32,7 +32,7 @@ def engine():
 def generate(input_base, output, on: runner.Runner = runner.IN_THIS_PROCESS) -> list[bytes]:
     """Returns the shards that CifarExampleGen writes on a runner."""
     context = BaseBeamExecutor.Context(
-        make_beam_pipeline_fn=lambda: job.Job(argv=list(on.arguments))
+        make_beam_pipeline_fn=lambda: job.Job(list(on.arguments))
     )
     node = CifarExampleGen(str(input_base), "fingerprint", {}, DEFAULT_OPTIONS)
     examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()

@@ -1,0 +1,32 @@
+"""The Beam stages on a real Spark: a Master, two Workers, and Beam's job server."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline_def.engine.comparison import assert_equal_results, run
+from tests.pipeline_def.engine.test_flink import listening_addresses, on, workers
+from tests.processes import wait_until
+
+
+@pytest.fixture(scope="module")
+def spark_run(tmp_path_factory, spark) -> dict:
+    return run(tmp_path_factory.mktemp("spark") / "output", *on(spark))
+
+
+def test_the_results_are_those_of_a_local_run(local_run, spark_run):
+    assert_equal_results(local_run, spark_run)
+
+
+def test_two_executors_had_workers(spark_run):
+    log = Path(spark_run["log"]).read_text()
+    assert len(set(re.search(r"2 answered: \S+:(\d+), \S+:(\d+)", log).groups())) == 2
+
+
+def test_no_worker_outlives_its_job_for_long(spark, spark_run):
+    wait_until(lambda: not workers(spark))
+
+
+def test_it_listens_on_the_loopback_address_alone(spark, spark_run):
+    assert listening_addresses(spark) == {"127.0.0.1"}
