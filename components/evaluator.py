@@ -6,7 +6,7 @@ baseline_model.py), so one pipeline definition serves every run.
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -28,6 +28,9 @@ from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, top_k_met
 from report import evaluation
 
 log = logging.getLogger("cifar.evaluator")
+
+# Beam's batches grow with the data, up to 1,000 examples, and the network's memory with them.
+BATCH_SIZE = 250
 
 # Replaces the quotes in a metric's config, which is JSON within JSON. Escaped quotes would have
 # backslashes, for which ml-metadata 1.15.0 writes broken SQL to PostgreSQL.
@@ -98,12 +101,19 @@ class Evaluator(StockEvaluator):
 
 
 def custom_extractors(**arguments: Any) -> list[Any]:
-    """Returns TFMA's extractors, and a last one that reports progress."""
-    say_progress = beam.Map(_say_progress)
+    """Returns TFMA's extractors after one that splits batches, and before one that reports."""
     return [
+        tfma.extractors.extractor.Extractor("SplitBatches", beam.FlatMap(split_batch)),
         *tfma.default_extractors(**arguments),
-        tfma.extractors.extractor.Extractor("SayProgress", say_progress),
+        tfma.extractors.extractor.Extractor("SayProgress", beam.Map(_say_progress)),
     ]
+
+
+def split_batch(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
+    """Yields a batch in parts of at most `BATCH_SIZE` examples."""
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    for start in range(0, batch.num_rows, BATCH_SIZE):
+        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch.slice(start, BATCH_SIZE)}
 
 
 def _say_progress(extracts: tfma.Extracts) -> tfma.Extracts:

@@ -1,8 +1,8 @@
 """Converts batches to examples, at least five TFRecord shards per split, and writes the schema.
 
 The stock ExampleGens pass every record through Beam one by one: serialize, reshuffle,
-checksum in Python, gzip. A batch file is small enough to decode at once, so here Beam
-distributes shards, each decoded by NumPy and written by TensorFlow's own writer.
+checksum in Python, gzip. Here Beam distributes shards. NumPy decodes each of them, a few
+megabytes at a time, and TensorFlow's own writer writes it.
 
 The shards of a split, sorted by name, contain its records in the order of the batch files.
 Their number depends only on the batch files, so every runner writes the same bytes.
@@ -212,26 +212,25 @@ def write_shard(shard: Shard, partial_dir: str) -> int:
     """Writes one shard atomically; returns its number of examples.
 
     Raises:
-        ValueError: The batch has an incomplete record or a wrong label.
+        ValueError: The batch has an incomplete record, or the shard's records a wrong label.
         tf.errors.NotFoundError: `partial_dir` is gone, because the job has ended.
     """
-    with fileio.open(shard.source, "rb") as file:
-        content = file.read()
-    records = len(content) // shard.record_format.record_bytes
-    examples = example_format.encode_examples(
-        content,
-        shard.name,
-        shard.record_format,
-        part_of(records, shard),
-        read_keys(shard),
-    )
+    record_format = shard.record_format
+    size_bytes = tf.io.gfile.stat(shard.source).length
+    cifar_format.check_length(size_bytes, record_format, shard.name)
+    records = part_of(size_bytes // record_format.record_bytes, shard)
+    keys = read_keys(shard)
     partial = f"{partial_dir}/{uuid.uuid4().hex}"
-    with tf.io.TFRecordWriter(partial) as writer:
-        for example in examples:
-            writer.write(example)
+    with fileio.open(shard.source, "rb") as file, tf.io.TFRecordWriter(partial) as writer:
+        for first, content in cifar_format.read_pieces(file, record_format, records):
+            examples = example_format.encode_examples(
+                content, shard.name, record_format, first, keys
+            )
+            for example in examples:
+                writer.write(example)
     fileio.rename(partial, shard.target, overwrite=True)
     events.advance(1)
-    return len(examples)
+    return len(records)
 
 
 def read_keys(shard: Shard) -> list[str]:
@@ -247,7 +246,7 @@ def check_counts(shards: Sequence[Shard]) -> None:
     for shard in shards:
         size_bytes = tf.io.gfile.stat(shard.source).length
         records = size_bytes // shard.record_format.record_bytes
-        wanted = len(range(records)[part_of(records, shard)])
+        wanted = len(part_of(records, shard))
         found = example_files.count([shard.target]) if fileio.exists(shard.target) else 0
         if found != wanted:
             raise RuntimeError(
@@ -257,6 +256,6 @@ def check_counts(shards: Sequence[Shard]) -> None:
             )
 
 
-def part_of(records: int, shard: Shard) -> slice:
+def part_of(records: int, shard: Shard) -> range:
     """Returns which records of its batch file a shard contains."""
-    return slice(shard.part * records // shard.parts, (shard.part + 1) * records // shard.parts)
+    return range(shard.part * records // shard.parts, (shard.part + 1) * records // shard.parts)

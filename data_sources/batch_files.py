@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from contract.features import EVAL_SPLIT
 from data_sources import batch_spans, spans
 from data_sources.batch_spans import likely_layout
-from data_sources.cifar_format import check_length, check_records
+from data_sources.cifar_format import check_labels, check_length, read_pieces, records_of
+from data_sources.download import file_digest
 from data_sources.layouts import FINE, Layout, holds_batches, is_cifar100
 
 SUMS_FILE = "SHA256SUMS"  # as sha256sum writes it
-READERS = 2  # threads, each with a file of 31 MB; hashing releases the interpreter lock
+READERS = 2  # threads; hashing releases the interpreter lock
 
 _MD5_DIGITS = 32
 
@@ -140,8 +143,8 @@ def read_dataset(
 
     Raises:
         FileNotFoundError: Batches are missing; the message names them.
-        ValueError: A batch is empty, has an incomplete record, or has a wrong label; or spans
-            have other faults. Of spans, the message lists all.
+        ValueError: A batch is empty, too large, has an incomplete record, or has a wrong
+            label; or spans have other faults. Of spans, the message lists all.
     """
     shown_as = shown_as or directory
     layout, faults = batch_spans.inspect(directory, labels, selection, shown_as)
@@ -238,11 +241,18 @@ def check_file(path: Path, layout: Layout, name: str, shown_as: str, like: str =
     Raises:
         ValueError: A batch is empty, too large, has an incomplete record or a wrong label.
     """
-    is_batch = name in layout.batch_files
-    if is_batch:
-        check_length(path.stat().st_size, layout.record_format, shown_as)
-    content = path.read_bytes()
-    if is_batch:
-        check_records(content, layout.record_format, shown_as)
     algorithm = "md5" if len(like) == _MD5_DIGITS else "sha256"
-    return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+    if name not in layout.batch_files:
+        return file_digest(path, algorithm).hex()
+    record_format = layout.record_format
+    size_bytes = path.stat().st_size
+    check_length(size_bytes, record_format, shown_as)
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    labels = []
+    with path.open("rb") as file:
+        records = range(size_bytes // record_format.record_bytes)
+        for _, content in read_pieces(file, record_format, records):
+            digest.update(content)
+            labels.append(record_format.labels_of(records_of(content, record_format)))
+    check_labels(np.concatenate(labels), record_format, shown_as)
+    return digest.hexdigest()

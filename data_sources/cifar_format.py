@@ -6,6 +6,8 @@ Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
 import dataclasses
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -81,31 +83,43 @@ TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 EVAL_FILES = ("test_batch.bin",)
 BATCH_FILES = TRAIN_FILES + EVAL_FILES
 
-# A batch is read and decoded at once, which takes about four times its size in memory. Official
-# batches have 31 MB, CIFAR-100's largest 154 MB.
+# Official batches have 31 MB, CIFAR-100's largest 154 MB; more data comes in more batches.
 MAX_BATCH_BYTES = 1 << 30
+PIECE_RECORDS = 2_000  # are read at once
 
 
 def decode_records(
-    content: bytes, record_format: RecordFormat = CIFAR10, source: str = "the batch"
+    content: bytes,
+    record_format: RecordFormat = CIFAR10,
+    source: str = "the batch",
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the images and labels of a batch file.
+    """Returns the images and labels of consecutive records.
 
     Args:
-        content: The whole file.
+        content: A batch file, or a piece of one.
         record_format: The layout of one record.
         source: The file's name, for the errors.
+        first: The number of the first record in the file.
 
     Returns:
         images: uint8, shape (n, height, width, 3): record, height, width, RGB.
         labels: unsigned, shape (n,), below `record_format.num_classes`.
 
     Raises:
-        ValueError: The file is empty, has an incomplete record, or contains a label that is
-            not a class.
+        ValueError: The content is empty, has an incomplete record, or contains a label that
+            is not a class.
     """
-    records, labels = check_records(content, record_format, source)
+    check_length(len(content), record_format, source)
+    records = records_of(content, record_format)
+    labels = record_format.labels_of(records)
+    check_labels(labels, record_format, source, first)
     return images_of(records, record_format), labels
+
+
+def records_of(content: bytes, record_format: RecordFormat) -> np.ndarray:
+    """Returns whole records: uint8, shape (n, record_bytes)."""
+    return np.frombuffer(content, np.uint8).reshape(-1, record_format.record_bytes)
 
 
 def images_of(records: np.ndarray, record_format: RecordFormat) -> np.ndarray:
@@ -120,29 +134,39 @@ def images_of(records: np.ndarray, record_format: RecordFormat) -> np.ndarray:
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 
-def check_records(
-    content: bytes, record_format: RecordFormat, source: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the records of a batch file, uint8, shape (n, record_bytes), and their labels.
+def read_pieces(
+    file: BinaryIO, record_format: RecordFormat, records: range
+) -> Iterator[tuple[int, bytes]]:
+    """Yields the number of a first record, and the content from it on: piece after piece.
+
+    Args:
+        file: A batch file. Its position changes.
+        record_format: The layout of one record.
+        records: Which records, without gaps.
 
     Raises:
-        ValueError: As `decode_records` does.
+        ValueError: The file ends before the last of them.
     """
-    check_length(len(content), record_format, source)
-    records = np.frombuffer(content, np.uint8).reshape(-1, record_format.record_bytes)
-    labels = record_format.labels_of(records)
-    check_labels(labels, record_format, source)
-    return records, labels
+    file.seek(records.start * record_format.record_bytes)
+    for first in records[::PIECE_RECORDS]:
+        size = len(range(first, records.stop)[:PIECE_RECORDS]) * record_format.record_bytes
+        content = file.read(size)
+        if len(content) < size:
+            raise ValueError(
+                f"The batch ended while it was read, within {size:,} bytes from record "
+                f"{first:,} on. Batches must not change during a run; run again."
+            )
+        yield first, content
 
 
 def check_length(size_bytes: int, record_format: RecordFormat, source: str) -> None:
-    """Raises ValueError unless the size is a whole number of records that fits in memory."""
+    """Raises ValueError unless the size is a whole number of records, and not a mistake."""
     record_bytes = record_format.record_bytes
     if size_bytes > MAX_BATCH_BYTES:
         raise ValueError(
-            f"{source} has {size_bytes:,} bytes; a batch is decoded at once, so it may have at "
-            f"most {MAX_BATCH_BYTES:,} ({MAX_BATCH_BYTES // record_bytes:,} images). Is it a "
-            f"{record_format.name} batch? `cifar data fetch` gets the official ones."
+            f"{source} has {size_bytes:,} bytes; a batch may have at most {MAX_BATCH_BYTES:,} "
+            f"({MAX_BATCH_BYTES // record_bytes:,} images). If it is a {record_format.name} "
+            "batch, split it into several; `cifar data fetch` gets the official ones."
         )
     if size_bytes == 0:
         raise ValueError(
@@ -159,14 +183,23 @@ def check_length(size_bytes: int, record_format: RecordFormat, source: str) -> N
         )
 
 
-def check_labels(labels: np.ndarray, record_format: RecordFormat, source: str) -> None:
-    """Raises ValueError at the first label outside the format's classes."""
+def check_labels(
+    labels: np.ndarray, record_format: RecordFormat, source: str, first: int = 0
+) -> None:
+    """Raises ValueError at the first label outside the format's classes.
+
+    Args:
+        labels: Of consecutive records.
+        record_format: The layout of one record.
+        source: The file's name, for the errors.
+        first: The number of the first record.
+    """
     wrong = np.flatnonzero(labels >= record_format.num_classes)
     if wrong.size:
-        record = int(wrong[0])
+        record = first + int(wrong[0])
         offset = record * record_format.record_bytes + record_format.label_index
         raise ValueError(
-            f"{source}, record {record:,} (offset {offset:,}): label {labels[record]}, "
+            f"{source}, record {record:,} (offset {offset:,}): label {labels[wrong[0]]}, "
             f"expected 0 to {record_format.num_classes - 1}; {wrong.size:,} of "
             f"{labels.size:,} labels are outside. The file is damaged or not a "
             f"{record_format.name} batch; `cifar data fetch` gets an intact one."

@@ -12,26 +12,24 @@ def encode_examples(
     content: bytes,
     name: str,
     record_format: cifar_format.RecordFormat,
-    records: slice = slice(None),
+    first: int = 0,
     keys: Sequence[str] = (),
 ) -> list[bytes]:
-    """Returns the serialized tf.Examples of a batch file or of some records, in their order.
+    """Returns the serialized tf.Examples of consecutive records.
 
-    Equal batches give equal bytes: the features of an example are a map, whose order protobuf
+    Equal records give equal bytes: the features of an example are a map, whose order protobuf
     only fixes on request.
 
     Args:
-        content: The whole batch file, all of which is checked.
+        content: A batch file, or a piece of one.
         name: Its file name, the first half of each `key`.
         record_format: The layout of one record.
-        records: Which records, by number from 0.
-        keys: The origin of each record of the batch, instead of file and number.
+        first: The number of the first record in the file.
+        keys: The origin of each record of the file, instead of file and number.
     """
-    all_records, all_labels = cifar_format.check_records(content, record_format, name)
-    images = cifar_format.images_of(all_records[records], record_format)
-    numbers = range(len(all_labels))[records]
+    images, labels = cifar_format.decode_records(content, record_format, name, first)
     examples = []
-    for record, image, label in zip(numbers, images, all_labels[records], strict=True):
+    for record, (image, label) in enumerate(zip(images, labels, strict=True), first):
         key = keys[record] if keys else f"{name}:{record}"
         example = example_pb2.Example()
         feature = example.features.feature

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,64 +21,84 @@ FAILED = "failed"
 
 
 @dataclasses.dataclass(frozen=True)
-class Result:
-    """The prediction of one image.
+class Results:
+    """The predictions of a batch.
 
     Attributes:
-        name: Name of the image.
-        log: The request and the response.
-        class_name: The most probable class.
-        class_id: The number of that class.
-        probabilities: float32, shape (classes,).
+        names: Name of each image.
+        contents: The model's input for each image.
+        outputs: Each output of the signature, shape (images, …).
+        signature_name: The signature.
+        input_name: Its only input.
     """
 
-    name: str
-    log: prediction_log_pb2.PredictionLog
-    class_name: str
-    class_id: int
-    probabilities: np.ndarray
+    names: Sequence[str]
+    contents: Sequence[bytes]
+    outputs: Mapping[str, np.ndarray]
+    signature_name: str
+    input_name: str
+
+    @property
+    def class_names(self) -> list[str]:
+        """Returns the most probable class of each image."""
+        return [name.decode() for name in self.outputs["classes"]]
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """Returns the numbers of those classes, int64, shape (images,)."""
+        return self.outputs["class_ids"]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Returns the probabilities, float32, shape (images, classes)."""
+        return self.outputs["probabilities"]
+
+    def rows(self, places: np.ndarray) -> "Results":
+        """Returns the results of some images, by number."""
+        return dataclasses.replace(
+            self,
+            names=[self.names[place] for place in places],
+            contents=[self.contents[place] for place in places],
+            outputs={name: output[places] for name, output in self.outputs.items()},
+        )
 
 
-def to_result(name: str, log: prediction_log_pb2.PredictionLog) -> Result:
-    """Returns the result in a PredictionLog of one image."""
-    outputs = log.predict_log.response.outputs
-    return Result(
-        name,
-        log,
-        outputs["classes"].string_val[0].decode(),
-        outputs["class_ids"].int64_val[0],
-        tf.make_ndarray(outputs["probabilities"])[0],
-    )
-
-
-def write_parquet(results: Sequence[Result], path: Path) -> None:
+def write_parquet(results: Results, path: Path) -> None:
     """Writes the columns image, class, class_id, probability and probabilities (a list)."""
+    images, classes = results.probabilities.shape
     columns = _columns(results)
-    lists = [result.probabilities.tolist() for result in results]
-    columns["probabilities"] = pa.array(lists, pa.list_(pa.float32()))
+    offsets = np.arange(images + 1, dtype=np.int32) * classes
+    columns["probabilities"] = pa.ListArray.from_arrays(
+        offsets, pa.array(results.probabilities.reshape(-1))
+    )
     parquet.write_table(pa.table(columns), path)
 
 
-def write_csv(results: Sequence[Result], path: Path) -> None:
+def write_csv(results: Results, path: Path) -> None:
     """Writes the columns image, class, class_id, probability and one for each class id."""
     columns = _columns(results)
-    if results:
-        matrix = np.stack([result.probabilities for result in results])
-        for number, column in enumerate(matrix.T):
-            columns[f"probability_{number}"] = pa.array(column)
+    for number, column in enumerate(results.probabilities.T):
+        columns[f"probability_{number}"] = pa.array(column)
     csv.write_csv(pa.table(columns), path)
 
 
-def write_json_lines(results: Sequence[Result], path: Path) -> None:
+def write_json_lines(results: Results, path: Path) -> None:
     """Writes the lines that `cifar predict --json` prints."""
+    rows = zip(
+        results.names,
+        results.class_names,
+        results.class_ids.tolist(),
+        results.probabilities.tolist(),
+        strict=True,
+    )
     with path.open("w") as file:
-        for result in results:
+        for image, class_name, class_id, probabilities in rows:
             fields = {
-                "image": result.name,
-                "class": result.class_name,
-                "class_id": result.class_id,
-                "probability": float(result.probabilities.max()),
-                "probabilities": result.probabilities.tolist(),
+                "image": image,
+                "class": class_name,
+                "class_id": class_id,
+                "probability": max(probabilities),
+                "probabilities": probabilities,
             }
             file.write(json.dumps(fields) + "\n")
 
@@ -104,11 +124,20 @@ def count_prediction_logs(path: Path) -> int:
     return example_files.count([str(path)])
 
 
-def write_prediction_logs(results: Sequence[Result], path: Path) -> None:
-    """Writes a gzipped TFRecord file of PredictionLogs, as TFX's BulkInferrer does."""
+def write_prediction_logs(results: Results, path: Path) -> None:
+    """Writes a gzipped TFRecord file of one PredictionLog per image, as BulkInferrer does."""
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
-        for result in results:
-            writer.write(result.log.SerializeToString())
+        for place, content in enumerate(results.contents):
+            log = prediction_log_pb2.PredictionLog()
+            request, response = log.predict_log.request, log.predict_log.response
+            for message in (request, response):
+                message.model_spec.signature_name = results.signature_name
+            fed = tf.make_tensor_proto([content], tf.string)
+            request.inputs[results.input_name].CopyFrom(fed)
+            for name, output in results.outputs.items():
+                value = tf.make_tensor_proto(output[place : place + 1])
+                response.outputs[name].CopyFrom(value)
+            writer.write(log.SerializeToString())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +145,7 @@ class Format:
     """One way to write results."""
 
     suffix: str
-    write: Callable[[Sequence[Result], Path], None]
+    write: Callable[[Results, Path], None]
     count: Callable[[Path], int]
 
 
@@ -133,9 +162,7 @@ def batch_file(folder: Path, source: int, batch: int, format_name: str) -> Path:
     return folder / f"{PREDICTIONS}-{source:05d}-{batch:05d}{FORMATS[format_name].suffix}"
 
 
-def write_batch(
-    path: Path, format_name: str, results: Sequence[Result], failed: Sequence[Item]
-) -> None:
+def write_batch(path: Path, format_name: str, results: Results, failed: Sequence[Item]) -> None:
     """Writes the results of a batch by a rename, after the list of failed images.
 
     Concurrent attempts write separate files; the last rename wins, with equal content.
@@ -172,12 +199,10 @@ def _renamed(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _columns(results: Sequence[Result]) -> dict[str, pa.Array]:
+def _columns(results: Results) -> dict[str, pa.Array]:
     return {
-        "image": pa.array([result.name for result in results], pa.string()),
-        "class": pa.array([result.class_name for result in results], pa.string()),
-        "class_id": pa.array([result.class_id for result in results], pa.int64()),
-        "probability": pa.array(
-            [float(result.probabilities.max()) for result in results], pa.float32()
-        ),
+        "image": pa.array(results.names, pa.string()),
+        "class": pa.array(results.class_names, pa.string()),
+        "class_id": pa.array(results.class_ids, pa.int64()),
+        "probability": pa.array(results.probabilities.max(axis=1), pa.float32()),
     }

@@ -1,7 +1,9 @@
 """The Beam transform from sources to files of predictions.
 
 TFX's own RunInference runs the model. A batch is one element throughout, so its results are on
-disk before the next batch is read, and a killed run can continue after them.
+disk before the next batch is read, and a killed run can continue after them. To RunInference,
+the images of a batch are one example: what it does for each example takes as long as the model
+does for an image.
 """
 
 import atexit
@@ -13,6 +15,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tfx_bsl.public.beam.run_inference import RunInferenceOnKeyedBatches
 from tfx_bsl.public.proto import model_spec_pb2
@@ -80,20 +83,23 @@ class Model:
         atexit.register(self._servable.close)
 
     def run(self, fetches: Mapping[str, str], feed_dict: Mapping[str, Sequence[bytes]]) -> dict:
-        """Returns the outputs by alias; of an image that the model refuses, the reason.
+        """Returns the outputs of a batch by alias, shape (1, images, …).
 
-        The row of such an image has REFUSED for whole numbers and the reason for strings.
+        Of an image that the model refuses, there is the reason: its row has REFUSED for whole
+        numbers and the reason for strings.
 
         Args:
             fetches: Tensor names by alias.
-            feed_dict: The contents of the images, for the one input.
+            feed_dict: One batch as `pack` returns it, for the one input.
         """
-        ((name, contents),) = feed_dict.items()
+        ((name, (packed,)),) = feed_dict.items()
+        contents = unpack(packed)
         try:
-            return self._run(fetches, name, contents)
+            outputs = self._run(fetches, name, contents)
         except tf.errors.InvalidArgumentError:
             rows = [self._run_one(fetches, name, content) for content in contents]
-            return {alias: np.concatenate([row[alias] for row in rows]) for alias in fetches}
+            outputs = {alias: np.concatenate([row[alias] for row in rows]) for alias in fetches}
+        return {alias: output[np.newaxis] for alias, output in outputs.items()}
 
     def _run_one(self, fetches: Mapping[str, str], name: str, content: bytes) -> dict:
         try:
@@ -119,25 +125,49 @@ def read_batches(
             fed = [item for item in items if not item.error]
             failed = tuple(item for item in items if item.error)
             names = tuple(item.name for item in fed)
-            yield Batch(str(path), names, failed), [item.content for item in fed]
+            yield Batch(str(path), names, failed), [pack([item.content for item in fed])]
+
+
+def pack(contents: Sequence[bytes]) -> bytes:
+    """Returns the inputs of a batch as one string."""
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=contents)
+    return tensor.SerializeToString()
+
+
+def unpack(packed: bytes) -> Sequence[bytes]:
+    """Returns the inputs of a batch."""
+    return tensor_pb2.TensorProto.FromString(packed).string_val
 
 
 def write(
     predicted: tuple[Batch, list[prediction_log_pb2.PredictionLog]], format_name: str
 ) -> None:
     """Writes the results of a batch."""
-    batch, logs = predicted
-    found, failed = [], list(batch.failed)
-    for name, log in zip(batch.names, logs, strict=True):
-        result = results.to_result(name, log)
-        if result.class_id == REFUSED:
-            reason = f"the model refuses this image: {result.class_name}"
-            failed.append(sources.Item(name, error=reason))
-        elif np.isnan(result.probabilities).any():
-            failed.append(sources.Item(name, error=NOT_A_NUMBER))
-        else:
-            found.append(result)
-    results.write_batch(Path(batch.path), format_name, found, failed)
+    batch, (log,) = predicted
+    found = to_results(batch.names, log)
+    reasons = {
+        place: f"the model refuses this image: {found.class_names[place]}"
+        for place in np.flatnonzero(found.class_ids == REFUSED)
+    }
+    for place in np.flatnonzero(np.isnan(found.probabilities).any(axis=1)):
+        reasons.setdefault(place, NOT_A_NUMBER)
+    failed = [
+        sources.Item(batch.names[place], error=reasons[place]) for place in sorted(reasons)
+    ]
+    good = np.setdiff1d(np.arange(len(batch.names)), list(reasons))
+    results.write_batch(
+        Path(batch.path), format_name, found.rows(good), [*batch.failed, *failed]
+    )
+
+
+def to_results(names: Sequence[str], log: prediction_log_pb2.PredictionLog) -> results.Results:
+    """Returns the results in the PredictionLog of a batch."""
+    request, response = log.predict_log.request, log.predict_log.response
+    ((input_name, fed),) = request.inputs.items()
+    outputs = {name: tf.make_ndarray(output)[0] for name, output in response.outputs.items()}
+    contents = unpack(fed.string_val[0])
+    signature_name = request.model_spec.signature_name
+    return results.Results(names, contents, outputs, signature_name, input_name)
 
 
 def _missing(empty: np.ndarray, reason: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from components.example_gen import (
     write_shard,
 )
 from contract import data_record, image_set
-from data_sources import cifar_format
+from data_sources import cifar_format, example_format
 from data_sources.batch_files import read_dataset
 from data_sources.dataset import SAMPLE_DIR
 from data_sources.options import DataOptions
@@ -190,6 +190,36 @@ def test_the_shards_of_a_batch_have_the_bytes_of_one(cifar_dir, tmp_path):
     assert [write_shard(shard, str(tmp_path)) for shard in shards] == [4] * 5
     together = b"".join(Path(shard.target).read_bytes() for shard in shards)
     assert together == Path(whole.target).read_bytes()
+
+
+def test_a_batch_is_read_in_pieces_and_the_shard_has_the_same_bytes(
+    cifar_dir, tmp_path, monkeypatch
+):
+    batch = str(cifar_dir / "test_batch.bin")
+    shards = [
+        Shard(batch, str(tmp_path / name), 0, 1, cifar_format.CIFAR10, "test_batch.bin")
+        for name in ("at_once", "in_pieces")
+    ]
+    write_shard(shards[0], str(tmp_path))
+    sizes = []
+    encode = example_format.encode_examples
+
+    def encode_piece(content, *arguments):
+        sizes.append(len(content) // 3073)
+        return encode(content, *arguments)
+
+    monkeypatch.setattr(cifar_format, "PIECE_RECORDS", 7)
+    monkeypatch.setattr(example_format, "encode_examples", encode_piece)
+    assert write_shard(shards[1], str(tmp_path)) == 20
+    assert sizes == [7, 7, 6]
+    assert Path(shards[0].target).read_bytes() == Path(shards[1].target).read_bytes()
+
+
+def test_a_batch_that_shrinks_while_it_is_read_is_an_error(cifar_dir):
+    with (cifar_dir / "test_batch.bin").open("rb") as file:
+        pieces = cifar_format.read_pieces(file, cifar_format.CIFAR10, range(15, 25))
+        with pytest.raises(ValueError, match="ended while it was read"):
+            list(pieces)
 
 
 def test_a_late_twin_finds_no_place_to_write_and_leaves_the_shard_alone(cifar_dir, examples):

@@ -49,7 +49,7 @@ def test_missing_batches_are_named_in_the_error(batches):
         read_dataset(batches, "directory")
 
 
-def test_batch_that_fits_no_memory_is_refused_unread(batches):
+def test_batch_of_an_absurd_size_is_refused_unread(batches):
     with (batches / "data_batch_2.bin").open("r+b") as file:
         file.truncate(3073 << 30)  # a hole: takes no disk
     with pytest.raises(

@@ -31,14 +31,18 @@ def test_the_label_is_that_of_the_format():
     assert decode(example)[1] == [63]
 
 
-def test_some_records_keep_their_numbers():
+def test_the_records_of_a_piece_keep_their_numbers():
     content = b"".join(bytes([label]) + bytes(3072) for label in range(5))
-    examples = encode_examples(content, "b", CIFAR10, slice(1, 5, 2))
-    assert [decode(example)[1:] for example in examples] == [([1], b"b:1"), ([3], b"b:3")]
-    assert examples == encode_examples(content, "b", CIFAR10)[1:5:2]
+    examples = encode_examples(content[2 * 3073 :], "b", CIFAR10, first=2)
+    assert [decode(example)[1:] for example in examples] == [
+        ([2], b"b:2"),
+        ([3], b"b:3"),
+        ([4], b"b:4"),
+    ]
+    assert examples == encode_examples(content, "b", CIFAR10)[2:]
 
 
-def test_a_batch_is_checked_whole_whichever_records_are_asked_for():
+def test_a_wrong_label_is_named_by_its_place_in_the_file():
     content = bytes(3073) + bytes([10]) + bytes(3072)
-    with pytest.raises(ValueError, match=r"b, record 1.*label 10"):
-        encode_examples(content, "b", CIFAR10, slice(0, 1))
+    with pytest.raises(ValueError, match=r"b, record 8 \(offset 24,584\): label 10"):
+        encode_examples(content, "b", CIFAR10, first=7)
