@@ -34,11 +34,14 @@ def inspect(
     selection: str = spans.ALL,
     shown_as: Path | None = None,
 ) -> tuple[Layout, list[str]]:
-    """Returns the layout, and all faults of the spans; without any, raises them.
+    """Returns the layout, and all faults of the spans; without any spans, raises them.
 
     Only the names of files are read, and the names of the classes.
     """
+    misnamed = spans.misnamed(directory) if directory.is_dir() else []
     if not has_spans(directory):
+        if misnamed:
+            raise ValueError(in_words(shown_as or directory, misnamed))
         spans.choose([Span(0)], selection)
         return layouts.find_layout(directory, labels, shown_as), []
     found = find_spans(directory)
@@ -48,7 +51,9 @@ def inspect(
         TRAIN_SPLIT: _of_spans(chosen, present, TRAIN_SPLIT),
         EVAL_SPLIT: _of_spans(_judges(found, chosen, present), present, EVAL_SPLIT),
     }
-    faults = [fault for span in found for fault in _faults(directory / span.name, span)]
+    faults = misnamed + [
+        fault for span in found for fault in _faults(directory / span.name, span)
+    ]
     faults += [
         f"none of the selected spans has a batch for {split}"
         for split, names in splits.items()

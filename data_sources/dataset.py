@@ -1,6 +1,7 @@
 """Finds or fetches the images for --data, and checks them before anything reads them."""
 
 import dataclasses
+import functools
 import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -164,24 +165,27 @@ def verify_pictures(folder: Path, progress: Progress | None = None) -> picture_f
 def read_archive(
     archive: Path, data_dir: Path, progress: Progress, options: DataOptions
 ) -> Dataset:
-    """Returns the batches in an archive; unpacks it and converts pictures if needed."""
+    """Returns the batches in an archive; unpacks it and converts pictures if needed.
+
+    All its batches are unpacked, but only the pictures of selected spans are converted.
+    """
     name = file_digest(archive, "sha256").hex()[:16]
     skip = "-skip" if options.skip_corrupt else ""
-    for target in (
-        kept_dir(data_dir) / name,
-        kept_dir(data_dir) / f"{name}-{options.image_size}{skip}",
-    ):
+    selected = "" if options.spans == spans.ALL else f"-{options.spans.replace(':', '-')}"
+    as_batches = kept_dir(data_dir) / name
+    as_pictures = kept_dir(data_dir) / f"{name}-{options.image_size}{skip}{selected}"
+    for target, selection in ((as_batches, options.spans), (as_pictures, spans.ALL)):
         if (target / SUMS_FILE).is_file() and not verify(target):
-            return read_dataset(target, "archive", labels=options.labels)
+            return read_dataset(
+                target, "archive", shown_as=archive, labels=options.labels, selection=selection
+            )
     with sole_writer(data_dir, progress) as work_dir:
         unpacked = work_dir / "batches" / "unpacked"
         unpacked.mkdir()
         total = max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * archive.stat().st_size)
         unpack_files(archive, unpacked, progress, place_of, MAX_BATCH_BYTES, total)
-        target = kept_dir(data_dir) / name
         if holds_pictures(unpacked):
-            found = picture_folder.scan(unpacked, progress)
-            target = target.with_name(f"{name}-{options.image_size}{skip}")
+            found = picture_folder.scan(unpacked, progress, options.spans)
             batches_dir = work_dir / "batches" / "converted"
             batches_dir.mkdir()
             convert(
@@ -191,12 +195,16 @@ def read_archive(
                 options.skip_corrupt,
                 progress,
                 shown_as=archive,
+                earlier=by_age(kept_dir(data_dir)),
             )
-            keep(batches_dir, target)
-        else:
-            read_dataset(unpacked, "archive", shown_as=archive, labels=options.labels)
-            keep(unpacked, target)
-    return read_dataset(target, "archive", labels=options.labels)
+            keep(batches_dir, as_pictures)
+            return read_dataset(as_pictures, "archive", labels=options.labels)
+        found_in = functools.partial(
+            read_dataset, source="archive", labels=options.labels, selection=options.spans
+        )
+        found_in(unpacked, shown_as=archive)
+        keep(unpacked, as_batches)
+        return found_in(as_batches)
 
 
 def kept_dir(data_dir: Path) -> Path:
@@ -404,9 +412,13 @@ def read_sample(release: Release = OFFICIAL) -> Dataset:
 
 
 def place_of(path: PurePosixPath) -> str:
-    """Returns the path to unpack a file of an archive to; empty if it is not data."""
+    """Returns the path to unpack a file of an archive to; empty if it is not data.
+
+    Batches may be in any folder; only that of a span matters.
+    """
     if is_data_file(path.name):
-        return path.name
+        span = [part for part in path.parts[:-1] if spans.resembles(part)][-1:]
+        return str(PurePosixPath(*span, path.name))
     is_hidden = any(part.startswith(".") for part in path.parts)
     # A file outside a folder has no class; readme.html beside the batches is not data either.
     return "" if is_hidden or len(path.parts) < MIN_PICTURE_DEPTH else str(path)

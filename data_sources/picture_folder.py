@@ -109,7 +109,7 @@ class Scan:
 def root_of(folder: Path) -> Path:
     """Returns the folder with classes, splits or spans: the first with more than one entry."""
     while len(inside := list(_entries(folder))) == 1 and Path(inside[0]).is_dir():
-        if spans.number_of(inside[0].name):
+        if spans.resembles(inside[0].name):
             break
         folder = Path(inside[0])
     return folder
@@ -136,6 +136,7 @@ def scan(folder: Path, progress: Progress, selection: str = spans.ALL) -> Scan:
     all_spans = find_spans(found.folder)
     chosen = spans.choose(all_spans or [spans.Span(0)], selection)
     found.span_names = [span.name for span in chosen]
+    found.faults += spans.misnamed(found.folder)
     waiting = [picture for span in chosen for picture in _find(found, span.name)]
     _read(found, waiting, progress)
     earlier = [span for span in all_spans if span.number < chosen[0].number]

@@ -14,6 +14,7 @@ OWN = ""  # the name of span 0
 _NAME = re.compile(r"span-([1-9]\d*)")
 _RANGE = re.compile(r"(\d+):(\d+)")
 _LAST = re.compile(r"last:([1-9]\d*)")
+_ALIKE = re.compile(r"span[-_ ]?(\d+)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,14 +50,30 @@ def find(directory: Path) -> list[Span]:
     return [Span(number, name) for name, number in sorted(numbers.items(), key=lambda x: x[1])]
 
 
+def resembles(name: str) -> bool:
+    """Returns whether a name is that of a span, or nearly."""
+    return bool(_ALIKE.fullmatch(name))
+
+
+def misnamed(directory: Path) -> list[str]:
+    """Returns a line for each folder that is not a span but whose name resembles one."""
+    names = sorted(path.name for path in directory.iterdir() if path.is_dir())
+    return [
+        f"{name} is not the name of a span: rename it to span-{int(match[1]) or 1} (span-<n>, "
+        "where n is 1 or more, without leading zeros)"
+        for name in names
+        if number_of(name) is None and (match := _ALIKE.fullmatch(name))
+    ]
+
+
 def check(selection: str) -> None:
     """Raises ValueError unless a selection is `all`, `last:N` or `FROM:TO`."""
     match = _RANGE.fullmatch(selection)
     is_range = match and int(match[1]) <= int(match[2])
     if selection != ALL and not _LAST.fullmatch(selection) and not is_range:
         raise ValueError(
-            "spans must be all, last:N or FROM:TO with the numbers of the first and the last "
-            f"span, got {selection!r}."
+            "spans must be all, last:N (N ≥ 1) or FROM:TO (the numbers of the first and the "
+            f"last span, FROM ≤ TO), got {selection!r}."
         )
 
 

@@ -2,6 +2,8 @@
 
 import io
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,9 @@ def test_a_selection_is_all_the_last_or_a_range(selection):
 
 @pytest.mark.parametrize("selection", ["", "last:0", "last", "3:2", "1:", "1-2", "ALL"])
 def test_another_selection_is_an_error(selection):
-    with pytest.raises(ValueError, match="spans must be all, last:N or FROM:TO"):
+    with pytest.raises(ValueError, match=r"last:N \(N ≥ 1\) or FROM:TO .*FROM ≤ TO") as refusal:
         DataOptions(spans=selection)
+    assert repr(selection) in str(refusal.value)
 
 
 def test_spans_are_chosen_by_number():
@@ -165,6 +168,19 @@ def test_a_span_beside_fetched_batches_is_used_as_well(cifar_dir, release, said,
     assert "span-1/data_batch_4.bin beside them is used as well" in str(said)
 
 
+@pytest.mark.parametrize("name", ["span-03", "span_3", "Span-3", "span3"])
+def test_a_folder_whose_name_is_nearly_that_of_a_span_is_refused(data, find, name):
+    (data / "span-2").rename(data / name)
+    with pytest.raises(ValueError, match=f"{name} is not the name .* rename it to span-3 "):
+        find(data)
+
+
+def test_a_hidden_folder_is_not_read_before_it_is_renamed(data, find, cifar_dir):
+    before = find(data)
+    shutil.copytree(data / "span-2", data / ".span-3")
+    assert find(data) == before
+
+
 # CIFAR-100
 
 
@@ -192,6 +208,39 @@ def test_other_names_or_another_kind_of_batches_are_refused(
         find(root)
     assert "span-1/fine_label_names.txt differs from fine_label_names.txt" in str(refusal.value)
     assert "span-2: not CIFAR-100's batches" in str(refusal.value)
+
+
+# Archives
+
+
+def archive_of(folder: Path, top: str) -> Path:
+    """Packs a folder, below a folder named `top`."""
+    archive = folder.with_name(f"{folder.name}.tar.gz")
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(folder.rglob("*")):
+            tar.add(path, f"{top}{path.relative_to(folder)}", recursive=False)
+    return archive
+
+
+@pytest.mark.parametrize("top", ["", "cifar-10-batches-bin/"])
+def test_an_archive_of_batches_has_the_spans_of_its_folder(data, find, top):
+    archive = archive_of(data, top)
+    for selection in ("all", "last:2", "1:2"):
+        found = find(archive, selection)
+        assert found.fingerprint == find(data, selection).fingerprint
+        assert found.layout.spans == find(data, selection).layout.spans
+    assert len({find(archive, selection).directory for selection in ("all", "1:2")}) == 1
+    with pytest.raises(ValueError, match="spans=4:9 selects nothing"):
+        find(archive, "4:9")
+
+
+def test_faults_of_the_spans_in_an_archive_are_named(data, find):
+    (data / "span-2").rename(data / "span-02")
+    (data / "span-1/data_batch_1.bin").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"data\.tar\.gz cannot be used") as refusal:
+        find(archive_of(data, ""))
+    assert "span-02 is not the name of a span" in str(refusal.value)
+    assert "span-1/data_batch_1.bin has 1 bytes" in str(refusal.value)
 
 
 # Pictures
@@ -294,3 +343,24 @@ def test_faults_of_all_spans_of_pictures_are_named_at_once(pictures, find):
         "class daisy in train, but not in eval",
     ):
         assert what in str(refusal.value)
+
+
+def test_pictures_of_a_folder_that_is_nearly_a_span_are_no_class(pictures, find):
+    (pictures / "span-1").rename(pictures / "span_1")
+    with pytest.raises(ValueError, match="span_1 is not the name of a span"):
+        find(pictures)
+
+
+def test_an_archive_of_pictures_has_the_spans_of_its_folder(pictures, find, said):
+    add_pictures(pictures / "span-2/train", 2, 150)
+    archive = pictures.with_name("flowers.zip")
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path in sorted(pictures.rglob("*")):
+            zipped.write(path, path.relative_to(pictures.parent))
+    for selection in ("all", "last:1"):
+        found, of_folder = find(archive, selection), find(pictures, selection)
+        assert found.fingerprint == of_folder.fingerprint
+        assert files(found) == files(of_folder)
+    before = str(said).count("Converting")
+    assert find(archive, "last:1").images == {"span-2/train": 4, "eval": 4}
+    assert str(said).count("Converting") == before
