@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from contract import metadata
-from contract.files import PAGE_FILE, RECORD_FILE
+from contract.files import DATA_GATE_FILE, PAGE_FILE, RECORD_FILE
 from pipeline_def.recorder import LOG_FILE
 from report import runs
 from report.run_record import RunRecord
 from serving import version_ledger
+
+OF_A_RUN = (LOG_FILE, PAGE_FILE, DATA_GATE_FILE)  # beside its record, which stays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +28,19 @@ class Plan:
     Attributes:
         runs: Runs whose logs and pages are deleted; their records stay.
         artifacts: Folders of artifacts below the pipeline's root.
-        checkpoints: Folders of trainings.
+        trainings: Folders of trainings and of searches.
         kept_runs: Runs that need the rest.
     """
 
     runs: Sequence[RunRecord]
     artifacts: Sequence[Path]
-    checkpoints: Sequence[Path]
+    trainings: Sequence[Path]
     kept_runs: Sequence[RunRecord]
 
     @property
     def is_empty(self) -> bool:
         """Returns whether there is nothing to do."""
-        return not (self.runs or self.artifacts or self.checkpoints)
+        return not (self.runs or self.artifacts or self.trainings)
 
 
 def clean(
@@ -67,13 +69,13 @@ def clean(
         for folder in plan.artifacts:
             _delete_artifact(folder)
         mark(output, metadata_url, plan.artifacts, is_gone=True)
-        for folder in plan.checkpoints:
+        for folder in plan.trainings:
             shutil.rmtree(folder)
             folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
         for run in plan.runs:
             folder = output / "runs" / run.run_id
             runs.write(dataclasses.replace(run, is_cleaned=True), folder / RECORD_FILE)
-            for name in (LOG_FILE, PAGE_FILE):
+            for name in OF_A_RUN:
                 (folder / name).unlink(missing_ok=True)
     return plan, size
 
@@ -82,7 +84,8 @@ def make_plan(output: Path, keep_runs: int) -> Plan:
     """Returns what may be deleted from an output folder."""
     records = runs.read_runs(output)
     newest = records[-keep_runs:]
-    kept = [run for run in records if run in newest or is_served_or_pinned(run)]
+    needed_runs = {run.run_id for run in [*newest, *pushers_of_needed_versions(records)]}
+    kept = [run for run in records if run.run_id in needed_runs]
     # If the folder was moved, recorded paths differ, but node, output and number are the same.
     needed = {
         Path(uri).parts[-3:]
@@ -92,7 +95,8 @@ def make_plan(output: Path, keep_runs: int) -> Plan:
     }
     trainings = {run.training_fingerprint for run in kept}
     known = {run.training_fingerprint for run in records}
-    oldest = min(map(started, newest), default=0.0)
+    # Until enough runs have been made, what is not on record may be wanted yet.
+    oldest = min(map(started, newest)) if len(records) > keep_runs else 0.0
     return Plan(
         runs=[run for run in records if run not in kept and not run.is_cleaned],
         artifacts=[
@@ -100,29 +104,47 @@ def make_plan(output: Path, keep_runs: int) -> Plan:
             for folder in sorted((output / "pipeline").glob("*/*/*"))
             if folder.name.isdigit() and folder.parts[-3:] not in needed
         ],
-        checkpoints=[
+        trainings=[
             folder
-            for folder in sorted((output / "checkpoints").glob("*"))
+            for kind in ("checkpoints", "tuning")
+            for folder in sorted((output / kind).glob("*"))
             if folder.is_dir()
-            and folder.name not in trainings
+            and training_of(folder) not in trainings
             # Not on record, it may belong to a kept run whose record does not name it.
-            and (folder.name in known or newest_change(folder) < oldest)
+            and (training_of(folder) in known or newest_change(folder) < oldest)
         ],
         kept_runs=kept,
     )
 
 
-def is_served_or_pinned(run: RunRecord) -> bool:
-    """Returns whether a run pushed a version that is served or pinned."""
-    if not run.pushed_path:
-        return False
-    path = Path(run.pushed_path)
+def pushers_of_needed_versions(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Returns the runs that pushed a version that is served or pinned.
+
+    A later run that takes the push from the cache names the version too, but did not push it.
+    """
+    first: dict[str, RunRecord] = {}
+    for run in records:
+        if run.pushed_path:
+            first.setdefault(run.pushed_path, run)
+    return [run for path, run in first.items() if is_served_or_pinned(Path(path))]
+
+
+def is_served_or_pinned(path: Path) -> bool:
+    """Returns whether a version is served or pinned, or a rollback's copy of it is."""
     for version in version_ledger.list_versions(path.parent):
         numbers = (version.number, version.record.provenance.restored_from)
         is_needed = version.state == version_ledger.SERVED or version.record.is_pinned
         if is_needed and int(path.name) in numbers:
             return True
     return False
+
+
+def training_of(folder: Path) -> str:
+    """Returns the fingerprint in the name of a training's folder.
+
+    The Trainer adds a checksum of the values that a search found.
+    """
+    return folder.name.partition("-")[0]
 
 
 def started(run: RunRecord) -> float:
@@ -177,12 +199,8 @@ def _delete_artifact(folder: Path) -> None:
 
 def _places(plan: Plan, output: Path) -> list[Path]:
     """Returns each file and folder to delete."""
-    of_runs = [
-        output / "runs" / run.run_id / name
-        for run in plan.runs
-        for name in (LOG_FILE, PAGE_FILE)
-    ]
-    return [*plan.artifacts, *plan.checkpoints, *of_runs]
+    of_runs = [output / "runs" / run.run_id / name for run in plan.runs for name in OF_A_RUN]
+    return [*plan.artifacts, *plan.trainings, *of_runs]
 
 
 def bytes_of(place: Path) -> int:
@@ -198,6 +216,6 @@ def in_words(plan: Plan, size: int, dry_run: bool = False) -> str:
     done = "Would delete" if dry_run else "Deleted"
     return (
         f"{done} {size / 1e6:,.1f} MB. Artifacts: {len(plan.artifacts)}, trainings: "
-        f"{len(plan.checkpoints)}, logs of runs: {len(plan.runs)}. Runs kept completely: "
+        f"{len(plan.trainings)}, logs of runs: {len(plan.runs)}. Runs kept completely: "
         f"{len(plan.kept_runs)}."
     )

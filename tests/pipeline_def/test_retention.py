@@ -182,6 +182,41 @@ def test_runs_whose_version_is_served_or_pinned_are_kept(output):
     assert output.trainings() == {"f1", "f2", "f4"}
 
 
+def test_runs_that_took_the_served_version_from_the_cache_are_not_kept_for_it(output):
+    first = output.run()
+    for number in range(20, 30):
+        again = dataclasses.replace(first, run_id=f"2026-01-01T00-00-{number}")
+        folder = output.root / "runs" / again.run_id
+        folder.mkdir()
+        (folder / "report.html").write_text("page")
+        runs.write(again, folder / "run.json")
+    plan, _ = retention.clean(output.root, keep_runs=2)
+    assert [run.run_id for run in plan.kept_runs] == [
+        first.run_id,
+        "2026-01-01T00-00-28",
+        "2026-01-01T00-00-29",
+    ]
+    assert len(list(output.root.glob("runs/*/report.html"))) == 3
+
+
+def test_a_search_goes_when_no_kept_run_is_older(output):
+    searched = output.root / "tuning/5ea7c4/trials"
+    searched.mkdir(parents=True)
+    (searched / "study.sqlite").write_bytes(b"x" * 3000)
+    for path in (searched / "study.sqlite", searched):
+        os.utime(path, (50, 50))
+    found = output.root / "checkpoints/f1-0badcafe"  # the Trainer of a run with a search
+    found.mkdir(parents=True)
+    for _ in range(2):
+        output.run()
+    retention.clean(output.root, keep_runs=2)
+    assert searched.exists() and found.exists()
+    output.run()
+    _, size = retention.clean(output.root, keep_runs=2)
+    assert not searched.parent.exists() and not found.exists()
+    assert size > 3000
+
+
 def test_a_training_of_a_kept_run_whose_record_does_not_name_it_is_kept(output):
     records = [output.run() for _ in range(3)]
     last = dataclasses.replace(records[-1], training_fingerprint="")
