@@ -181,8 +181,9 @@ OPTIONAL: dict[str, Callable[[], Iterable[str]]] = {
     "beam": section(
         "The Beam stages",
         "beam",
-        "ExampleGen, StatisticsGen and the Evaluator in one process and in two. The fixed cost "
-        "is the time of the slowest stage on the bundled sample.",
+        "ExampleGen, StatisticsGen and the Evaluator in one process, in two, and on clusters "
+        "of `cifar beam start`. The fixed cost is the time of the slowest stage on the bundled "
+        "sample.",
     ),
     "kubeflow": section(
         "The compiled pipeline",
