@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from contract import records
+from contract.search_record import SearchRecord
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "measurements.md"
 BLOCK = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -147,6 +150,32 @@ def settings_tried() -> Iterable[str]:
         yield f"| {one['setting']} | {one['steps']:,} | {text} |"
 
 
+def search() -> Iterable[str]:
+    """Yields the section of a search by `cifar tune`: its trials, the best first."""
+    report = read("search")
+    record = records.from_fields(SearchRecord, report["record"])
+    names = [text.partition("=")[0] for text in record.space]
+    yield "### A search"
+    yield ""
+    yield from origin(f"cifar tune --preset {record.preset}", report)
+    yield f"| {' | '.join(f'`{name}`' for name in names)} | trained | held-out accuracy |"
+    yield "|---" * (len(names) + 2) + "|"
+    for trial in sorted(record.trials, key=lambda one: (one.outcome, -(one.accuracy or 0.0))):
+        values = [trial.values[name] for name in names]
+        texts = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
+        steps = f"{trial.curve[-1][0]:,} steps" if trial.curve else trial.outcome
+        accuracy = "–" if trial.accuracy is None else f"{trial.accuracy:.1%}"
+        yield f"| {' | '.join(texts)} | {steps} | {accuracy} |"
+    shares = ", ".join(f"`{name}` {share:.0%}" for name, share in record.importance.items())
+    yield ""
+    words = (
+        f"Each trial had up to {record.hyper_parameters['train_steps']:,} steps, without the "
+        f"{record.held_out:.0%} of the train examples that judged it. Trials with fewer were "
+        f"stopped as hopeless. Share of the differences that each setting explains: {shares}."
+    )
+    yield from textwrap.wrap(words, 100, break_on_hyphens=False)
+
+
 def faults() -> Iterable[str]:
     """Yields the table of the fault trials."""
     report = read("faults")
@@ -158,6 +187,7 @@ def faults() -> Iterable[str]:
 
 
 OPTIONAL: dict[str, Callable[[], Iterable[str]]] = {
+    "search": search,
     "growth": section(
         "More data",
         "growth",

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from benchmarks import measurements, targets
+from contract import records
+from contract.search_record import SearchRecord, Trial
 from trainer_module.hyper_parameters import ABOUT
 
 
@@ -59,6 +61,35 @@ def test_accuracies_on_the_way_fit_the_page(tmp_path, monkeypatch):
         "| `best`, step | 4,000 | 8,000 | 12,000 | 16,000 | 20,000 | 24,000 | 28,000 | 32,000 |"
     )
     assert row.endswith(" | 80.0% |")
+
+
+def test_the_best_trial_of_a_search_comes_first_and_a_stopped_one_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurements, "DOCS", tmp_path)
+    (tmp_path / "measurements").mkdir()
+    record = SearchRecord(
+        trainer_module="trainer_module",
+        preset="quick",
+        hyper_parameters={"train_steps": 1_500},
+        space=("momentum=0.8..0.95",),
+        held_out=0.1,
+        trials=(
+            Trial(0, {"momentum": 0.81234}, "ended", 0.75, ((500, 0.7), (1_500, 0.75))),
+            Trial(1, {"momentum": 0.9}, "stopped", 0.6, ((500, 0.6),)),
+            Trial(2, {"momentum": 0.95}, "ended", 0.77, ((1_500, 0.77),)),
+        ),
+        importance={"momentum": 1.0},
+    )
+    report = {"date": "2026-01-01", "record": json.loads(records.to_json(record))}
+    (tmp_path / "measurements/search.json").write_text(json.dumps(report))
+    lines = list(measurements.search())
+    assert "`cifar tune --preset quick`, 2026-01-01." in lines
+    assert lines[4:9] == [
+        "| `momentum` | trained | held-out accuracy |",
+        "|---|---|---|",
+        "| 0.95 | 1,500 steps | 77.0% |",
+        "| 0.812 | 1,500 steps | 75.0% |",
+        "| 0.9 | 500 steps | 60.0% |",
+    ]
 
 
 def test_another_number_in_the_json_is_another_number_on_the_page(tmp_path, monkeypatch):
