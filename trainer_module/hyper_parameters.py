@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from contract import settings
-from contract.settings import Fraction, NotNegative, PositiveFloat, PositiveInt
+from contract.settings import Fraction, NotNegative, PositiveFloat, PositiveInt, Share
 from trainer_module import network
 
 # For a field that only affects how a training is watched; no weight depends on it.
@@ -50,12 +50,16 @@ class HyperParameters:
     min_contrast: NotNegative = 0.2  # factor about the mean of a channel; 1 changes nothing
     max_contrast: NotNegative = 1.8  # the same; each image gets a random factor between the two
     random_flip: bool = True  # mirrors half of the images left to right
-    random_crop: bool = True  # crops 24×24 pixels at a random place; else from the centre
+    # How far from the centre the 24×24 pixels of a random crop may be: 1 reaches the border.
+    crop_shift: Share = 1.0
     ema_decay: Fraction = 0.9999  # fraction of the averaged (and served) weights kept each step
 
     # Initial values, and the computation.
     conv_stddev: PositiveFloat = (
         1e-4  # standard deviation of the initial kernels of both convolutions
+    )
+    conv_identity: NotNegative = (
+        0.0  # added to conv2's initial weight from each channel to itself, same pixel
     )
     seed: int = 0  # for everything random: weights, order of images, distortions
     compute_dtype: Literal["float32", "bfloat16", "float16"] = (

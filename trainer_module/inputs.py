@@ -210,9 +210,8 @@ def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameter
         tf.random.experimental.stateless_split(seed, 4)
     )
     size = preprocessing.crop_size(int(images.shape[1]))
-    images = preprocessing.central_crop(images) if not hyper_parameters.random_crop else images
-    positions = int(images.shape[1]) - size + 1
-    corners = tf.random.stateless_uniform([2, count], crop_seed, 0, positions, tf.int32)
+    first, end = corner_range(int(images.shape[1]), size, hyper_parameters.crop_shift)
+    corners = tf.random.stateless_uniform([2, count], crop_seed, first, end, tf.int32)
     flips = tf.zeros([count], tf.bool)
     if hyper_parameters.random_flip:
         flips = tf.random.stateless_uniform([count], flip_seed) < 0.5
@@ -228,6 +227,19 @@ def distort(images: tf.Tensor, seed: tf.Tensor, hyper_parameters: HyperParameter
         hyper_parameters.max_contrast,
     )
     return adjust_brightness_and_contrast(cropped, deltas, factors)
+
+
+def corner_range(image_size: int, size: int, shift: float) -> tuple[int, int]:
+    """Returns the first line where a crop may start, and the one after the last.
+
+    Args:
+        image_size: Height and width of the image.
+        size: Height and width of the crop.
+        shift: How far from the centre: 0 only there, 1 up to the border.
+    """
+    freedom = round(shift * (image_size - size))  # how many lines a crop may move in all
+    first = (image_size - size) // 2 - freedom // 2
+    return first, first + freedom + 1
 
 
 def crop_and_flip(

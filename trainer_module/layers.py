@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.compat import v1
 
@@ -59,7 +60,8 @@ def _convolution(
     """
     with v1.variable_scope(layer.name):
         channels = int(xs[0].shape[-1])
-        kernel = _weights([layer.size, layer.size, channels, layer.channels], layer.stddev)
+        shape = [layer.size, layer.size, channels, layer.channels]
+        kernel = _weights(shape, layer.stddev, layer.identity)
         biases = tf.cast(_biases(layer.channels, layer.bias), xs[0].dtype)
         products = [fast_operations.convolve(x, kernel) for x in xs]
         activations = [
@@ -98,8 +100,21 @@ def _joined_and_flat(xs: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.reshape(joined, [-1, joined.shape[1:].num_elements()])
 
 
-def _weights(shape: list[int], stddev: float) -> tf.Variable:
-    initializer = v1.truncated_normal_initializer(stddev=stddev)
+def _weights(shape: list[int], stddev: float, identity: float = 0.0) -> tf.Variable:
+    """Returns new weights: a truncated normal, and for `identity` that times the identity.
+
+    The identity of a convolution passes each channel on as it is. Source: S. Zagoruyko and N.
+    Komodakis, "DiracNets: Training Very Deep Neural Networks Without Skip-Connections" (2017).
+    """
+    normal = v1.truncated_normal_initializer(stddev=stddev)
+    if not identity:
+        return v1.get_variable("weights", shape, tf.float32, normal)
+    unit = np.zeros(shape, np.float32)
+    unit[shape[0] // 2, shape[1] // 2] = np.eye(shape[2], shape[3])
+
+    def initializer(shape: Sequence[int], dtype: tf.DType, **_: object) -> tf.Tensor:
+        return normal(shape, dtype=dtype) + identity * unit
+
     return v1.get_variable("weights", shape, tf.float32, initializer)
 
 

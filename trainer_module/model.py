@@ -47,7 +47,7 @@ def train_spec(
     num_train_examples: int,
 ) -> tf.estimator.EstimatorSpec:
     """Returns the loss and the op of one training step."""
-    all_layers = network.layers(hyper_parameters.conv_stddev, num_classes)
+    all_layers = layers_of(hyper_parameters, num_classes)
     parts = fast_operations.num_parts(hyper_parameters.batch_size)
     logits = layers.logits_of(images, all_layers, hyper_parameters.compute_dtype, parts)
     v1.summary.image("images", images, max_outputs=8)
@@ -69,9 +69,16 @@ def averaged_logits(
     Weights are float32, whatever dtype training computed in, and so is the model that is judged
     and served. Any CPU computes it equally, and probabilities are not rounded to 8 bits.
     """
-    all_layers = network.layers(hyper_parameters.conv_stddev, num_classes)
+    all_layers = layers_of(hyper_parameters, num_classes)
     logits = layers.logits_of(images, all_layers, compute_dtype="float32")
     return logits, head.averaged_scaffold(hyper_parameters.ema_decay)
+
+
+def layers_of(hyper_parameters: HyperParameters, num_classes: int) -> tuple[network.Layer, ...]:
+    """Returns the network that these hyper-parameters start from."""
+    return network.layers(
+        hyper_parameters.conv_stddev, num_classes, hyper_parameters.conv_identity
+    )
 
 
 def losses_of(

@@ -13,13 +13,15 @@ import dataclasses
 from collections.abc import Sequence
 
 
-def layers(conv_stddev: float, num_classes: int) -> tuple[Layer, ...]:
+def layers(
+    conv_stddev: float, num_classes: int, conv_identity: float = 0.0
+) -> tuple[Layer, ...]:
     """Returns the layers from the image to the logits; sizes are those of 24×24 pixels."""
     return (
         Convolution("conv1", size=5, channels=64, stddev=conv_stddev, bias=0.0),  # 24×24×64
         MaxPool(size=3, stride=2),  # 12×12×64
         LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9),
-        Convolution("conv2", size=5, channels=64, stddev=conv_stddev, bias=0.1),
+        Convolution("conv2", 5, 64, conv_stddev, bias=0.1, identity=conv_identity),
         LocalResponseNormalization(radius=4, bias=1.0, alpha=0.001 / 9),
         MaxPool(size=3, stride=2),  # 6×6×64, then flat: 2,304
         Dense("local3", units=384, stddev=0.04, bias=0.1, decays=True),
@@ -37,6 +39,7 @@ class Convolution:
     channels: int  # of the output
     stddev: float  # weights start from a normal of mean 0, cut at two deviations
     bias: float  # biases start from
+    identity: float = 0.0  # added at the start to the weight from each channel to itself
 
 
 @dataclasses.dataclass(frozen=True)

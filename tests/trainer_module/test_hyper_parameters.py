@@ -38,6 +38,7 @@ def test_the_reference_preset_is_the_classic_recipe():
         ("learning_rate", float("inf"), "learning_rate must be a number > 0, got inf"),
         ("ema_decay", 1.0, "ema_decay must be a number >= 0 and < 1"),
         ("muon_layers", "conv1+conv3", r"names of conv1\+conv2\+local3.*got 'conv1\+conv3'"),
+        ("crop_shift", 1.5, "crop_shift must be a number >= 0 and <= 1"),
         ("label_smoothing", 1.0, "label_smoothing must be a number >= 0 and < 1"),
         ("compute_dtype", "float8", "compute_dtype must be one of float32"),
         ("min_contrast", 2.0, "min_contrast must be at most max_contrast"),

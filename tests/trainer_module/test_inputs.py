@@ -11,7 +11,7 @@ from trainer_module.loop import Loop
 
 PLAIN = dataclasses.replace(
     REFERENCE,
-    random_crop=False,
+    crop_shift=0.0,
     random_flip=False,
     max_brightness_delta=0.0,
     min_contrast=1.0,
@@ -148,7 +148,7 @@ def test_crops_and_flips_are_uniform_and_differ_within_a_batch():
     image = np.zeros((32, 32, 3), np.uint8)
     image[..., 0] = np.arange(32)[:, None]  # the line
     image[..., 1] = np.arange(32)  # the column
-    crops = distort(np.repeat(image[None], 9_000, axis=0), random_crop=True, random_flip=True)
+    crops = distort(np.repeat(image[None], 9_000, axis=0), crop_shift=1.0, random_flip=True)
     tops = crops[:, 0, 0, 0]
     lefts = crops[:, 0, :, 1].min(axis=1)
     flips = crops[:, 0, 0, 1] > crops[:, 0, 23, 1]
@@ -158,6 +158,16 @@ def test_crops_and_flips_are_uniform_and_differ_within_a_batch():
         assert np.all(np.abs(counts - 1_000) < 5 * np.sqrt(1_000))
     assert abs(flips.mean() - 0.5) < 5 * 0.5 / np.sqrt(9_000)
     assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.05
+
+
+def test_crops_stay_near_the_centre_when_told():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[..., 0] = np.arange(32)[:, None]
+    crops = distort(np.repeat(image[None], 1_000, axis=0), crop_shift=0.75)
+    assert set(crops[:, 0, 0, 0]) == {1, 2, 3, 4, 5, 6, 7}  # the centre's is 4
+    assert inputs.corner_range(32, 24, 1.0) == (0, 9)
+    assert inputs.corner_range(33, 24, 0.0) == (4, 5)
+    assert inputs.corner_range(33, 24, 1.0) == (0, 10)
 
 
 def test_contrast_stretches_each_channel_about_its_mean():

@@ -23,6 +23,25 @@ def test_activations_are_those_of_the_classic_network(step):
         np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-5, err_msg=layer)
 
 
+def test_conv2_starts_with_each_channel_passed_on(step):
+    plain = step.weights()
+    passed_on = Step(dataclasses.replace(CONFIG, conv_identity=0.5)).weights()
+    centre = np.diagonal(passed_on["conv2/weights"][2, 2])
+    assert abs(centre.mean() - 0.5) < 5 * 0.05 / np.sqrt(64)
+    for name, weights in passed_on.items():
+        values = weights - 0.5 * unit_kernel(weights) if name == "conv2/weights" else weights
+        assert values.mean() == pytest.approx(plain[name].mean(), abs=5e-3)
+        assert values.std() == pytest.approx(plain[name].std(), abs=5e-3)
+
+
+def unit_kernel(weights: np.ndarray) -> np.ndarray:
+    """Returns the kernel whose convolution changes nothing."""
+    kernel = np.zeros_like(weights)
+    for channel in range(kernel.shape[3]):
+        kernel[2, 2, channel, channel] = 1
+    return kernel
+
+
 def test_a_batch_in_parts_trains_as_a_whole_one(step, monkeypatch):
     monkeypatch.setattr(fast_operations, "num_parts", lambda batch_size: 3)
     parted = Step(CONFIG)
