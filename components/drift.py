@@ -105,14 +105,17 @@ def image_size(model: Path) -> int:
 
 
 def count(reader: Reader, files: Sequence[str]) -> SplitFacts:
-    """Returns the facts about the images of requests; their labels are the predictions."""
-    counter = image_facts.Counter()
+    """Returns the facts about the images of requests; their labels are the predictions.
+
+    Duplicates are not counted, so that logs of any size need the same memory.
+    """
+    counter = image_facts.Counter(counts_duplicates=False)
     images: list[bytes] = []
     classes: list[np.ndarray] = []
     for request in reader.read(files):
         images += request.images
         classes.append(request.classes)
-        if len(images) >= COUNT_AT_ONCE:
+        if max(len(images), len(classes)) >= COUNT_AT_ONCE:
             counter.add(images, np.concatenate(classes))
             images, classes = [], []
     if classes:

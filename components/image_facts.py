@@ -17,11 +17,13 @@ class Counter:
     """The counts of the images so far.
 
     Attributes:
-        digests: One of each different image.
+        digests: One of each different image, if it counts duplicates.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts_duplicates: bool = True) -> None:
+        """Counts nothing yet; without duplicates, its memory does not grow with the images."""
         self.digests: set[bytes] = set()
+        self._counts_duplicates = counts_duplicates
         self._examples = self._constant = self._images = 0
         self._labels = np.zeros(0, np.int64)
         self._histograms = np.zeros((len(IMAGE_FACTS), BINS), np.int64)
@@ -39,9 +41,10 @@ class Counter:
         self._labels = counted
         whole = [image for image in images if image and size_of(image)]
         self._images += len(whole)
-        self.digests.update(
-            hashlib.blake2b(image, digest_size=DIGEST_BYTES).digest() for image in whole
-        )
+        if self._counts_duplicates:
+            self.digests.update(
+                hashlib.blake2b(image, digest_size=DIGEST_BYTES).digest() for image in whole
+            )
         for pixels in _of_equal_size(whole):
             self._constant += int((pixels == pixels[:, :1]).all(axis=(1, 2)).sum())
             self._histograms += np.stack(
@@ -58,7 +61,7 @@ class Counter:
             labels=self._labels.tolist(),
             histograms=dict(zip(IMAGE_FACTS, self._histograms.tolist(), strict=True)),
             constant=self._constant,
-            duplicates=self._images - len(self.digests),
+            duplicates=self._images - len(self.digests) if self._counts_duplicates else 0,
         )
 
 

@@ -4,6 +4,8 @@ import dataclasses
 import gzip
 import json
 import shutil
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -233,6 +235,27 @@ def test_what_is_no_request_to_the_version_is_counted(tmp_path):
     counts = read([path])[0].counts()
     assert (counts.requests, counts.of_others, counts.unreadable) == (3, 2, 3)
     assert (counts.images, counts.bad_images, counts.predictions) == (3, 1, 2)
+
+
+def test_the_memory_does_not_grow_with_the_logs(monkeypatch):
+    def requests(count: int) -> Iterator[request_logs.Request]:
+        draws = np.random.default_rng(0)
+        for _ in range(count):
+            image = draws.integers(0, 256, 48, np.uint8).tobytes()
+            yield request_logs.Request([image], np.array([3]))
+            yield request_logs.Request([], np.array([4]))  # as an output filter leaves it
+
+    def peak_bytes(count: int) -> int:
+        reader = Reader(Served("cats", VERSION, CIFAR10.class_names, 4))
+        monkeypatch.setattr(reader, "read", lambda files: requests(count))
+        tracemalloc.start()
+        facts = drift.count(reader, [])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert facts.labels == [0, 0, 0, count, count]
+        return peak
+
+    assert peak_bytes(20_000) < 1.2 * peak_bytes(2_000)
 
 
 def test_logs_are_found_in_folders_and_by_pattern(tmp_path):
