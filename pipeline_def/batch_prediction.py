@@ -1,8 +1,12 @@
 """`cifar predict --batch`: predictions of whole folders and files through Beam."""
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 from pipeline_def.beam import probe
 from pipeline_def.beam.job import Job
@@ -13,6 +17,7 @@ from serving.batch import results, sources
 from serving.batch.record import BatchRecord
 from serving.batch.transform import PredictSources
 
+LOCK_FILE = ".lock"
 # While one thread waits for the model, the other writes results.
 _TWO_THREADS = ("--direct_running_mode=multi_threading", "--direct_num_workers=2")
 
@@ -26,7 +31,8 @@ def run(
 ) -> BatchRecord:
     """Predicts every image of a path and writes the results to a folder.
 
-    After an interruption, a new call continues: it skips batches whose file exists.
+    After an interruption, a new call continues: it skips batches whose file exists. Only one
+    call at a time writes to a folder.
 
     Args:
         path: See `sources.find`.
@@ -37,29 +43,57 @@ def run(
 
     Raises:
         FileNotFoundError: There is no model, or nothing to predict.
-        ValueError: The folder contains predictions of something else.
+        ValueError: The folder contains predictions of something else, or is part of the input.
+        BlockingIOError: Another call writes to it.
         RuntimeError: A worker failed.
     """
     started = time.monotonic()
     model = find_model(model_dir)
+    if folder.resolve().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"The predictions would be part of their own input: {folder} is in {path}. Choose "
+            "a folder outside."
+        )
     found = sources.find(path)
     record = BatchRecord(
         str(model.resolve()), str(path.resolve()), sources.digest(found), format_name
     )
     folder.mkdir(parents=True, exist_ok=True)
-    check_folder(folder, record)
-    batch_record.write(folder, record)
-    if runner.is_elsewhere:
-        probe.check_runner(runner, folder)
-    with Job(list(runner.arguments or _TWO_THREADS), runner.flink_url) as job:
-        _ = job | PredictSources(model.resolve(), found, folder.resolve(), format_name)
-    images, failed = results.count(folder, format_name)
-    seconds = round(time.monotonic() - started, 1)
-    record = dataclasses.replace(
-        record, status="done", images=images, failed=failed, seconds=seconds
-    )
-    batch_record.write(folder, record)
+    with sole_writer(folder):
+        check_folder(folder, record)
+        results.remove_partial(folder)
+        batch_record.write(folder, record)
+        if runner.is_elsewhere:
+            probe.check_runner(runner, folder)
+        with Job(list(runner.arguments or _TWO_THREADS), runner.flink_url) as job:
+            _ = job | PredictSources(model.resolve(), found, folder.resolve(), format_name)
+        images, failed = results.count(folder, format_name)
+        seconds = round(time.monotonic() - started, 1)
+        record = dataclasses.replace(
+            record, status="done", images=images, failed=failed, seconds=seconds
+        )
+        batch_record.write(folder, record)
     return record
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Locks a folder of predictions.
+
+    Raises:
+        BlockingIOError: Another call holds it.
+    """
+    try:
+        with filelock.FileLock(folder / LOCK_FILE, timeout=0):
+            try:
+                yield
+            finally:
+                (folder / LOCK_FILE).unlink()
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"Another call is writing to {folder}. Wait until it ends, or choose another "
+            "folder."
+        ) from None
 
 
 def find_model(model_dir: Path) -> Path:
@@ -89,10 +123,15 @@ def check_folder(folder: Path, record: BatchRecord) -> None:
                 "them. Choose an empty folder."
             )
         return
-    for name in ("model", "input", "input_digest", "format_name"):
+    for name in ("model", "input", "format_name"):
         before, now = getattr(there, name), getattr(record, name)
         if before != now:
             raise ValueError(
                 f"{folder} has predictions with {name} {before}; this call has {now}. Choose "
                 "another folder, or delete that one."
             )
+    if there.input_digest != record.input_digest:
+        raise ValueError(
+            f"{folder} has predictions of {there.input}, whose files have changed since. "
+            "Choose another folder, or delete that one."
+        )

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,11 @@ class Results:
         )
 
 
+def as_text(name: str) -> str:
+    """Returns the name of a file as text, with bytes that are not UTF-8 as backslashes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def write_parquet(results: Results, path: Path) -> None:
     """Writes the columns image, class, class_id, probability and probabilities (a list)."""
     images, classes = results.probabilities.shape
@@ -94,7 +100,7 @@ def write_json_lines(results: Results, path: Path) -> None:
     with path.open("w") as file:
         for image, class_name, class_id, probabilities in rows:
             fields = {
-                "image": image,
+                "image": as_text(image),
                 "class": class_name,
                 "class_id": class_id,
                 "probability": max(probabilities),
@@ -168,7 +174,9 @@ def write_batch(path: Path, format_name: str, results: Results, failed: Sequence
     Concurrent attempts write separate files; the last rename wins, with equal content.
     """
     if failed:
-        lines = [json.dumps({"image": item.name, "error": item.error}) for item in failed]
+        lines = [
+            json.dumps({"image": as_text(item.name), "error": item.error}) for item in failed
+        ]
         with _renamed(failed_file(path)) as partial:
             partial.write_text("\n".join(lines) + "\n")
     with _renamed(path) as partial:
@@ -179,6 +187,13 @@ def failed_file(path: Path) -> Path:
     """Returns the path of the list of a batch's failed images."""
     numbers = path.name.removeprefix(PREDICTIONS).split(".")[0]
     return path.with_name(f"{FAILED}{numbers}.jsonl")
+
+
+def remove_partial(folder: Path) -> None:
+    """Deletes the files that a killed call did not finish."""
+    for prefix in (PREDICTIONS, FAILED):
+        for partial in folder.glob(f".{prefix}-*"):
+            partial.unlink()
 
 
 def count(folder: Path, format_name: str) -> tuple[int, int]:
@@ -194,6 +209,8 @@ def _renamed(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # else a power cut may leave the name without the content
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -201,7 +218,7 @@ def _renamed(path: Path) -> Iterator[Path]:
 
 def _columns(results: Results) -> dict[str, pa.Array]:
     return {
-        "image": pa.array(results.names, pa.string()),
+        "image": pa.array(list(map(as_text, results.names)), pa.string()),
         "class": pa.array(results.class_names, pa.string()),
         "class_id": pa.array(results.class_ids, pa.int64()),
         "probability": pa.array(results.probabilities.max(axis=1), pa.float32()),

@@ -8,6 +8,7 @@ import dataclasses
 import enum
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -49,11 +50,15 @@ class Source:
     kind: Kind
     files: tuple[str, ...]
     first: int = 0  # record of a CIFAR batch
+    root: str = ""  # the folder of all sources
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image: its name and the model's input, or the reason there is none."""
+    """One image: its name and the model's input, or the reason there is none.
+
+    A picture is named by its path, a record by that of its file below the root and its number.
+    """
 
     name: str
     content: bytes = b""
@@ -83,8 +88,9 @@ def find(path: Path) -> list[Source]:
         counts = ", ".join(f"{len(files)} {kind.value}" for kind, files in found.items())
         raise ValueError(f"{path} has files of several kinds: {counts}. Predict one at a time.")
     ((kind, files),) = found.items()
+    root = str(path if path.is_dir() else path.parent)
     return [
-        Source(number, kind, names, first)
+        Source(number, kind, names, first, root)
         for number, (names, first) in enumerate(_shares(kind, files))
     ]
 
@@ -95,20 +101,21 @@ def read(source: Source) -> Iterator[list[Item]]:
     if source.kind is Kind.PICTURES:
         items: Iterator[Item] = map(_read_picture, files)
     elif source.kind is Kind.CIFAR_BATCHES:
-        items = _read_cifar(next(files), source.first)
+        items = _read_cifar(next(files), source.first, Path(source.root))
     else:
-        items = _read_examples(next(files))
+        items = _read_examples(next(files), Path(source.root))
     while batch := list(itertools.islice(items, BATCH_SIZE)):
         yield batch
 
 
 def digest(found: Sequence[Source]) -> str:
-    """Returns a SHA-256 of the names, sizes and times of all files."""
+    """Returns a SHA-256 of the names below the root, sizes and times of all files."""
     sha256 = hashlib.sha256()
     for source in found:
         for name in source.files:
             status = Path(name).stat()
-            sha256.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            sha256.update(os.fsencode(os.path.relpath(name, source.root)))
+            sha256.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return sha256.hexdigest()
 
 
@@ -151,7 +158,7 @@ def _read_picture(file: Path) -> Item:
     return Item(str(file), prepared)
 
 
-def _read_cifar(file: Path, first: int) -> Iterator[Item]:
+def _read_cifar(file: Path, first: int, root: Path) -> Iterator[Item]:
     record_format = _record_format(file)
     with file.open("rb") as stream:
         stream.seek(first * record_format.record_bytes)
@@ -161,7 +168,7 @@ def _read_cifar(file: Path, first: int) -> Iterator[Item]:
     for number, image in enumerate(images, start=first):
         example = example_pb2.Example()
         example.features.feature[features.IMAGE].bytes_list.value.append(image.tobytes())
-        yield Item(f"{file.name}:{number}", example.SerializeToString())
+        yield Item(f"{file.relative_to(root)}:{number}", example.SerializeToString())
 
 
 def _record_format(file: Path) -> cifar_format.RecordFormat:
@@ -177,7 +184,7 @@ def _record_format(file: Path) -> cifar_format.RecordFormat:
     )
 
 
-def _read_examples(file: Path) -> Iterator[Item]:
+def _read_examples(file: Path, root: Path) -> Iterator[Item]:
     records = example_files.read([str(file)]).as_numpy_iterator()
     for number, serialized in enumerate(records):
-        yield Item(f"{file.name}:{number}", serialized)
+        yield Item(f"{file.relative_to(root)}:{number}", serialized)

@@ -1,6 +1,8 @@
 """Batch prediction: what is read, what is written, and what a second call does."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -183,8 +185,60 @@ def test_a_folder_of_other_predictions_is_refused(cifar_dir, pictures, model, tm
     with pytest.raises(ValueError, match=r"predictions with input .* Choose another folder"):
         batch_prediction.run(cifar_dir, tmp_path / "out", model)
     (pictures / "new.png").write_bytes((pictures / "a.png").read_bytes())
-    with pytest.raises(ValueError, match="input_digest"):
+    with pytest.raises(ValueError, match="pictures, whose files have changed since"):
         batch_prediction.run(pictures, tmp_path / "out", model)
+
+
+def test_a_killed_call_leaves_no_partial_file_behind(pictures, model, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.predictions-00000-00000.parquet.5f2c").write_bytes(b"PAR1")
+    (tmp_path / "out/.failed-00000-00000.jsonl.5f2c").touch()
+    assert batch_prediction.run(pictures, tmp_path / "out", model).images == 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "batch.json",
+        "predictions-00000-00000.parquet",
+    ]
+
+
+def test_two_calls_do_not_write_to_one_folder(pictures, model, tmp_path):
+    with (
+        batch_prediction.sole_writer(tmp_path),
+        pytest.raises(BlockingIOError, match="Another call is writing to"),
+    ):
+        batch_prediction.run(pictures, tmp_path, model)
+
+
+def test_predictions_are_not_their_own_input(pictures, model):
+    for folder in (pictures, pictures / "out"):
+        with pytest.raises(ValueError, match="would be part of their own input"):
+            batch_prediction.run(pictures, folder, model, "prediction-log")
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(cifar_dir, model, tmp_path):
+    for day in ("monday", "tuesday"):
+        (tmp_path / "in" / day).mkdir(parents=True)
+        shutil.copy(cifar_dir / "test_batch.bin", tmp_path / "in" / day)
+    batch_prediction.run(tmp_path / "in", tmp_path / "out", model)
+    names = [row["image"] for row in rows(tmp_path / "out")]
+    assert len(set(names)) == len(names) == 40
+    assert names[0] == "monday/test_batch.bin:0"
+
+
+@pytest.mark.parametrize("format_name", results.FORMATS)
+def test_a_name_that_is_not_utf_8_stops_nothing(pictures, model, tmp_path, format_name):
+    folder = os.fsencode(pictures)
+    Path(os.fsdecode(folder + b"/caf\xe9.png")).write_bytes((pictures / "a.png").read_bytes())
+    (pictures / "a.png").unlink()
+    Path(os.fsdecode(folder + b"/\xe9.jpg")).write_bytes(b"no picture")
+    (pictures / "b.jpg").unlink()
+    record = batch_prediction.run(pictures, tmp_path / "out", model, format_name)
+    assert (record.images, record.failed) == (2, 1)
+    assert list(failed(tmp_path / "out")) == [r"\xe9.jpg"]
+    if format_name == "parquet":
+        assert {Path(row["image"]).name for row in rows(tmp_path / "out")} == {
+            r"caf\xe9.png",
+            "c.bmp",
+        }
 
 
 def test_several_processes_share_the_work(cifar_dir, model, tmp_path):
