@@ -18,7 +18,7 @@ UNUSABLE_EXIT_CODE = 4
 
 @click.command(
     epilog=examples(
-        "cifar drift /logs                      # a folder, with all below",
+        "cifar drift /logs                      # a folder and all below it",
         "cifar drift '/logs/cifar10-20261126*'  # the files of a day",
         "cifar drift /logs --version 1795386836 --set max_image_distance=0.2",
     )
@@ -26,7 +26,9 @@ UNUSABLE_EXIT_CODE = 4
 @click.argument("logs", nargs=-1, required=True, metavar="LOGS…")
 @place_options
 @click.option(
-    "--version", type=int, help="The version whose requests to compare. [default: the served]"
+    "--version",
+    type=int,
+    help="The version whose requests to compare. [default: the served one]",
 )
 @settings_option
 @json_option

@@ -284,11 +284,11 @@ def terminate(connect: Callable[[], Any], run_id: str) -> None:
     metavar="N",
     help="How many of the newest trainings, and of the newest searches, to keep.",
 )
-@click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be.")
+@click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 def clean(volume: Path, keep: int, dry_run: bool) -> None:
     """Delete old trainings and searches from the VOLUME that the steps share.
 
-    Those of pushed versions stay, and those in which a step is at work.
+    Those of pushed versions stay, as do those that a step is still using.
     """
     from kubeflow import volume as kubeflow_volume
 

@@ -137,9 +137,9 @@ def predict(
     With --batch, Beam runs the SavedModel directly and writes the predictions to files.
     """
     if bool(images) + bool(sample) + bool(batch) != 1:
-        raise click.UsageError("Give images, --sample N or --batch PATH, and only one of them.")
+        raise click.UsageError("Give either images, --sample N or --batch PATH.")
     if bool(batch) != bool(output):
-        raise click.UsageError("--batch PATH and --output DIR need each other.")
+        raise click.UsageError("--batch PATH and --output DIR go together; give both.")
     if batch and output:
         sys.exit(_predict_batch(batch, output, model_dir, format_name, beam_runner, as_json))
     if png and not sample:

@@ -170,7 +170,7 @@ def record_lineage(model_dir: Path, output: Path, metadata_url: str) -> None:
         version_lineage.record_changes(metadata.connection_to(output, metadata_url), model_dir)
     except Exception as error:
         click.echo(
-            f"Warning: the metadata do not have the change yet ({error}). The next change of a "
-            "version writes both.",
+            f"Warning: the metadata does not have the change yet ({error}). The next change of "
+            "a version records both.",
             err=True,
         )

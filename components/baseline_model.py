@@ -59,7 +59,7 @@ class Executor(base_executor.BaseExecutor):
             records.from_json(Candidate, exec_properties["candidate"]),
         )
         if source is None:
-            log.info("No baseline: nothing trained differently has been pushed")
+            log.info("No baseline: no model of other data, code or settings has been pushed")
             return
         shutil.copytree(source, path_utils.serving_model_dir(model.uri))
         model.set_string_custom_property(VERSION_PROPERTY, source.name)

@@ -111,8 +111,8 @@ class GateExecutor(base_executor.BaseExecutor):
             found = records.from_json(DriftRecord, file.read())
         if found.drifted:
             raise ValueError(
-                f"What version {found.version} of {found.model} is asked drifted from what it "
-                "was trained on:\n  " + "\n  ".join(data_gate.in_words(found.comparison))
+                f"The requests to version {found.version} of {found.model} have drifted from "
+                "its training data:\n  " + "\n  ".join(data_gate.in_words(found.comparison))
             )
 
 

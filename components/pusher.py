@@ -165,14 +165,14 @@ class Pusher(base_component.BaseComponent):
 
 
 def find_equal(provenance: Provenance, gate: Gate) -> Path | None:
-    """Returns the newest version if it is this very model; else None.
+    """Returns the newest version if it is the same model; else None.
 
     Raises:
         NotPushedError: Since the gate compared, another run has pushed what would now be the
             baseline.
     """
     if equal := version_store.find_pushed(gate.model_dir, provenance):
-        log.info("Version %s is this very model", equal.name)
+        log.info("Version %s is the same model", equal.name)
         return equal
     if not gate.rule:
         return None

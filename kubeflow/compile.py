@@ -343,7 +343,7 @@ def check_gpus(gpus: int, hyper_parameters: Mapping[str, Any]) -> None:
     """Raises ValueError if a Trainer alone in its pod would not use all GPUs equally."""
     if gpus > 1 and hyper_parameters.get("distribution") == "none":
         raise ValueError(
-            f"the Trainer has {gpus} GPUs and would use one. Compile with `--set "
+            f"the Trainer has {gpus} GPUs and would use only one. Compile with `--set "
             "distribution=mirrored`, so that they share each batch."
         )
     batch_size = hyper_parameters.get("batch_size", 0)

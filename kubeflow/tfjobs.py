@@ -36,15 +36,15 @@ class TFJobs:
         """Reads the credentials that Kubernetes mounts into the pod.
 
         Raises:
-            RuntimeError: This is no pod, or it has no credentials.
+            RuntimeError: This is not a pod, or it has no credentials.
         """
         try:
             config.load_incluster_config()
             self.namespace = NAMESPACE_FILE.read_text().strip()
         except (config.ConfigException, OSError) as error:
             raise RuntimeError(
-                "`training: workers` in the cluster file needs a pod's credentials to make a "
-                f"TFJob, and there are none: {error}"
+                "`training: workers` in the cluster file needs a pod's credentials to create "
+                f"a TFJob, and there are none: {error}"
             ) from error
         self._poll_seconds = poll_seconds
         self._jobs = client.CustomObjectsApi()
@@ -119,8 +119,8 @@ class TFJobs:
                 continue
             if found is None:
                 raise RuntimeError(
-                    f"TFJob {name} was deleted while it was training. Another attempt goes on "
-                    "from its last checkpoint."
+                    f"TFJob {name} was deleted while it was training. Another attempt "
+                    "continues from its last checkpoint."
                 )
             return found
 
@@ -247,11 +247,11 @@ def run(jobs: TFJobs, job: Spec, write_inputs: Callable[[], None]) -> None:
             else:
                 write_inputs()
                 jobs.create(job)
-                log.info("Made TFJob %s in the namespace %s.", name, jobs.namespace)
+                log.info("Created TFJob %s in the namespace %s.", name, jobs.namespace)
             jobs.follow(name)
         except SystemExit:
             jobs.delete(name, wait=False)
-            log.info("Deleted TFJob %s, because this step was told to end.", name)
+            log.info("Deleted TFJob %s, because this step was stopped.", name)
             raise
 
 

@@ -97,8 +97,8 @@ class PipelineConfig:
         check_version(self.warm_start)
         if self.tuned and self.warm_start != NONE:
             raise ValueError(
-                "tuned and warm_start exclude each other: trials start from random weights, so "
-                "what they find is not for a training that starts from others."
+                "tuned and warm_start cannot be combined: trials start from random weights, so "
+                "their results do not apply to a training that starts from other weights."
             )
         search_space.parse(self.tuned.split(), self.hyper_parameters)
         if self.tuned and not self.tuning_held_out:

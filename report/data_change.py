@@ -72,12 +72,12 @@ def in_words(change: DataChange) -> str:
     """Returns a change on one line, the files of a span together."""
     parts = []
     if change.came:
-        parts.append(f"came: {_listed(change.came)}")
+        parts.append(f"added: {_listed(change.came)}")
     if change.left:
-        parts.append(f"left: {_listed(change.left)}")
+        parts.append(f"removed: {_listed(change.left)}")
     if change.changed:
         files = ", ".join(
-            f"{name} ({before:,} → {now:,} images)"
+            f"{name} ({before:,} → {_images(now)})"
             for name, (before, now) in change.changed.items()
         )
         parts.append(f"changed: {files}")
@@ -98,5 +98,9 @@ def _listed(images: Mapping[str, int]) -> str:
         span, _, file = name.rpartition("/")
         together[span or file] = together.get(span or file, 0) + count
     return ", ".join(
-        f"{name} ({count:,} images)" if count else name for name, count in together.items()
+        f"{name} ({_images(count)})" if count else name for name, count in together.items()
     )
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

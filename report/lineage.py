@@ -89,7 +89,7 @@ def trace(
         connection: The metadata store.
         version: The number of the version, or `latest`.
         folders: Pushed versions by number, according to their folders. If a run was killed
-            just after its push, the metadata do not have the push.
+            just after its push, the metadata does not have the push.
 
     Raises:
         LookupError: The metadata have neither the version nor its model.

@@ -41,7 +41,7 @@ def check(model_dir: Path, version: str, class_names: Sequence[str]) -> None:
     if names and list(names) != list(class_names):
         raise ValueError(
             f"warm_start={version}: its classes are {', '.join(names)}, those of the data "
-            f"{', '.join(class_names)}. Start anew with `--set warm_start=none`."
+            f"{', '.join(class_names)}. Start from random weights with `--set warm_start=none`."
         )
 
 

@@ -239,7 +239,7 @@ def train(task: Task, checkpoint_dir: str, data: Data) -> tf.estimator.Estimator
         estimator = build_estimator(task, checkpoint_dir)
         journal = open_journal(checkpoint_dir, task, data)
         if journal.start_step >= task.loop.train_steps:
-            log.info(f"All {journal.start_step:,} steps are trained already.")
+            log.info(f"All {journal.start_step:,} steps have been trained already.")
         elif is_cluster():
             train_in_cluster(estimator, task, data, journal)
         else:

@@ -78,7 +78,7 @@ def find(
     if given.is_required:
         raise ValueError(
             f"Training cannot start from the weights of version {given.version}: {fault}. "
-            "Name another with `--set warm_start=`, or start anew with `none`."
+            "Name another with `--set warm_start=`, or start from random weights with `none`."
         )
     log.warning(f"Training starts from random weights: {fault}.")
     return Start(refusal=fault)

@@ -331,7 +331,7 @@ def shared_training(backend, first_run, operator, tmp_path_factory):
 def test_the_step_shows_the_chief_s_log_and_leaves_no_job_behind(operator, shared_training):
     step, _, checkpoints = shared_training
     assert step.state == "SUCCEEDED"
-    assert "Made TFJob cifar10-" in step.log and "step 60 of 60" in step.log
+    assert "Created TFJob cifar10-" in step.log and "step 60 of 60" in step.log
     assert not operator.jobs
     assert not any(pod.is_running for pod in operator.all_pods.values())
     assert not (checkpoints / "tfjob").exists()

@@ -130,7 +130,7 @@ def test_the_gpu_image_follows_from_the_tag_or_is_named():
     ("cluster", "settings", "expected"),
     [
         (on_gpus(1, "registry.test/cuda"), (), "registry.test/cuda has no tag"),
-        (on_gpus(2), (), "has 2 GPUs and would use one.*distribution=mirrored"),
+        (on_gpus(2), (), "has 2 GPUs and would use only one.*distribution=mirrored"),
         (on_gpus(3), ("distribution=mirrored",), "batch_size 32 .* 3 GPUs .* multiple of 3"),
     ],
 )

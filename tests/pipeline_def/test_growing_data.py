@@ -73,7 +73,7 @@ def test_a_run_says_what_came_and_keeps_it(monday, tuesday):
         "left": {},
         "changed": {},
     }
-    line = f"since run {monday.record['run_id']}: came: span-1 (200 images)"
+    line = f"since run {monday.record['run_id']}: added: span-1 (200 images)"
     assert f"Data {line}" in tuesday.printed
     assert f"Data      {line}" in tuesday.printed
 

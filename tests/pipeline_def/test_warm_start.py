@@ -120,7 +120,7 @@ def test_the_setting_is_none_latest_or_a_number(config, text):
 
 
 def test_a_search_does_not_start_warm(config):
-    with pytest.raises(ValueError, match="tuned and warm_start exclude each other"):
+    with pytest.raises(ValueError, match="tuned and warm_start cannot be combined"):
         apply_settings(config, ["tuned=learning_rate=0.01..0.1"])
 
 

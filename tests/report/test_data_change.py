@@ -21,8 +21,8 @@ def test_what_came_left_and_changed_is_told_with_its_images():
     assert change.left == {"span-1/data_batch_1.bin": 500}
     assert change.changed == {"eval": (12, 14)}
     assert data_change.in_words(change) == (
-        "since run r1: came: span-2 (700 images), data_batch_2.bin (1 images); "
-        "left: span-1 (500 images); changed: eval (12 → 14 images)"
+        "since run r1: added: span-2 (700 images), data_batch_2.bin (1 image); "
+        "removed: span-1 (500 images); changed: eval (12 → 14 images)"
     )
 
 
