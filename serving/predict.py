@@ -80,12 +80,15 @@ def read_images(paths: Iterable[str]) -> Iterator[tuple[str, bytes | Answer]]:
             yield STANDARD_INPUT, sys.stdin.buffer.read()
             continue
         try:
-            for file in image_files(Path(path)):
-                yield str(file), file.read_bytes()
-        except FileNotFoundError as error:
-            yield path, Answer(path, error=error.strerror or str(error))
+            files = image_files(Path(path))
         except OSError as error:
-            yield path, Answer(path, error=str(error.strerror))
+            yield path, Answer(path, error=error.strerror or str(error))
+            continue
+        for file in files:
+            try:
+                yield str(file), file.read_bytes()
+            except OSError as error:
+                yield str(file), Answer(str(file), error=error.strerror or str(error))
 
 
 def image_files(path: Path) -> list[Path]:
@@ -98,7 +101,11 @@ def image_files(path: Path) -> list[Path]:
         raise FileNotFoundError("no such file")
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES and not file.is_dir()
+    )
     if not files:
         raise FileNotFoundError(f"no file in this folder ends in {', '.join(SUFFIXES)}")
     return files

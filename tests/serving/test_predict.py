@@ -65,6 +65,19 @@ def test_one_bad_file_keeps_the_others(client, folder, capsys):
     ]
 
 
+def test_one_unreadable_file_keeps_the_others_of_its_folder(client, folder):
+    (folder / "aa.png").symlink_to(folder / "none.png")
+    (folder / "album.png").mkdir()
+    answers = predict.predict_files(client, [str(folder)])
+    assert [a.prediction and a.prediction.class_name for a in answers] == [
+        "frog",
+        None,
+        "ship",
+        "airplane",
+    ]
+    assert answers[1] == predict.Answer(f"{folder}/aa.png", error="No such file or directory")
+
+
 def test_an_image_that_the_server_refuses_keeps_its_neighbours(client, folder, monkeypatch):
     """Pillow reads more than TensorFlow: only the server rejects this file."""
     monkeypatch.setattr(predict, "prepare", lambda name, content: content)
