@@ -99,10 +99,11 @@ def describe(cluster: clusters.Cluster) -> str:
 @beam.command("worker-pool", epilog=examples("cifar beam worker-pool --port 50000"))
 @click.option("--port", default=50_000, show_default=True, help="The port on 127.0.0.1.")
 def worker_pool(port: int) -> None:
-    """Start workers when an engine on this machine requests them, until stopped.
+    """Start workers when a local engine requests them.
 
-    For runs with --environment_type=EXTERNAL --environment_config=localhost:PORT, if the engine
-    cannot start `cifar-beam-worker` itself, as in the pods of a Flink cluster.
+    The command runs until it is stopped. It is for runs with --environment_type=EXTERNAL
+    --environment_config=localhost:PORT, if the engine cannot start `cifar-beam-worker` itself,
+    as in the pods of a Flink cluster.
     """
     from pipeline_def.beam import worker_pool
 

@@ -42,8 +42,14 @@ class Listed(click.ParamType):
         return [self._kind.convert(one, param, ctx) for one in value.split(",")]
 
 
-@click.command(epilog=examples("cifar bench pipeline", "cifar bench report --json"))
-@click.argument("name", type=click.Choice(BENCHMARKS))
+@click.command(
+    help=f"""Repeat a measurement on this machine.
+
+    NAME is {", ".join(BENCHMARKS[:-1])} or {BENCHMARKS[-1]}. Exit code 1: a target was missed.
+    """,
+    epilog=examples("cifar bench pipeline", "cifar bench report --json"),
+)
+@click.argument("name", type=click.Choice(BENCHMARKS), metavar="NAME")
 @click.option(
     "--data",
     "data_source",
@@ -76,10 +82,7 @@ class Listed(click.ParamType):
 )
 @click.option("--json", "json_output", is_flag=True, help="Print one JSON object.")
 def bench(name: str, data_source: str | None, json_output: bool, **only_some: Any) -> None:
-    """Repeat the measurements of NAME on this machine.
-
-    Exit code 1: a target was missed.
-    """
+    """Measures, and exits with 1 if a target was missed."""
     imports.silence()
     measure = importlib.import_module(f"benchmarks.{name}").main
     given = {"data": data_source, **only_some}

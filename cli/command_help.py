@@ -2,16 +2,86 @@
 
 import functools
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from click.utils import make_default_short_help
 
 from contract import estimator, metadata_url
 from pipeline_def.beam import cluster, runner
 from pipeline_def.config import presets
+
+_WIDE_ENOUGH = 70  # columns for two columns, of which the first may have 30
+_LONG_NAME = 14
+_WHOLE_HYPHEN = "\N{NON-BREAKING HYPHEN}"  # click would break a line after a plain one
+
+
+class HelpFormatter(click.HelpFormatter):
+    """Keeps words whole on a narrow terminal, and commands in a form that can be pasted."""
+
+    def write(self, string: str) -> None:
+        """Writes text with plain hyphens."""
+        super().write(string.replace(_WHOLE_HYPHEN, "-"))
+
+    def write_text(self, text: str) -> None:
+        """Writes paragraphs, and folds the long lines of those that click keeps as they are."""
+        start = len(self.buffer)
+        super().write_text(text.replace("-", _WHOLE_HYPHEN))
+        lines = "".join(self.buffer[start:]).splitlines()
+        self.buffer[start:] = [
+            f"{part}\n" for line in lines for part in fold_command(line, self.width)
+        ]
+
+    def write_dl(
+        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Writes options or commands; on a narrow terminal, meanings below long names."""
+        if self.width < _WIDE_ENOUGH and max(len(name) for name, _ in rows) > _LONG_NAME:
+            col_max = 4
+        whole = [(name, words.replace("-", _WHOLE_HYPHEN)) for name, words in rows]
+        super().write_dl(whole, col_max, col_spacing)
+
+
+class HelpContext(click.Context):
+    """The context of a command whose help HelpFormatter writes."""
+
+    formatter_class = HelpFormatter
+
+
+def show_whole_words(command: click.Command) -> None:
+    """Lets HelpFormatter write the help of a command and of those below it.
+
+    The list of commands has the whole first sentence of each.
+    """
+    command.context_class = HelpContext
+    command.short_help = make_default_short_help(command.help or "", max_length=100)
+    for below in getattr(command, "commands", {}).values():
+        show_whole_words(below)
+
+
+def fold_command(line: str, width: int) -> list[str]:
+    """Returns a line of an example; a long one continues after a backslash.
+
+    A comment at its end moves to a line before it.
+    """
+    if len(line) <= width:
+        return [line]
+    command, _, comment = line.partition(" # ")
+    indent = " " * (len(line) - len(line.lstrip()))
+    before = [f"{indent}# {comment}"] if comment else []
+    inside = re.split(r" (?=-)", command.strip())  # an option stays beside its value
+    folded = [indent + inside[0]]
+    for part in inside[1:]:
+        if len(f"{folded[-1]} {part} \\") <= width:
+            folded[-1] += f" {part}"
+        else:
+            folded[-1] += " \\"
+            folded.append(f"{indent}    {part}")
+    return [*before, *folded]
 
 
 def examples(*lines: str) -> str:
@@ -35,7 +105,7 @@ def metadata_url_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         callback=read_url,
         metavar="FILE",
-        help="A file with the URL of the metadata, if they are not in the output folder: "
+        help="A file with the URL of the metadata, if it is not in the output folder: "
         f"{metadata_url.FORM}. The environment variable "
         f"{metadata_url.ENVIRONMENT_VARIABLE} can contain the URL instead.",
     )(command)

@@ -35,7 +35,7 @@ from pipeline_def.config import (
 def config(
     preset: str, trainer_module: str, settings: tuple[str, ...], json_output: bool
 ) -> None:
-    """Show every field that --set takes: its value, default, range and meaning."""
+    """Show every setting with its value, default, range and meaning."""
     try:
         chosen = apply_settings(find_preset(preset, trainer_module), settings)
     except ValueError as error:

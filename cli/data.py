@@ -52,10 +52,11 @@ def fetch(name: str, source: str, data_dir: str | None) -> None:
 @data.command(epilog=examples("cifar data verify", "cifar data verify data_sources/sample"))
 @click.argument("directory", default=DATA_DIR, metavar="[DIR]")
 def verify(directory: str) -> None:
-    """Check each batch file or picture in DIR; exit code 1 if one is wrong.
+    """Check each batch file or picture in DIR.
 
-    Batch files are compared with the folder's SHA256SUMS or, without one, with the official
-    checksums. Pictures are decoded, and compared with SHA256SUMS if there is one.
+    Exit code 1 if one is wrong. Batch files are compared with the folder's SHA256SUMS or,
+    without one, with the official checksums. Pictures are decoded, and compared with SHA256SUMS
+    if there is one.
     """
     from data_sources import batch_files, dataset
 

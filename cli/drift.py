@@ -41,12 +41,13 @@ def drift(
     settings: tuple[str, ...],
     json_output: bool,
 ) -> None:
-    """Compare logged requests with the data that the served version was trained on.
+    """Compare logged requests with the training data.
 
-    LOGS are folders, files or patterns of PredictionLogs, which a server writes if its config
-    has a logging_config. The images are compared with those of train, and the predicted classes
-    with its labels; max_label_distance and max_image_distance are the limits. The output folder
-    gets drift.html, a page with both distributions, and drift.json with the numbers.
+    The data is that of the served version, or of --version. LOGS are folders, files or patterns
+    of PredictionLogs, which a server writes if its config has a logging_config. The images are
+    compared with those of train, and the predicted classes with its labels; max_label_distance
+    and max_image_distance are the limits. The output folder gets drift.html, a page with both
+    distributions, and drift.json with the numbers.
 
     Exit code 0: no drift. 3: drifted. 4: the logs are unusable. 1: any other error.
     """

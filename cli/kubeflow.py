@@ -16,7 +16,7 @@ from pipeline_def.config import PipelineConfig, find_preset
 
 @click.group()
 def kubeflow() -> None:
-    """Compile the pipeline for Kubeflow Pipelines 2.x, submit it, watch it, clean up."""
+    """Run the pipeline on Kubeflow Pipelines 2.x."""
 
 
 @kubeflow.command(
@@ -121,7 +121,14 @@ def compile_command(
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options that say where the API is, and hands the command a client."""
 
-    @click.option("--server", "url", default="http://localhost:8888", show_default=True)
+    @click.option(
+        "--server",
+        "url",
+        default="http://localhost:8888",
+        show_default=True,
+        metavar="URL",
+        help="The API of Kubeflow Pipelines.",
+    )
     @click.option("--namespace", default="", help="The namespace in a multi-user installation.")
     @click.option(
         "--token-file",
@@ -169,7 +176,12 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
 def watch_options(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options of watching a run."""
     for option in (
-        click.option("--poll-seconds", default=5.0, show_default=True),
+        click.option(
+            "--poll-seconds",
+            default=5.0,
+            show_default=True,
+            help="The time between two looks at the run.",
+        ),
         click.option(
             "--timeout-minutes", default=0.0, help="When to stop watching; 0 is never."
         ),
@@ -193,14 +205,24 @@ def watch_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME=VALUE",
     help="A parameter of the run; can be repeated.",
 )
-@click.option("--experiment", default="cifar10", show_default=True)
+@click.option(
+    "--experiment",
+    default="cifar10",
+    show_default=True,
+    help="The experiment of the run; created if necessary.",
+)
 @click.option(
     "--name", default="cifar10", show_default=True, help="The name of the run or schedule."
 )
 @click.option(
     "--version", default="", help="The name of the version. [default: derived from its content]"
 )
-@click.option("--pipeline-root", default="", metavar="URI")
+@click.option(
+    "--pipeline-root",
+    default="",
+    metavar="URI",
+    help="Where to put artifacts. [default: that of the compiled pipeline]",
+)
 @click.option("--service-account", default="", help="The service account of the steps.")
 @click.option(
     "--watch", is_flag=True, help="Wait for the run to end; exit code 1 unless it succeeds."
@@ -261,7 +283,10 @@ def submit(
 def watch_command(
     connect: Callable[[], Any], run_id: str, poll_seconds: float, timeout_minutes: float
 ) -> None:
-    """Show the steps of a run until it ends; exit code 1 unless it succeeds."""
+    """Show the steps of a run until it ends.
+
+    Exit code 1 unless it succeeds.
+    """
     watch_to_the_end(connect(), run_id, poll_seconds, timeout_minutes)
 
 
@@ -286,9 +311,10 @@ def terminate(connect: Callable[[], Any], run_id: str) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 def clean(volume: Path, keep: int, dry_run: bool) -> None:
-    """Delete old trainings and searches from the VOLUME that the steps share.
+    """Delete old trainings and searches from a volume.
 
-    Those of pushed versions stay, as do those that a step is still using.
+    VOLUME is the volume that the steps share. Trainings and searches of pushed versions stay,
+    as do those that a step is still using.
     """
     from kubeflow import volume as kubeflow_volume
 

@@ -9,6 +9,7 @@ import click
 from cli.beam import beam
 from cli.bench import bench
 from cli.clean import clean
+from cli.command_help import show_whole_words
 from cli.config import config
 from cli.data import data
 from cli.drift import drift
@@ -21,7 +22,7 @@ from cli.versions import rollback, versions
 from contract import stopping
 
 COMPLETION = """\b
-Completion of commands and options with the Tab key, in ~/.bashrc or ~/.zshrc:
+Completion with the Tab key, in ~/.bashrc or ~/.zshrc:
   eval "$(_CIFAR_COMPLETE=bash_source cifar)"
   eval "$(_CIFAR_COMPLETE=zsh_source cifar)"
 """
@@ -99,3 +100,4 @@ for command in (
     bench,
 ):
     main.add_command(command)
+show_whole_words(main)

@@ -55,10 +55,11 @@ def report(
     output: Path,
     metadata_url: str,
 ) -> None:
-    """Write the report of a RUN as one self-contained HTML page.
+    """Write the report of a RUN as one HTML page.
 
-    RUN is `latest`, the start of a run's id, a version that a run pushed, or a folder with a
-    run.json. The page of a failed run shows everything up to the failure.
+    The page needs no other file and no network. RUN is `latest`, the start of a run's id, a
+    version that a run pushed, or a folder with a run.json. The page of a failed run shows
+    everything up to the failure.
     """
     if all_runs and (names or compare or to):
         raise click.UsageError("--all cannot be combined with RUN, --compare or --to.")
@@ -93,7 +94,10 @@ def report(
 )
 @json_option
 def status(output: Path, model: str, server: str, json_output: bool) -> None:
-    """Show what ran, what came from the cache, what is pushed and what is served."""
+    """Show what ran, what is pushed and what is served.
+
+    For the stages of the last run, it shows which came from the cache.
+    """
     from contract import records, terminal
     from report import overview
 
@@ -137,7 +141,10 @@ def list_runs(output: Path, json_output: bool) -> None:
 def lineage(
     version: str, output: Path, metadata_url: str, dot: bool, json_output: bool
 ) -> None:
-    """Show where a pushed VERSION comes from, back to the batch files and the code."""
+    """Show where a pushed VERSION comes from.
+
+    Each stage that led to it is listed, back to the batch files and the code.
+    """
     from contract import metadata, terminal
     from report import lineage as report_lineage
     from report import run_report, runs
@@ -167,10 +174,10 @@ def lineage(
 @output_option
 @click.pass_context
 def board(context: click.Context, output: Path) -> None:
-    """Start TensorBoard on the training of every run, including one in progress.
+    """Start TensorBoard on the trainings of all runs.
 
-    Each training has the name of the run that started it. All other flags are passed on to
-    TensorBoard. Press Ctrl-C to stop it.
+    This includes a training in progress. Each training has the name of the run that started it.
+    All other flags are passed on to TensorBoard. Press Ctrl-C to stop it.
     """
     folder = output / "checkpoints"
     if not folder.is_dir():

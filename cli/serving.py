@@ -41,10 +41,11 @@ class ServeCommand(click.Command):
 )
 @click.pass_context
 def serve(context: click.Context, output: str, model: str) -> None:
-    """Serve the pushed model over TensorFlow Serving's gRPC and REST protocol.
+    """Serve the pushed model over gRPC and REST.
 
-    The server loads new versions as they are pushed. It listens on 127.0.0.1, with gRPC on port
-    8500 and REST on port 8501, as soon as the model is loaded.
+    The protocol and the flags are those of TensorFlow Serving. The server loads new versions as
+    they are pushed. It listens on 127.0.0.1, with gRPC on port 8500 and REST on port 8501, as
+    soon as the model is loaded.
     """
     given = {flag.split("=")[0] for flag in context.args}
     flags = [*context.args, f"--model_name={model}"]
@@ -132,9 +133,10 @@ def predict(
     model_dir: Path,
     beam_runner: Runner,
 ) -> None:
-    """Classify images with a model server: PNG, JPEG, BMP or GIF of any size.
+    """Classify images, with or without a model server.
 
-    With --batch, Beam runs the SavedModel directly and writes the predictions to files.
+    A model server takes PNG, JPEG, BMP and GIF files of any size. With --batch, Beam runs the
+    SavedModel directly and writes the predictions to files.
     """
     if bool(images) + bool(sample) + bool(batch) != 1:
         raise click.UsageError("Give either images, --sample N or --batch PATH.")
@@ -195,9 +197,10 @@ def _predict_batch(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(model_dir: Path, as_json: bool) -> None:
-    """Check a model folder as a server would, and print example requests.
+    """Check a model folder as a server would.
 
-    MODEL_DIR is a version or the folder of all versions. Exit code 1 if a check fails.
+    MODEL_DIR is a version or the folder of all versions. Example requests are printed too.
+    Exit code 1 if a check fails.
     """
     import json
 

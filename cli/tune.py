@@ -79,10 +79,10 @@ def tune(
     metadata_url: str,
     verbose: bool,
 ) -> None:
-    """Search for better hyper-parameters, and write a page and a preset file.
+    """Search for better hyper-parameters.
 
-    Trials that fall behind the others stop early. To continue a search that was stopped or
-    killed, run the same command again.
+    The result is a page and a preset file. Trials that fall behind the others stop early. To
+    continue a search that was stopped or killed, run the same command again.
     """
     searched = [one for one in settings if search_space.is_search(one.partition("=")[2])]
     if not searched:

@@ -80,7 +80,10 @@ def versions(
 def pin(
     version: int, output: Path, model: str, serving_dir: Path | None, metadata_url: str
 ) -> None:
-    """Keep a VERSION: no push retires it, and keep_versions does not count it."""
+    """Keep a VERSION: no push retires it.
+
+    keep_versions does not count pinned versions.
+    """
     from serving import rollback
 
     model_dir = folder_of(output, model, serving_dir)
@@ -135,10 +138,10 @@ def rollback(
     serving_dir: Path | None,
     metadata_url: str,
 ) -> None:
-    """Serve the model of an earlier VERSION again, under the next number.
+    """Serve the model of an earlier VERSION again.
 
-    The replaced version goes into quarantine: it is not used as a baseline, and no run pushes
-    its model again until you release it with --release.
+    It gets the next number. The replaced version goes into quarantine: it is not used as a
+    baseline, and no run pushes its model again until you release it with --release.
     """
     from serving import rollback as serving_rollback
 

@@ -65,6 +65,35 @@ def test_every_help_has_an_example(words, command):
         assert example.search(command.get_help(context))
 
 
+@pytest.mark.parametrize(
+    ("words", "command"), commands(main), ids=lambda value: str(value)[:40]
+)
+def test_every_option_has_a_meaning(words, command):
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    assert [one.name for one in options if not one.help] == []
+
+
+@pytest.mark.parametrize("words", [(), ("kubeflow",), ("data",), ("versions",), ("beam",)])
+def test_the_list_of_commands_has_whole_sentences(words):
+    shown = run_program(*words, "--help").stdout
+    assert "Commands:" in shown and "..." not in shown.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), commands(main), ids=lambda value: str(value)[:40]
+)
+@pytest.mark.parametrize("columns", [60, 80])
+def test_an_example_that_is_too_wide_continues_after_a_backslash(words, command, columns):
+    with command.make_context(words[-1], [], resilient_parsing=True) as context:
+        context.terminal_width = columns - 2  # as click leaves two free
+        help_text = context.get_help()
+    assert [line for line in help_text.splitlines() if len(line) > columns] == []
+    for command_line in command.epilog.splitlines():
+        if (pasted := command_line.strip()).startswith("cifar"):
+            shown = help_text.replace(" \\\n", " ")
+            assert " ".join(pasted.partition(" # ")[0].split()) in " ".join(shown.split())
+
+
 def test_the_shell_completes_commands():
     environment = {
         "_CIFAR_COMPLETE": "bash_complete",
