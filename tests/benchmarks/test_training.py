@@ -20,12 +20,21 @@ def test_the_median_round_counts():
 
 
 def test_targets_compare_with_the_classic_way_and_with_the_limit():
-    targets = training.judge(training.medians_of([measured(2_500, 4_000)]))
+    targets = training.judge([measured(2_500, 4_000)])
     assert [(target.measured, target.is_met) for target in targets] == [
         (2.5, True),  # times the classic way
         (62.5, True),  # percent of the limit
         (40, True),  # times the speed of a step
         (1, True),  # GiB
     ]
-    slow = training.judge(training.medians_of([measured(2_100, 4_000)]))
+    slow = training.judge([measured(2_100, 4_000)])
     assert [target.is_met for target in slow] == [False, False, True, True]
+
+
+def test_a_ratio_is_that_of_one_round():
+    """The other program of a disturbed round is compared with what ran beside it."""
+    rounds = [measured(2_500, 4_000), measured(2_500, 4_000), measured(1_000, 2_000)]
+    rounds[0]["classic"] = {"examples_per_second": 500.0}
+    rounds[2]["classic"] = {"examples_per_second": 400.0}
+    classic, limit, *_ = training.judge(rounds)
+    assert (classic.measured, limit.measured) == (2.5, 62.5)
