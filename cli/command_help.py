@@ -1,6 +1,7 @@
 """What several commands share: examples in the help, and options."""
 
 import functools
+import inspect
 import os
 import re
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.utils import make_default_short_help
 
 from contract import estimator, metadata_url
 from pipeline_def.beam import cluster, runner
@@ -58,7 +58,8 @@ def show_whole_words(command: click.Command) -> None:
     The list of commands has the whole first sentence of each.
     """
     command.context_class = HelpContext
-    command.short_help = make_default_short_help(command.help or "", max_length=100)
+    first_paragraph = inspect.cleandoc(command.help or "").partition("\n\n")[0]
+    command.short_help = " ".join(first_paragraph.split())
     for below in getattr(command, "commands", {}).values():
         show_whole_words(below)
 

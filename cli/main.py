@@ -41,13 +41,18 @@ class OneLineErrors(click.Group):
             advice = " Run the same command again to continue." if goes_on else ""
             click.echo(f"{stopped}.{advice}", err=True)
             stopping.end_process(stopped)
+        except (
+            click.exceptions.Exit,
+            click.exceptions.NoArgsIsHelpError,
+            click.Abort,
+            BrokenPipeError,
+        ):
+            raise
+        except click.UsageError as error:
+            # With what click adds when it shows an error, such as what may have been meant.
+            raise click.UsageError(folded(error.format_message()), error.ctx) from error
         except click.ClickException as error:
-            # With what click adds to it when it is shown: what may have been meant.
-            message = folded(error.format_message())
-            vars(error).update(message=message, possibilities=None)
-            raise
-        except (click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
+            raise click.ClickException(folded(error.format_message())) from error
         except Exception as error:
             if ctx.params["debug"]:
                 raise

@@ -47,7 +47,7 @@ class PipelineConfig:
 
     # tune
 
-    # Settings such as `learning_rate=0.01..0.2`, separated by spaces; empty for no search.
+    # settings such as `learning_rate=0.01..0.2`, separated by spaces; empty for no search
     tuned: str = ""
     tuning_trials: PositiveInt = 20  # in total, including stopped and failed ones
     tuning_held_out: Fraction = 0.1  # fraction of the train examples that scores the trials

@@ -71,15 +71,15 @@ class HyperParameters:
 
     # How the training is watched.
 
-    # Steps between two lines of progress.
+    # steps between two lines of progress
     log_every_steps: PositiveInt = dataclasses.field(default=100, metadata=WATCHING)
-    # Steps between points in TensorBoard.
+    # steps between points in TensorBoard
     summary_every_steps: PositiveInt = dataclasses.field(default=500, metadata=WATCHING)
-    # Steps between checkpoints, at most lost by a killed run.
+    # steps between checkpoints; a killed run loses at most these
     checkpoint_every_steps: PositiveInt = dataclasses.field(default=1_000, metadata=WATCHING)
-    # Steps between evaluations, which select nothing.
+    # steps between evaluations, which select nothing
     eval_every_steps: PositiveInt = dataclasses.field(default=5_000, metadata=WATCHING)
-    # Whether to log which device computes each operation.
+    # whether to log which device computes each operation
     log_device_placement: bool = dataclasses.field(default=False, metadata=WATCHING)
 
     def __post_init__(self) -> None:

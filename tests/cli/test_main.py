@@ -83,9 +83,11 @@ def test_the_list_of_commands_has_whole_sentences(words):
     ("words", "command"), commands(main), ids=lambda value: str(value)[:40]
 )
 @pytest.mark.parametrize("columns", [60, 80])
-def test_an_example_that_is_too_wide_continues_after_a_backslash(words, command, columns):
+def test_an_example_that_is_too_wide_continues_after_a_backslash(
+    words, command, columns, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
     with command.make_context(words[-1], [], resilient_parsing=True) as context:
-        context.terminal_width = columns - 2  # as click leaves two free
         help_text = context.get_help()
     assert [line for line in help_text.splitlines() if len(line) > columns] == []
     for command_line in command.epilog.splitlines():
@@ -114,6 +116,10 @@ def test_the_shell_completes_commands():
         (["run", "--presett", "quick"], "Did you mean one of: '--preset'"),
         (["run", "--preset", "quik"], "Did you mean quick?"),
         (["run", "--set", "train_step=3"], "Did you mean train_steps?"),
+        (
+            ["bench", "serv"],
+            "Error: Invalid value for 'NAME': 'serv' is not one of 'pipeline',",
+        ),
     ],
 )
 def test_a_mistyped_name_gets_a_suggestion_that_a_terminal_shows_whole(arguments, meant):
