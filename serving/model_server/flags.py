@@ -16,7 +16,7 @@ MODELS = "Models and versions"
 BATCHING = "Batching"
 RUNTIME = "TensorFlow"
 OPERATION = "Operation"
-NO_EFFECT = "Accepted for compatibility with TensorFlow Serving, without effect here"
+NO_EFFECT = "Flags of TensorFlow Serving that have no effect here"
 
 _IS_SLOW_ELSEWHERE = "loading and unloading never delay requests here"
 _NO_TFLITE = "models run in TensorFlow, not in TensorFlow Lite"

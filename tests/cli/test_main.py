@@ -89,7 +89,9 @@ def test_an_example_that_is_too_wide_continues_after_a_backslash(
     monkeypatch.setenv("COLUMNS", str(columns))
     with command.make_context(words[-1], [], resilient_parsing=True) as context:
         help_text = context.get_help()
-    assert [line for line in help_text.splitlines() if len(line) > columns] == []
+    flag_alone = re.compile(r" *--\S+( \S+)?")  # a line of its own
+    too_wide = [line for line in help_text.splitlines() if len(line) > columns]
+    assert [line for line in too_wide if not flag_alone.fullmatch(line)] == []
     for command_line in command.epilog.splitlines():
         if (pasted := command_line.strip()).startswith("cifar"):
             shown = help_text.replace(" \\\n", " ")

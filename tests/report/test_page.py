@@ -13,6 +13,7 @@ from tests.report.browser import chromium, needs_chromium, opened
 WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1440}
 SCREENSHOTS = ROOT / "test-results" / "report"
 MAX_BYTES = 2_000_000
+PAPER = 718  # CSS pixels between the margins of A4
 
 pytestmark = needs_chromium
 
@@ -187,11 +188,28 @@ def test_the_run_says_what_it_was_made_with(browser, pushed):
         assert page.locator(".graph .arrow").count() >= len(pushed.record["stages"]) - 1
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_has_light_colours_and_no_base64(browser, pushed, scheme):
+    with opened(browser, pushed.page, color_scheme=scheme) as page:
+        shown = page.locator("#serving .command").last
+        height = shown.bounding_box()["height"]
+        assert len(shown.text_content()) > 1_000  # what a button copies
+        page.emulate_media(media="print", color_scheme=scheme)
+        assert shown.bounding_box()["height"] < height / 2
+        colour = page.evaluate(
+            "getComputedStyle(document.documentElement).getPropertyValue('--series-1')"
+        )
+        assert colour.strip() == "#0a5dbb"
+
+
 def test_the_page_prints_without_its_navigation(browser, pushed):
-    with opened(browser, pushed.page) as page:
+    with opened(browser, pushed.page, width=PAPER, color_scheme="dark") as page:
         page.emulate_media(media="print")
         assert not page.is_visible("nav")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.is_visible("#settings table")
         assert page.is_visible("#accuracy")
+        assert page.is_visible("#network img")
+        assert not page.get_by_text("a number opens its images").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PAPER
         assert page.pdf(path=SCREENSHOTS / "printed.pdf")[:4] == b"%PDF"
