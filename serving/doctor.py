@@ -232,7 +232,7 @@ def _not_batch_first(servable: Servable, record: prediction_log_pb2.PredictionLo
         return []
     request = record.predict_log.request
     rows = {len(np.atleast_1d(tensors.to_array(proto))) for proto in request.inputs.values()}
-    response = inference.predict(servable, request)
+    response = inference.predict(servable, request).run()
     return [
         f"{_signature_of(record)}: {name} has shape {list(shape)}"
         for name, proto in response.outputs.items()

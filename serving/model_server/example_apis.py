@@ -15,7 +15,12 @@ from tensorflow_serving.apis import (
 )
 
 from serving.model_server import tensors
-from serving.model_server.inference import CLASSIFY_METHOD, REGRESS_METHOD, model_spec
+from serving.model_server.inference import (
+    CLASSIFY_METHOD,
+    REGRESS_METHOD,
+    Call,
+    model_spec,
+)
 from serving.model_server.pixels import check_images
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
 from serving.model_server.status import Code, ServingError, invalid
@@ -26,60 +31,59 @@ SCORES = "scores"
 OUTPUTS = "outputs"
 
 
-def classify(
-    servable: Servable,
-    request: classification_pb2.ClassificationRequest,
-    timeout_seconds: float | None = None,
-) -> classification_pb2.ClassificationResponse:
-    """Returns the classes and scores of each example."""
+def classify(servable: Servable, request: classification_pb2.ClassificationRequest) -> Call:
+    """Returns the call for a ClassificationResponse: classes and scores of each example."""
     key, signature = _example_signature(servable, request.model_spec)
     _check_method(servable, signature, CLASSIFY_METHOD, "classification")
     input_name, fetches = _classify_tensors(signature)
     examples = serialized_examples(request.input)
-    values = servable.run({input_name: examples}, fetches, timeout_seconds)
-    response = classification_pb2.ClassificationResponse(model_spec=model_spec(servable, key))
-    response.result.CopyFrom(_classification_result(signature, values, len(examples)))
-    return response
+
+    def respond(values: Mapping[str, np.ndarray]) -> classification_pb2.ClassificationResponse:
+        return classification_pb2.ClassificationResponse(
+            model_spec=model_spec(servable, key),
+            result=_classification_result(signature, values, len(examples)),
+        )
+
+    return Call(servable, {input_name: examples}, fetches, respond)
 
 
-def regress(
-    servable: Servable,
-    request: regression_pb2.RegressionRequest,
-    timeout_seconds: float | None = None,
-) -> regression_pb2.RegressionResponse:
-    """Returns one value for each example."""
+def regress(servable: Servable, request: regression_pb2.RegressionRequest) -> Call:
+    """Returns the call for a RegressionResponse: one value for each example."""
     key, signature = _example_signature(servable, request.model_spec)
     _check_method(servable, signature, REGRESS_METHOD, "regression")
     input_name, fetches = _regress_tensors(signature)
     examples = serialized_examples(request.input)
-    values = servable.run({input_name: examples}, fetches, timeout_seconds)
-    response = regression_pb2.RegressionResponse(model_spec=model_spec(servable, key))
-    response.result.CopyFrom(_regression_result(signature, values, len(examples)))
-    return response
+
+    def respond(values: Mapping[str, np.ndarray]) -> regression_pb2.RegressionResponse:
+        return regression_pb2.RegressionResponse(
+            model_spec=model_spec(servable, key),
+            result=_regression_result(signature, values, len(examples)),
+        )
+
+    return Call(servable, {input_name: examples}, fetches, respond)
 
 
-def multi_inference(
-    servable: Servable,
-    request: inference_pb2.MultiInferenceRequest,
-    timeout_seconds: float | None = None,
-) -> inference_pb2.MultiInferenceResponse:
-    """Returns the results of several signatures over the same examples, from one step."""
+def multi_inference(servable: Servable, request: inference_pb2.MultiInferenceRequest) -> Call:
+    """Returns the call for a MultiInferenceResponse: several signatures in one step."""
     signatures, input_names, fetches = _check_tasks(servable, request)
     examples = serialized_examples(request.input)
     feeds = dict.fromkeys(input_names, examples)
-    values = servable.run(feeds, tuple(sorted(fetches)), timeout_seconds)
-    response = inference_pb2.MultiInferenceResponse()
-    for task, (key, signature) in zip(request.tasks, signatures.items(), strict=True):
-        result = response.results.add(model_spec=model_spec(servable, key))
-        if task.method_name == CLASSIFY_METHOD:
-            result.classification_result.CopyFrom(
-                _classification_result(signature, values, len(examples))
-            )
-        else:
-            result.regression_result.CopyFrom(
-                _regression_result(signature, values, len(examples))
-            )
-    return response
+
+    def respond(values: Mapping[str, np.ndarray]) -> inference_pb2.MultiInferenceResponse:
+        response = inference_pb2.MultiInferenceResponse()
+        for task, (key, signature) in zip(request.tasks, signatures.items(), strict=True):
+            result = response.results.add(model_spec=model_spec(servable, key))
+            if task.method_name == CLASSIFY_METHOD:
+                result.classification_result.CopyFrom(
+                    _classification_result(signature, values, len(examples))
+                )
+            else:
+                result.regression_result.CopyFrom(
+                    _regression_result(signature, values, len(examples))
+                )
+        return response
+
+    return Call(servable, feeds, tuple(sorted(fetches)), respond)
 
 
 def serialized_examples(examples: input_pb2.Input) -> np.ndarray:

@@ -1,10 +1,11 @@
 """PredictionService and ModelService over gRPC."""
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -39,6 +40,9 @@ MAX_BYTES_IN_LOOP = 2**18  # a larger request would delay the others while it is
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
+# Checks a request, and returns what to run.
+Prepare: TypeAlias = Callable[[Servable, Any], inference.Call]
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,39 +64,34 @@ class PredictionService:
             metrics: Counts requests.
             request_log: Logs samples of requests.
             packs_tensors: Whether Predict answers with `tensor_content`.
-            is_batched: Whether Predict waits for batches without taking up a thread.
+            is_batched: Whether requests wait for batches without taking up threads.
         """
-        self._packs_tensors = packs_tensors
-        self._is_batched = is_batched
         self._manager = manager
         self._metrics = metrics
         self._request_log = request_log
-        self._predict = functools.partial(inference.predict, packs_tensors=packs_tensors)
+        self._packs_tensors = packs_tensors
+        self._is_batched = is_batched
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """Returns the gRPC handlers."""
-        requests = {
-            "Classify": classification_pb2.ClassificationRequest,
-            "Regress": regression_pb2.RegressionRequest,
-            "Predict": predict_pb2.PredictRequest,
-            "MultiInference": inference_pb2.MultiInferenceRequest,
-        }
-        runs: dict[str, Callable[[Servable, Any, float | None], Message]] = {
-            "Classify": example_apis.classify,
-            "Regress": example_apis.regress,
-            "Predict": self._predict,
-            "MultiInference": example_apis.multi_inference,
+        predict = functools.partial(inference.predict, packs_tensors=self._packs_tensors)
+        apis: dict[str, tuple[type[Message], Prepare]] = {
+            "Classify": (classification_pb2.ClassificationRequest, example_apis.classify),
+            "Regress": (regression_pb2.RegressionRequest, example_apis.regress),
+            "Predict": (predict_pb2.PredictRequest, predict),
+            "MultiInference": (
+                inference_pb2.MultiInferenceRequest,
+                example_apis.multi_inference,
+            ),
         }
         methods = {
-            api: handler(kind, functools.partial(self._run, api, runs[api]))
-            for api, kind in requests.items()
-        }
-        if self._is_batched:
-            methods["Predict"] = handler(
-                predict_pb2.PredictRequest,
-                functools.partial(self._run, "Predict", self._predict),
-                self._predict_in_batch,
+            api: handler(
+                kind,
+                functools.partial(self._run, api, prepare),
+                functools.partial(self._run_async, api, prepare) if self._is_batched else None,
             )
+            for api, (kind, prepare) in apis.items()
+        }
         methods["GetModelMetadata"] = handler(
             get_model_metadata_pb2.GetModelMetadataRequest, self._metadata
         )
@@ -105,48 +104,42 @@ class PredictionService:
             return inference.get_model_metadata(servable)
 
     def _run(
-        self,
-        api: str,
-        run: Callable[[Servable, Any, float | None], Message],
-        request: Any,
-        context: grpc.ServicerContext,
+        self, api: str, prepare: Prepare, request: Any, context: grpc.ServicerContext
     ) -> Message:
-        spec = first_spec(request) if api == "MultiInference" else request.model_spec
-        with self._metrics.request(spec.name, api, "GRPC"):
-            if api != "MultiInference":
-                required_spec(request)
+        with self._metrics.request(requested_spec(request).name, api, "GRPC"):
             timeout = timeout_seconds(context)
-            with (
-                self._manager.borrow(spec) as servable,
-                self._metrics.runtime(spec.name, api),
-            ):
-                response = run(servable, request, timeout)
-            if api != "Predict":
-                self._metrics.examples(spec.name, example_apis.count(request.input))
-            if self._request_log.wants(spec.name):
-                self._request_log.add(api, _answerer(response), request, response)
+            with self._borrowed(api, request) as servable:
+                response = prepare(servable, request).run(timeout)
+            self._note(api, request, response)
             return response
 
-    async def _predict_in_batch(
-        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    async def _run_async(
+        self, api: str, prepare: Prepare, request: Any, context: grpc.ServicerContext
     ) -> Message:
         """Does what `_run` does, in the event loop."""
-        spec = request.model_spec
-        with self._metrics.request(spec.name, "Predict", "GRPC"):
-            required_spec(request)
+        with self._metrics.request(requested_spec(request).name, api, "GRPC"):
             timeout = timeout_seconds(context)
-            with (
-                self._manager.borrow(spec) as servable,
-                self._metrics.runtime(spec.name, "Predict"),
-            ):
-                call = inference.prepared(servable, request)
-                values = await servable.run_async(call.feeds, call.fetches, timeout)
-                response = inference.predict_response(
-                    servable, call, values, self._packs_tensors
-                )
-            if self._request_log.wants(spec.name):
-                self._request_log.add("Predict", response.model_spec, request, response)
+            with self._borrowed(api, request) as servable:
+                response = await prepare(servable, request).run_async(timeout)
+            self._note(api, request, response)
             return response
+
+    @contextlib.contextmanager
+    def _borrowed(self, api: str, request: Any) -> Iterator[Servable]:
+        """Lends the requested version, and times its use."""
+        spec = requested_spec(request)
+        if api != "MultiInference":
+            required_spec(request)
+        with self._manager.borrow(spec) as servable, self._metrics.runtime(spec.name, api):
+            yield servable
+
+    def _note(self, api: str, request: Any, response: Any) -> None:
+        """Counts the request's examples, and logs it if it is in the sample."""
+        name = requested_spec(request).name
+        if api != "Predict":
+            self._metrics.examples(name, example_apis.count(request.input))
+        if self._request_log.wants(name):
+            self._request_log.add(api, _answerer(response), request, response)
 
 
 class ModelService:
@@ -240,8 +233,10 @@ def required_spec(request: Any) -> model_pb2.ModelSpec:
     return request.model_spec
 
 
-def first_spec(request: inference_pb2.MultiInferenceRequest) -> model_pb2.ModelSpec:
-    """Returns the first task's model_spec, or an empty one."""
+def requested_spec(request: Any) -> model_pb2.ModelSpec:
+    """Returns the model_spec of a request or of its first task; an empty one without any."""
+    if not isinstance(request, inference_pb2.MultiInferenceRequest):
+        return request.model_spec
     return request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
 
 

@@ -1,7 +1,8 @@
 """Predict and GetModelMetadata on one servable."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from tensorflow.core.framework import tensor_pb2
@@ -25,32 +26,27 @@ SIGNATURE_DEF = "signature_def"
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A checked request: what to run, and how to name the outputs."""
+    """A checked request: what to run, and how the outputs become a response."""
 
-    key: str
+    servable: Servable
     feeds: Mapping[str, np.ndarray]  # by tensor name
-    outputs: Mapping[str, str]  # tensor names by alias
+    fetches: tuple[str, ...]  # tensor names
+    respond: Callable[[Mapping[str, np.ndarray]], Any]
 
-    @property
-    def fetches(self) -> tuple[str, ...]:
-        """Returns the names of the tensors to fetch."""
-        return tuple(sorted(set(self.outputs.values())))
+    def run(self, timeout_seconds: float | None = None) -> Any:
+        """Returns the response."""
+        return self.respond(self.servable.run(self.feeds, self.fetches, timeout_seconds))
+
+    async def run_async(self, timeout_seconds: float | None = None) -> Any:
+        """Returns the response, without blocking the event loop."""
+        values = await self.servable.run_async(self.feeds, self.fetches, timeout_seconds)
+        return self.respond(values)
 
 
 def predict(
-    servable: Servable,
-    request: predict_pb2.PredictRequest,
-    timeout_seconds: float | None = None,
-    packs_tensors: bool = False,
-) -> predict_pb2.PredictResponse:
-    """Returns the outputs of a signature, by their names."""
-    call = prepared(servable, request)
-    values = servable.run(call.feeds, call.fetches, timeout_seconds)
-    return predict_response(servable, call, values, packs_tensors)
-
-
-def prepared(servable: Servable, request: predict_pb2.PredictRequest) -> Call:
-    """Returns what to run for a request."""
+    servable: Servable, request: predict_pb2.PredictRequest, packs_tensors: bool = False
+) -> Call:
+    """Returns the call for a PredictResponse: a signature's outputs, by their names."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if key not in servable.signatures:
         raise ServingError(
@@ -59,19 +55,16 @@ def prepared(servable: Servable, request: predict_pb2.PredictRequest) -> Call:
     signature = servable.signatures[key]
     check_method_name(servable, signature)
     feeds = _feeds(signature, request.inputs)
-    call = Call(key, feeds, _wanted_outputs(signature, request.output_filter))
+    outputs = _wanted_outputs(signature, request.output_filter)
     check_images(feeds.values())
-    return call
 
+    def respond(values: Mapping[str, np.ndarray]) -> predict_pb2.PredictResponse:
+        response = predict_pb2.PredictResponse(model_spec=model_spec(servable, key))
+        for alias, name in outputs.items():
+            response.outputs[alias].CopyFrom(tensors.to_proto(values[name], packs_tensors))
+        return response
 
-def predict_response(
-    servable: Servable, call: Call, values: Mapping[str, np.ndarray], packs_tensors: bool
-) -> predict_pb2.PredictResponse:
-    """Returns the response with the fetched values."""
-    response = predict_pb2.PredictResponse(model_spec=model_spec(servable, call.key))
-    for alias, name in call.outputs.items():
-        response.outputs[alias].CopyFrom(tensors.to_proto(values[name], packs_tensors))
-    return response
+    return Call(servable, feeds, _fetches(outputs), respond)
 
 
 def _feeds(
@@ -115,8 +108,12 @@ def run_signature(
     """
     outputs = _wanted_outputs(signature, ())
     check_images(feeds.values())
-    values = servable.run(feeds, tuple(sorted(set(outputs.values()))), timeout_seconds)
+    values = servable.run(feeds, _fetches(outputs), timeout_seconds)
     return {alias: values[name] for alias, name in outputs.items()}
+
+
+def _fetches(outputs: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted(set(outputs.values())))
 
 
 def _wanted_outputs(

@@ -145,11 +145,11 @@ class RestApi:
                 request = classification_pb2.ClassificationRequest(
                     model_spec=spec, input=examples
                 )
-                response = example_apis.classify(servable, request, self._timeout_seconds)
+                response = example_apis.classify(servable, request).run(self._timeout_seconds)
                 text = json_responses.classification_json(response.result)
             else:
                 request = regression_pb2.RegressionRequest(model_spec=spec, input=examples)
-                response = example_apis.regress(servable, request, self._timeout_seconds)
+                response = example_apis.regress(servable, request).run(self._timeout_seconds)
                 text = json_responses.regression_json(response.result)
         if self._request_log.wants(spec.name):
             self._request_log.add(api, response.model_spec, request, response)

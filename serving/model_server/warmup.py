@@ -76,12 +76,13 @@ def replay(
     """Runs one recorded request and discards the response."""
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        inference.predict(servable, log.predict_log.request, timeout_seconds)
+        call = inference.predict(servable, log.predict_log.request)
     elif kind == "classify_log":
-        example_apis.classify(servable, log.classify_log.request, timeout_seconds)
+        call = example_apis.classify(servable, log.classify_log.request)
     elif kind == "regress_log":
-        example_apis.regress(servable, log.regress_log.request, timeout_seconds)
+        call = example_apis.regress(servable, log.regress_log.request)
     elif kind == "multi_inference_log":
-        example_apis.multi_inference(servable, log.multi_inference_log.request, timeout_seconds)
+        call = example_apis.multi_inference(servable, log.multi_inference_log.request)
     else:
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+    call.run(timeout_seconds)

@@ -6,12 +6,23 @@ import threading
 import time
 from concurrent import futures
 
+import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
 from serving.model_server import config
 from serving.model_server.batching import BatchingServable
+from serving.model_server.inference import CLASSIFY_METHOD
 from serving.model_server.metrics import Metrics
+from serving.model_server.process import ServerProcess
 from serving.model_server.status import Code, ServingError
 from tests.serving import saved_models
 
@@ -272,6 +283,47 @@ def test_a_deadline_that_passes_while_the_step_runs_is_one_of_the_session(
         servable.run({X: np.float32([[1]])}, (Y,), 0.2)
     may_end.set()
     assert late.value.code == Code.DEADLINE_EXCEEDED
+
+
+def grpc_requests() -> dict:
+    """Returns a request of one example for each API."""
+    example = tf.train.Example()
+    example.features.feature["x"].float_list.value.append(2.0)
+    requests = {
+        "Predict": predict_pb2.PredictRequest(),
+        "Classify": classification_pb2.ClassificationRequest(),
+        "Regress": regression_pb2.RegressionRequest(),
+        "MultiInference": inference_pb2.MultiInferenceRequest(),
+    }
+    requests["Predict"].inputs["x"].CopyFrom(tf.make_tensor_proto([[2.0]], tf.float32))
+    for signature in ("Classify", "Regress"):
+        requests[signature].model_spec.signature_name = signature.lower()
+    task = requests["MultiInference"].tasks.add(method_name=CLASSIFY_METHOD)
+    task.model_spec.signature_name = "classify"
+    for api, request in requests.items():
+        spec = task.model_spec if api == "MultiInference" else request.model_spec
+        spec.name = "m"
+        if api != "Predict":
+            request.input.example_list.examples.append(example)
+    return requests
+
+
+def test_requests_over_grpc_wait_for_their_batch_without_a_thread(half_plus_two, tmp_path):
+    batching = tmp_path / "batching.config"
+    batching.write_text("max_batch_size { value: 2 } batch_timeout_micros { value: 60000000 }")
+    flags = ("--enable_batching", f"--batching_parameters_file={batching}")
+    path = half_plus_two.parent
+    with (
+        ServerProcess(
+            "--model_name=m", f"--model_base_path={path}", "--grpc_max_threads=1", *flags
+        ) as server,
+        grpc.insecure_channel(server.grpc_target) as channel,
+    ):
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        for api, request in grpc_requests().items():
+            send = getattr(stub, api).future
+            pair = [send(request, timeout=10) for _ in range(2)]
+            assert pair[0].result() == pair[1].result(), api
 
 
 def test_parameters_are_read_from_the_c_server_s_file(tmp_path):

@@ -76,12 +76,12 @@ def test_what_cannot_be_loaded_has_the_code_of_the_c_loader(
 
 def test_an_input_left_out_has_its_default(odd):
     """Source: predict_util.cc of 2.15, which fills in SignatureDef.defaults."""
-    response = inference.predict(odd, predict_request(x=[1.0]))
+    response = inference.predict(odd, predict_request(x=[1.0])).run()
     assert list(response.outputs["total"].float_val) == [11.0]
-    response = inference.predict(odd, predict_request(x=[1.0], y=[2.0]))
+    response = inference.predict(odd, predict_request(x=[1.0], y=[2.0])).run()
     assert list(response.outputs["total"].float_val) == [3.0]
     with pytest.raises(ServingError) as error:
-        inference.predict(odd, predict_request(y=[1.0]))
+        inference.predict(odd, predict_request(y=[1.0])).run()
     assert error.value.message == (
         "input size does not match signature: 1!=2 len({y}) != len({x,y}). "
         "Sent extra: {}. Missing but required: {x}."
@@ -94,7 +94,7 @@ def test_each_task_may_have_an_input_of_its_own(odd):
     for signature in ("regress_x", "regress_z"):
         request.tasks.add(model_spec=spec(signature), method_name=inference.REGRESS_METHOD)
     add_example(request.input, x=3.0, z=4.0)
-    response = example_apis.multi_inference(odd, request)
+    response = example_apis.multi_inference(odd, request).run()
     values = [result.regression_result.regressions[0].value for result in response.results]
     assert values == [3.0, 4.0]
 
@@ -102,7 +102,7 @@ def test_each_task_may_have_an_input_of_its_own(odd):
 def test_a_dtype_that_is_wrong_is_named_as_the_session_names_it(odd):
     """Source: direct_session.cc in TensorFlow, CheckFetch and SendInputs."""
     with pytest.raises(ServingError) as error:
-        inference.predict(odd, predict_request(x=[True], y=[1.0]))
+        inference.predict(odd, predict_request(x=[True], y=[1.0])).run()
     assert error.value.code == Code.INVALID_ARGUMENT
     assert error.value.message == "Expects arg[0] to be float but bool is provided"
 
@@ -112,7 +112,7 @@ def test_a_signature_of_another_kind_is_an_invalid_argument(odd):
     classify = classification_pb2.ClassificationRequest(model_spec=spec("regress_x"))
     add_example(classify.input, x=1.0)
     with pytest.raises(ServingError, match="Expected classification signature out") as error:
-        example_apis.classify(odd, classify)
+        example_apis.classify(odd, classify).run()
     assert error.value.code == Code.INVALID_ARGUMENT
 
 
@@ -120,20 +120,20 @@ def test_method_names_are_checked_where_a_flag_says_so(odd, strict):
     """Source: signature.h, GetSignatureMethodNameCheckFeature."""
     regress = regression_pb2.RegressionRequest(model_spec=spec("native"))
     add_example(regress.input, z=5.0)
-    assert example_apis.regress(odd, regress).result.regressions[0].value == 5.0
+    assert example_apis.regress(odd, regress).run().result.regressions[0].value == 5.0
     with pytest.raises(ServingError) as error:
-        example_apis.regress(strict, regress)
+        example_apis.regress(strict, regress).run()
     assert error.value.message == (
         "Expected regression signature method_name to be tensorflow/serving/regress. Was: "
     )
     with pytest.raises(ServingError, match="Expected prediction signature method_name to be"):
-        inference.predict(strict, predict_request("native", inputs=[b""]))
-    inference.predict(strict, predict_request(x=[1.0]))
+        inference.predict(strict, predict_request("native", inputs=[b""])).run()
+    inference.predict(strict, predict_request(x=[1.0])).run()
 
 
 def test_responses_are_packed_where_a_flag_says_so(odd):
     """Source: predict_util.cc, kAsProtoContent."""
-    response = inference.predict(odd, predict_request(x=[1.0]), packs_tensors=True)
+    response = inference.predict(odd, predict_request(x=[1.0]), packs_tensors=True).run()
     packed = response.outputs["total"]
     assert (len(packed.tensor_content), len(packed.float_val)) == (4, 0)
     assert tf.make_ndarray(packed).tolist() == [11.0]
