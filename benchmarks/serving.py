@@ -5,10 +5,11 @@ import json
 import platform
 import re
 import shutil
+import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,12 @@ from trainer_module.hyper_parameters import REFERENCE
 
 MODEL = "cifar10"
 METHOD = "/tensorflow.serving.PredictionService/Predict"
-LATENCY_TURNS = 20
+# Direct calls and the servers take turns, so that a slow minute of the machine affects all.
+ROUNDS = 3
+LATENCY_TURNS = 7  # in each round
 LATENCY_BLOCK = 50
-LOAD_SECONDS = 3.0
+LOAD_SECONDS = 2.0
+DIRECT_SECONDS = 1.0
 CLIENTS = (1, 8, 32)
 IMAGES_OF_A_REQUEST = (1, 32)
 SWAP_SECONDS = 60
@@ -67,9 +71,7 @@ def main(json_output: bool, model_dir: str = "", swap_seconds: float = SWAP_SECO
         base = folder / "served"
         base.mkdir()
         shutil.copytree(version, base / "1")
-        report["direct_images_per_second"] = measure_direct(base / "1")
-        report["latency"] = measure_latency(base)
-        report["throughput"] = measure_throughput(base, folder)
+        report |= measure_speed(base, folder)
         report["swaps"] = measure_swaps(base, folder, swap_seconds)
         report["malformed"] = measure_malformed(base)
     return conclude(report, judge(report), table, json_output)
@@ -150,9 +152,47 @@ def direct_call(servable: Servable) -> Callable[[np.ndarray], object]:
     return lambda images: servable.run({fed: images}, fetches)
 
 
-def measure_direct(path: Path) -> dict[str, float]:
+def measure_speed(base: Path, folder: Path) -> dict[str, Any]:
+    """Returns the medians of several rounds: direct calls, latency and throughput."""
+    batching = folder / "batching.config"
+    batching.write_text(BATCHING)
+    flags = ("--enable_batching", f"--batching_parameters_file={batching}")
+    servable = Servable(base / "1", MODEL, 1)
+    with served(base) as plain, served(base, *flags) as batched:
+        rounds = [
+            {
+                "direct_images_per_second": measure_direct(servable),
+                "latency": measure_latency(servable, plain),
+                "throughput": measure_throughput(plain, batched, folder),
+            }
+            for _ in range(ROUNDS)
+        ]
+    servable.close()
+    return combined(rounds)
+
+
+def combined(values: Sequence[Any]) -> Any:
+    """Returns one report for several of the same form: the median of each number.
+
+    Failures add up, and the message of the first one is kept.
+    """
+    first = values[0]
+    if isinstance(first, dict):
+        return {
+            key: sum(value[key] for value in values)
+            if key == "failures"
+            else combined([value[key] for value in values])
+            for key in first
+        }
+    if isinstance(first, list):
+        return [combined(items) for items in zip(*values, strict=True)]
+    if isinstance(first, str):
+        return next(filter(None, values), "")
+    return statistics.median(values)
+
+
+def measure_direct(servable: Servable) -> dict[str, float]:
     """Returns the images per second of direct calls, by batch size."""
-    servable = Servable(path, MODEL, 1)
     call = direct_call(servable)
     rates = {}
     for count in (1, 8, 32, 64):
@@ -160,11 +200,10 @@ def measure_direct(path: Path) -> dict[str, float]:
         for _ in range(5):
             call(images)
         runs, start = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - start) < LOAD_SECONDS / 2:
+        while (elapsed := time.perf_counter() - start) < DIRECT_SECONDS:
             call(images)
             runs += 1
         rates[str(count)] = round(count * runs / elapsed, 1)
-    servable.close()
     return rates
 
 
@@ -180,47 +219,42 @@ def served(base: Path, *flags: str) -> Iterator[ServerProcess]:
         yield server
 
 
-def measure_latency(base: Path) -> dict[str, Any]:
+def measure_latency(servable: Servable, server: ServerProcess) -> dict[str, Any]:
     """Returns the latency of one image: by a direct call and over each protocol."""
     import grpc
 
-    servable = Servable(base / "1", MODEL, 1)
     call, images = direct_call(servable), images_of(1)
-    with served(base) as server, grpc.insecure_channel(server.grpc_target) as channel:
+    with grpc.insecure_channel(server.grpc_target) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         request = request_of(1)
         session = requests.Session()
         url = f"{server.rest_url}/v1/models/{MODEL}:predict"
         body = json.dumps({"instances": images.tolist()})
-        found = timed(
+        return timed(
             {
                 "direct": lambda: call(images),
                 "grpc": lambda: stub.Predict(request, timeout=30),
                 "rest": lambda: session.post(url, data=body, timeout=30).json(),
             }
         )
-    servable.close()
-    return found
 
 
-def measure_throughput(base: Path, folder: Path) -> list[dict[str, Any]]:
+def measure_throughput(
+    plain: ServerProcess, batched: ServerProcess, folder: Path
+) -> list[dict[str, Any]]:
     """Returns the images per second by number of clients, with and without batching."""
-    batching = folder / "batching.config"
-    batching.write_text(BATCHING)
     rows = []
-    for with_batching in (False, True):
-        flags = ("--enable_batching", f"--batching_parameters_file={batching}")
-        with served(base, *(flags if with_batching else ())) as server:
-            for images in IMAGES_OF_A_REQUEST:
-                for clients in CLIENTS:
-                    body = request_of(images).SerializeToString()
-                    before = refused(server)
-                    target = server.grpc_target
-                    found = load.measure(target, METHOD, body, folder, clients, LOAD_SECONDS)
-                    found["failures"] += refused(server) - before
-                    rate = round(found["requests_per_second"] * images, 1)
-                    row = {"batching": with_batching, "images_of_a_request": images}
-                    rows.append(row | found | {"images_per_second": rate})
+    for server in (plain, batched):
+        for images in IMAGES_OF_A_REQUEST:
+            for clients in CLIENTS:
+                body = request_of(images).SerializeToString()
+                before = refused(server)
+                target = server.grpc_target
+                found = load.measure(target, METHOD, body, folder, clients, LOAD_SECONDS)
+                found["failures"] += refused(server) - before
+                rate = round(found["requests_per_second"] * images, 1)
+                row = {"batching": server is batched, "images_of_a_request": images}
+                rows.append(row | found | {"images_per_second": rate})
     return rows
 
 
