@@ -1,7 +1,7 @@
 """Runs concurrent requests as one batch: one step of 32 images costs less than 32 steps.
 
 Requests that feed and fetch the same tensors, with the same shapes after the first
-dimension, wait in one queue. A worker takes the requests of the longest-waiting queue as one
+dimension, wait in one queue. A worker takes the requests of the queue that is due first as one
 batch, runs it and gives each request its rows. Requests that arrive during a step wait until
 it ends, until `HOLD_SECONDS` have passed, or until their own batch is full.
 """
@@ -231,11 +231,11 @@ class BatchingServable(Servable):
                         return None
                     self._changed.wait()
                     continue
-                key, queue = min(self._queues.items(), key=lambda item: item[1].tasks[0].since)
-                due_in = self._due_in(queue)
-                if due_in <= 0:
-                    return key, self._taken(key, queue)
-                self._changed.wait(due_in)
+                due = {key: self._due_in(queue) for key, queue in self._queues.items()}
+                key = min(due, key=due.__getitem__)
+                if due[key] <= 0:
+                    return key, self._taken(key)
+                self._changed.wait(due[key])
 
     def _due_in(self, queue: TaskQueue) -> float:
         """Returns for how many more seconds a queue may wait for requests."""
@@ -246,10 +246,13 @@ class BatchingServable(Servable):
             patience = max(patience, HOLD_SECONDS)
         return queue.tasks[0].since + patience - time.perf_counter()
 
-    def _taken(self, key: Key, queue: TaskQueue) -> list[Task]:
+    def _taken(self, key: Key) -> list[Task]:
+        queue = self._queues[key]
         tasks = queue.take(self._parameters.largest_step)
         if not queue.tasks:
             del self._queues[key]
+        if self._queues:
+            self._changed.notify()  # another worker watches the rest
         self._rows_waiting -= sum(task.size for task in tasks)
         self._steps += 1
         return tasks

@@ -133,6 +133,17 @@ def test_what_arrives_while_a_step_runs_goes_into_the_next(batching, monkeypatch
     assert runs(metrics) == 2
 
 
+def test_a_full_batch_does_not_wait_for_an_older_one_of_another_shape(batching):
+    servable, _ = batching(batch_timeout_micros=60_000_000, max_batch_size=2)
+    with futures.ThreadPoolExecutor(1) as pool:
+        older = pool.submit(run_at_once, servable, [[[2.0, 4.0]]])
+        wait_until_enqueued(servable, 1)
+        assert run_at_once(servable, [[[6.0]], [[8.0]]]) == [[[5.0]], [[6.0]]]
+        assert not older.done()
+        assert run_at_once(servable, [[[6.0, 8.0]]]) == [[[5.0, 6.0]]]
+        assert older.result() == [[[3.0, 4.0]]]
+
+
 def test_a_long_step_does_not_hold_the_next_one_up(batching, monkeypatch):
     servable, _ = batching(num_batch_threads=2)
     may_end = threading.Event()
@@ -169,6 +180,25 @@ def test_a_large_request_is_run_in_parts(batching):
     assert runs(metrics) == 3
     with pytest.raises(ServingError, match="Task size 11 is larger than maximum input"):
         servable.run({X: np.zeros((11, 1), np.float32)}, (Y,))
+
+
+def test_the_parts_of_a_large_request_run_side_by_side(batching, monkeypatch):
+    servable, _ = batching(
+        num_batch_threads=2,
+        max_batch_size=4,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=2,
+    )
+    plain, both_run = BatchingServable.__mro__[1].run, threading.Barrier(2)
+
+    def meet(self, feeds, fetches, timeout_seconds=None):
+        both_run.wait(5)
+        return plain(self, feeds, fetches, timeout_seconds)
+
+    monkeypatch.setattr(BatchingServable.__mro__[1], "run", meet)
+    assert run_at_once(servable, [[[2.0], [4.0], [6.0], [8.0]]]) == [
+        [[3.0], [4.0], [5.0], [6.0]]
+    ]
 
 
 def test_inputs_of_different_lengths_are_padded_where_the_parameters_say_so(batching):
