@@ -23,7 +23,7 @@ from tfx.types import (
 
 from components import data_gate
 from contract import data_facts, data_gate_record, records
-from contract.data_gate_record import DataGateRecord
+from contract.data_gate_record import DataGateRecord, UnfitDataError
 from report.anomalies import describe_anomalies
 from serving import baseline
 
@@ -41,7 +41,7 @@ class Executor(stock_executor.Executor):
 
         Raises:
             ValueError: A split is empty, its statistics differ from the schema, or the images
-                break a limit; everything found is in the message.
+                break a limit (UnfitDataError); everything found is in the message.
         """
         output = super().Do(input_dict, output_dict, exec_properties)
         statistics = artifact_utils.get_single_instance(input_dict["statistics"])
@@ -60,11 +60,12 @@ class Executor(stock_executor.Executor):
         found = examine_data(input_dict, exec_properties)
         data_gate_record.write(artifact_utils.get_single_uri(output_dict["anomalies"]), found)
         if found.faults:
-            raise ValueError(
+            raise UnfitDataError(
                 "These images are not fit for training:\n  "
                 + "\n  ".join(found.faults)
                 + "\nRepair the data. If they are correct, raise the limit in parentheses with "
-                "`--set max_…=`; 1 allows anything."
+                "`--set max_…=`; 1 allows anything.",
+                found,
             )
         return output
 

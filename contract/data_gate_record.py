@@ -1,6 +1,7 @@
 """The distances that the data gate measured, with both distributions, for reports.
 
-ExampleValidator writes it beside the anomalies; a run that it stops keeps no such file.
+ExampleValidator writes it beside the anomalies. TFX deletes the outputs of a failed node, so a
+run that it stops keeps the record in its own folder.
 """
 
 import dataclasses
@@ -81,8 +82,17 @@ class DataGateRecord:
     faults: Sequence[str]
 
 
+class UnfitDataError(ValueError):
+    """Data that exceed a limit, with everything that the data gate found."""
+
+    def __init__(self, message: str, found: DataGateRecord) -> None:
+        """Keeps the findings beside the message."""
+        super().__init__(message)
+        self.found = found
+
+
 def read(anomalies_dir: str) -> DataGateRecord | None:
-    """Returns the record in an anomalies artifact; None if it is older than records.
+    """Returns the record in an anomalies artifact or a run's folder; None if there is none.
 
     Raises:
         ValueError: The record is damaged.
@@ -97,7 +107,7 @@ def read(anomalies_dir: str) -> DataGateRecord | None:
 
 
 def write(anomalies_dir: str, record: DataGateRecord) -> None:
-    """Writes the record into an anomalies artifact."""
+    """Writes the record into an anomalies artifact or a run's folder."""
     import tensorflow as tf
 
     with tf.io.gfile.GFile(posixpath.join(anomalies_dir, DATA_GATE_FILE), "w") as file:

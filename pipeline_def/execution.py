@@ -10,7 +10,9 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import pipeline as tfx_pipeline
 
 from components import baseline_model
-from contract import metadata, stopping
+from contract import data_gate_record, metadata, stopping
+from contract.data_gate_record import UnfitDataError
+from contract.files import DATA_GATE_FILE, PAGE_FILE
 from pipeline_def import failures, launch, pipeline, results, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.beam import executors, probe, runner
@@ -71,14 +73,27 @@ def run_stages(
             outputs[stage.name] = stage.outputs
             recorder.record = results.with_stage(recorder.record, stage)
             if stage.name == "ExampleValidator":
-                anomalies = stage.outputs["anomalies"]
-                recorder.record = results.with_drift(recorder.record, anomalies)
+                measured = data_gate_record.read(stage.outputs["anomalies"].uri)
+                recorder.record = results.with_drift(recorder.record, measured)
             if stage.name == "Pusher":
                 pushed = stage.outputs["pushed_model"]
                 recorder.keep(results.with_push(recorder.record, pushed))
                 recorder.record = results.with_results(recorder.record, config, outputs)
+    except UnfitDataError as error:
+        raise with_findings(error, recorder) from error
     except Exception as error:
         take_note(error, config, recorder, console)
+
+
+def with_findings(error: UnfitDataError, recorder: Recorder) -> UnfitDataError:
+    """Keeps what the data gate found in the run's folder, and adds where to the message."""
+    data_gate_record.write(str(recorder.run_dir), error.found)
+    recorder.record = results.with_drift(recorder.record, error.found)
+    return UnfitDataError(
+        f"{error} {recorder.run_dir / DATA_GATE_FILE} has all distances and distributions; "
+        f"{recorder.run_dir / PAGE_FILE} shows them.",
+        error.found,
+    )
 
 
 def define(config: PipelineConfig, batches: Batches) -> tfx_pipeline.Pipeline:

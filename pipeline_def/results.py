@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from tfx import types
 
 from components import baseline_model, pusher
-from contract import data_gate_record, image_set, serving_report, training_record
+from contract import image_set, serving_report, training_record
+from contract.data_gate_record import DataGateRecord
 from pipeline_def import launch
 from pipeline_def.config import PipelineConfig
 from report import evaluation, run_record
@@ -26,9 +27,8 @@ def with_stage(record: RunRecord, stage: launch.Stage) -> RunRecord:
     )
 
 
-def with_drift(record: RunRecord, anomalies: types.Artifact) -> RunRecord:
+def with_drift(record: RunRecord, found: DataGateRecord | None) -> RunRecord:
     """Returns the record with the drift that the data gate measured, if it compared any."""
-    found = data_gate_record.read(anomalies.uri)
     comparisons = found.comparisons if found else ()
     drift = next((one for one in comparisons if one.kind == "drift"), None)
     if drift is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from contract import metadata, records
-from contract.files import FACTS_FILE, INDEX_FILE
+from contract.files import DATA_GATE_FILE, FACTS_FILE, INDEX_FILE
 from contract.writing import write_whole
 from report import lineage, page, runs
 from report.facts import Facts, Report
@@ -82,6 +82,12 @@ def pushed_versions(records: Iterable[RunRecord]) -> dict[str, model_registry.Pu
     }
 
 
+def findings_of(record: RunRecord) -> str:
+    """Returns the folder of a run if it holds what the data gate found; empty otherwise."""
+    folder = Path(record.settings.output_dir) / "runs" / record.run_id
+    return str(folder) if (folder / DATA_GATE_FILE).is_file() else ""
+
+
 def report_of(record: RunRecord) -> Report:
     """Returns facts and plots of a run, from ReportGen's output or from the artifacts."""
     path = Path(record.uri("ReportGen", "report")) / FACTS_FILE
@@ -103,7 +109,7 @@ def report_of(record: RunRecord) -> Report:
             config=record.config,
             examples=record.uri("CifarExampleGen", "examples"),
             schema=record.uri("CifarExampleGen", "schema"),
-            anomalies=record.uri("ExampleValidator", "anomalies"),
+            anomalies=record.uri("ExampleValidator", "anomalies") or findings_of(record),
             model=model and path_utils.serving_model_dir(model),
             model_run=record.uri("Trainer", "model_run"),
             evaluation=record.uri("Evaluator", "evaluation"),

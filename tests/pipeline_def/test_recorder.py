@@ -3,9 +3,18 @@ import json
 
 import pytest
 
-from contract import records
+from contract import data_gate_record, records
+from contract.data_gate_record import (
+    L_INFINITY,
+    Comparison,
+    DataGateRecord,
+    Distance,
+    UnfitDataError,
+)
 from pipeline_def.config import presets
 from pipeline_def.recorder import Recorder
+from report import run_report
+from report.data_change import DataDrift
 from report.run_record import RunRecord, StageRecord
 from tests.report.test_runs import push
 
@@ -78,3 +87,22 @@ def test_no_record_holds_the_password_of_the_metadata(tmp_path):
     text = (tmp_path / "run.json").read_text()
     assert json.loads(text)["config"]["metadata_url"] == "mysql://tfx:…@db/mlmd"
     assert "s3cret" not in text
+
+
+def test_what_the_data_gate_measured_is_kept_and_found(recorder):
+    from pipeline_def import execution
+
+    shares = ([0.9, 0.1], [0.5, 0.5])
+    limit = (0.4, 0.1, "max_label_distance")
+    label = Distance("label", L_INFINITY, *limit, ["cat", "dog"], [], *shares)
+    drift = Comparison("drift", "train", "train of version 7", 1200, 1000, [label])
+    found = DataGateRecord([drift], ["drift: label is 0.4 away"])
+    error = execution.with_findings(UnfitDataError("Not fit.", found), recorder)
+    assert f"{recorder.run_dir / 'data_gate.json'} has all distances" in str(error)
+    assert data_gate_record.read(run_report.findings_of(recorder.record)) == found
+    drifted = DataDrift("train of version 7", {"label": (0.4, 0.1)})
+    assert recorder.record.data_drift == drifted
+
+
+def test_without_findings_there_is_no_folder_of_them(recorder):
+    assert run_report.findings_of(recorder.record) == ""
