@@ -5,7 +5,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,10 @@ class HelpFormatter(click.HelpFormatter):
         ]
 
     def write_dl(
-        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
         """Writes options or commands; on a narrow terminal, meanings below long names."""
+        rows = list(rows)
         if self.width < _WIDE_ENOUGH and max(len(name) for name, _ in rows) > _LONG_NAME:
             col_max = 4
         whole = [(name, words.replace("-", _WHOLE_HYPHEN)) for name, words in rows]
