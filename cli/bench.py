@@ -45,7 +45,8 @@ class Listed(click.ParamType):
 @click.command(
     help=f"""Repeat a measurement on this machine.
 
-    NAME is {", ".join(BENCHMARKS[:-1])} or {BENCHMARKS[-1]}. Exit code 1: a target was missed.
+    NAME is one of {", ".join(BENCHMARKS) or "none, outside a checkout"}. Exit code 1: a target
+    was missed.
     """,
     epilog=examples("cifar bench pipeline", "cifar bench report --json"),
 )
