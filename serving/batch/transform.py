@@ -83,23 +83,28 @@ class Model:
         atexit.register(self._servable.close)
 
     def run(self, fetches: Mapping[str, str], feed_dict: Mapping[str, Sequence[bytes]]) -> dict:
-        """Returns the outputs of a batch by alias, shape (1, images, …).
+        """Returns the outputs of batches by alias, shape (batches, images, …).
 
         Of an image that the model refuses, there is the reason: its row has REFUSED for whole
-        numbers and the reason for strings.
+        numbers and the reason for strings. Batches with fewer images have more rows at the end.
 
         Args:
             fetches: Tensor names by alias.
-            feed_dict: One batch as `pack` returns it, for the one input.
+            feed_dict: Batches as `pack` returns them, for the one input. Beam may pass two at
+                once, although `max_batch_size` is 1.
         """
-        ((name, (packed,)),) = feed_dict.items()
-        contents = unpack(packed)
+        ((name, batches),) = feed_dict.items()
+        found = [self._run_batch(fetches, name, unpack(packed)) for packed in batches]
+        return {alias: _stacked([outputs[alias] for outputs in found]) for alias in fetches}
+
+    def _run_batch(
+        self, fetches: Mapping[str, str], name: str, contents: Sequence[bytes]
+    ) -> dict:
         try:
-            outputs = self._run(fetches, name, contents)
+            return self._run(fetches, name, contents)
         except tf.errors.InvalidArgumentError:
             rows = [self._run_one(fetches, name, content) for content in contents]
-            outputs = {alias: np.concatenate([row[alias] for row in rows]) for alias in fetches}
-        return {alias: output[np.newaxis] for alias, output in outputs.items()}
+            return {alias: np.concatenate([row[alias] for row in rows]) for alias in fetches}
 
     def _run_one(self, fetches: Mapping[str, str], name: str, content: bytes) -> dict:
         try:
@@ -164,10 +169,24 @@ def to_results(names: Sequence[str], log: prediction_log_pb2.PredictionLog) -> r
     """Returns the results in the PredictionLog of a batch."""
     request, response = log.predict_log.request, log.predict_log.response
     ((input_name, fed),) = request.inputs.items()
-    outputs = {name: tf.make_ndarray(output)[0] for name, output in response.outputs.items()}
+    outputs = {
+        name: tf.make_ndarray(output)[0][: len(names)]
+        for name, output in response.outputs.items()
+    }
     contents = unpack(fed.string_val[0])
     signature_name = request.model_spec.signature_name
     return results.Results(names, contents, outputs, signature_name, input_name)
+
+
+def _stacked(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns arrays as one, filled with zeros where one has fewer rows."""
+    length = max(map(len, outputs))
+    return np.stack(
+        [
+            np.concatenate([one, np.zeros((length - len(one), *one.shape[1:]), one.dtype)])
+            for one in outputs
+        ]
+    )
 
 
 def _missing(empty: np.ndarray, reason: str) -> np.ndarray:

@@ -282,6 +282,18 @@ def test_a_large_batch_is_shared_out_and_its_records_keep_their_numbers(cifar_di
     assert item.name == f"large.bin:{sources.CIFAR_RECORDS}"
 
 
+def test_a_source_of_several_batches_is_predicted_whole(cifar_dir, model, tmp_path):
+    """The last of them is shorter. Beam sometimes hands two batches to the model at once."""
+    content = (cifar_dir / "test_batch.bin").read_bytes() * 50
+    (tmp_path / "large.bin").write_bytes(content)
+    record = batch_prediction.run(tmp_path / "large.bin", tmp_path / "out", model)
+    assert (record.images, record.failed) == (1000, 0)
+    found = rows(tmp_path / "out")
+    assert [row["image"] for row in found] == [f"large.bin:{n}" for n in range(1000)]
+    labels = np.frombuffer(content, np.uint8)[::3073]
+    assert [row["class_id"] for row in found] == labels.tolist()
+
+
 def test_pictures_are_shared_out_in_groups(tmp_path):
     for number in range(sources.BATCH_SIZE + 1):
         (tmp_path / f"{number:03d}.png").touch()
