@@ -383,7 +383,8 @@ def test_cifar_100_on_the_volume_is_trained_on_and_pushed(backend, cifar100_dir,
     assert {step.state for step in steps.values()} == {"SUCCEEDED"}
     (version,) = {*versions(backend)} - {*before}
     accuracy = metadata_of(steps["Evaluator"], "metrics")
-    assert {"accuracy_dolphin", "top_3_accuracy"} <= {*accuracy}
+    assert "accuracy_dolphin" in accuracy
+    assert "top_3_accuracy" not in accuracy  # of six classes
     assert metadata_of(steps["Pusher"], "pushed_model")["pushed_version"] == version.name
 
 
