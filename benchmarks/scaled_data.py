@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
+from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES, records_of
 
 
 def write(source: Path, target: Path, times: int) -> str:
@@ -29,8 +29,7 @@ def changed(batch: Path, copy: int) -> bytes:
 
     Copy 0 is the batch itself.
     """
-    records = np.frombuffer(batch.read_bytes(), np.uint8).reshape(-1, CIFAR10.record_bytes)
-    records = records.copy()
+    records = records_of(batch.read_bytes(), CIFAR10).copy()
     pixels = CIFAR10.label_bytes
     records[:, pixels : pixels + 2] ^= np.array([copy % 16, copy // 16 % 16], np.uint8)
     return records.tobytes()

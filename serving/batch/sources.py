@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from tensorflow.core.example import example_pb2
 
 from contract import example_files, features, signatures
@@ -163,7 +162,7 @@ def _read_cifar(file: Path, first: int, root: Path) -> Iterator[Item]:
     with file.open("rb") as stream:
         stream.seek(first * record_format.record_bytes)
         content = stream.read(CIFAR_RECORDS * record_format.record_bytes)
-    records = np.frombuffer(content, np.uint8).reshape(-1, record_format.record_bytes)
+    records = cifar_format.records_of(content, record_format)
     images = cifar_format.images_of(records, record_format)
     for number, image in enumerate(images, start=first):
         example = example_pb2.Example()

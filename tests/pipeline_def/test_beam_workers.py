@@ -3,16 +3,12 @@
 import os
 import socket
 import tempfile
-from pathlib import Path
 
 import pytest
 from apache_beam.runners.portability import local_job_service
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-from tfx.types import standard_artifacts
 
-from components.example_gen import CifarExampleGen, Executor
-from data_sources.options import DEFAULT_OPTIONS
-from pipeline_def.beam import job, probe, runner, worker_pool
+from pipeline_def.beam import probe, runner, worker_pool
+from tests.pipeline_def.examples_on import generate
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +23,6 @@ def engine():
             "--experiments=disable_logging_submission_environment --job_server_timeout=600"
         )
         service.stop()
-
-
-def generate(input_base, output, on: runner.Runner = runner.IN_THIS_PROCESS) -> list[bytes]:
-    """Returns the shards that CifarExampleGen writes on a runner."""
-    context = BaseBeamExecutor.Context(
-        make_beam_pipeline_fn=lambda: job.Job(list(on.arguments))
-    )
-    node = CifarExampleGen(str(input_base), "fingerprint", {}, DEFAULT_OPTIONS)
-    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
-    examples.uri, schema.uri = str(output), f"{output}-schema"
-    Path(schema.uri).mkdir()
-    artifacts = {"examples": [examples], "schema": [schema]}
-    Executor(context).Do({}, artifacts, dict(node.exec_properties))
-    return [path.read_bytes() for path in sorted(output.glob("Split-eval/*"))]
 
 
 def test_a_worker_says_who_it_is_before_there_is_work(engine, tmp_path):
@@ -70,8 +52,8 @@ def test_a_job_server_that_is_not_there_is_named(tmp_path, monkeypatch):
 
 
 def test_the_shards_have_the_bytes_of_a_local_run(engine, cifar_dir, tmp_path):
-    here = generate(cifar_dir, tmp_path / "here")
-    assert len(here) == 5
+    here = generate(cifar_dir, tmp_path / "here", runner.IN_THIS_PROCESS)
+    assert sum(name.startswith("Split-eval/") for name in here) == 5
     assert generate(cifar_dir, tmp_path / "there", engine) == here
 
 

@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-from tfx.types import standard_artifacts
 
 from components import example_gen
-from components.example_gen import CifarExampleGen, Executor, write_shard
+from components.example_gen import write_shard
 from components.shards import Shard
 from data_sources import example_format
-from data_sources.options import DEFAULT_OPTIONS
-from pipeline_def.beam import cluster, job, runner
+from pipeline_def.beam import cluster, runner
 from tests.finished_runs import smoke_run
 from tests.pipeline_def.engine.comparison import assert_equal_results, run
+from tests.pipeline_def.examples_on import generate
 from tests.processes import wait_until
 
 BEAM_STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
@@ -137,21 +135,6 @@ def write_with_a_pause(shard: Shard, partial_dir: str) -> int:
         if first:
             patch.setattr(example_format, "encode_examples", encode_with_a_pause)
         return write_shard(shard, partial_dir)
-
-
-def generate(data: Path, output: Path, chosen: runner.Runner) -> dict[str, bytes]:
-    """Returns the files that CifarExampleGen writes on a runner."""
-    context = BaseBeamExecutor.Context(
-        make_beam_pipeline_fn=lambda: job.Job(list(chosen.arguments))
-    )
-    node = CifarExampleGen(str(data), "fingerprint", {}, DEFAULT_OPTIONS)
-    examples, schema = standard_artifacts.Examples(), standard_artifacts.Schema()
-    examples.uri, schema.uri = str(output), f"{output}-schema"
-    Path(schema.uri).mkdir()
-    artifacts = {"examples": [examples], "schema": [schema]}
-    Executor(context).Do({}, artifacts, dict(node.exec_properties))
-    files = output.glob("Split-*/*")
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
 
 
 def writers(flink: cluster.Cluster, partial_dir: Path) -> list[int]:
