@@ -1,8 +1,10 @@
 """The location of the metadata. Does not import TFX, which would take seconds."""
 
 import contextlib
+import random
 import socket
 import sqlite3
+import time
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2 as proto
@@ -11,6 +13,7 @@ from contract.metadata_url import ENVIRONMENT_VARIABLE, parse, redacted
 
 SQLITE_FILE = "metadata.sqlite"
 CONNECT_SECONDS = 10
+CREATE_SECONDS = 5
 READWRITE_OPENCREATE = proto.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
 READONLY = proto.SqliteMetadataSourceConfig.READONLY
 
@@ -104,17 +107,32 @@ def _check_answers(url: str) -> None:
             f"The metadata store {redacted(url)} does not answer ({error}). Start it, or "
             f"correct the URL in {ENVIRONMENT_VARIABLE} or the file of --metadata-url-file."
         ) from error
+    _create_schema(url)
+
+
+def _create_schema(url: str) -> None:
+    """Creates the database and its tables, unless they exist.
+
+    Of clients that do so at the same time, ml-metadata 1.15.0 lets one through: the others get
+    a deadlock, half of the tables or a duplicate key, and have to try again.
+    """
     from ml_metadata import errors
     from ml_metadata.metadata_store import metadata_store  # slow to import
 
-    try:
-        metadata_store.MetadataStore(connection_to("", url))
-    except (RuntimeError, errors.StatusError) as error:
-        raise ConnectionError(
-            f"The metadata store {redacted(url)} refuses the connection "
-            f"({str(error).splitlines()[0]}). Check the user, the password, and that the user "
-            "may create the database. MySQL 8 needs a user with mysql_native_password."
-        ) from error
+    deadline = time.monotonic() + CREATE_SECONDS
+    while True:
+        try:
+            metadata_store.MetadataStore(connection_to("", url))
+            return
+        except (RuntimeError, errors.StatusError) as error:
+            if time.monotonic() < deadline:
+                time.sleep(random.uniform(0.1, 0.5))
+                continue
+            raise ConnectionError(
+                f"The metadata store {redacted(url)} refuses the connection "
+                f"({str(error).splitlines()[0]}). Check the user, the password, and that the "
+                "user may create the database. MySQL 8 needs a user with mysql_native_password."
+            ) from error
 
 
 def _find_fault(output: Path) -> str:

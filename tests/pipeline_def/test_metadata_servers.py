@@ -1,6 +1,7 @@
 """The pipeline with its metadata on a real MariaDB and a real PostgreSQL server."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from contract import metadata
 from tests import finished_runs, metadata_servers
 
 
@@ -30,6 +32,26 @@ def cifar(command: list[str], url: str) -> str:
 
 def record(output: Path) -> dict:
     return json.loads((output / "run.json").read_text())
+
+
+def _check_together(url: str, barrier) -> None:
+    from ml_metadata.metadata_store import metadata_store  # noqa: F401  slow to import
+
+    barrier.wait()
+    metadata.check("", url)
+
+
+def test_the_first_clients_of_a_server_may_come_at_once(url):
+    """ml-metadata itself lets one of them create the tables and fails the others."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(4)
+    new = url.replace("/mlmd", "/together")
+    clients = [spawn.Process(target=_check_together, args=(new, barrier)) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert [client.exitcode for client in clients] == [0] * 4
 
 
 def test_runs_share_their_metadata_through_a_server(url, tmp_path):
