@@ -21,7 +21,7 @@ import yaml
 from tfx.orchestration import data_types, pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from contract import estimator, imports
+from contract import estimator, imports, warm_start
 from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, DriftParameters, RunParameters, batches_of, config_of
@@ -103,6 +103,8 @@ def compile_pipeline(
         if node == "Trainer" and cluster.training.workers > 1:
             container["args"] += ["--training_job", json.dumps(job)]
         complete(node, task, component, container, cluster)
+        if node == "Trainer" and starts_from_latest(definition):
+            task.pop("cachingOptions", None)  # `latest` may mean another version each time
         if pod_of(node, cluster) is cluster.trainer:
             container["image"] = trainer_image
     return [spec, platform_spec(spec, cluster, dependence.volume_users)]
@@ -334,9 +336,20 @@ def pass_parameters(
 
 def hyper_parameters_of(definition: pipeline.Pipeline) -> dict[str, Any]:
     """Returns the Trainer's hyper-parameters, by name."""
-    config = json.loads(properties_of(definition)["Trainer"]["custom_config"])
-    found: dict[str, Any] = config["hyper_parameters"]
+    found: dict[str, Any] = trainer_config(definition)["hyper_parameters"]
     return found
+
+
+def starts_from_latest(definition: pipeline.Pipeline) -> bool:
+    """Returns whether training starts from the version that is served when it runs."""
+    start = trainer_config(definition).get(warm_start.KEY)
+    return start is not None and start["version"] == warm_start.LATEST
+
+
+def trainer_config(definition: pipeline.Pipeline) -> dict[str, Any]:
+    """Returns the Trainer's custom config."""
+    config: dict[str, Any] = json.loads(properties_of(definition)["Trainer"]["custom_config"])
+    return config
 
 
 def check_gpus(gpus: int, hyper_parameters: Mapping[str, Any]) -> None:

@@ -6,7 +6,8 @@ This one wraps it:
     to the node.
   * It maps minio://, s3:// and gs:// to the folders that the launcher copies from and to, so
     that the image needs no object-store library, and maps them back.
-  * It computes the parameters that depend on the run parameters with `create_pipeline`.
+  * It computes the parameters that depend on the run parameters with `create_pipeline`, and on
+    the version that `warm_start` means now.
   * It fails the step when the node fails, with the reason in the last line.
 """
 
@@ -39,8 +40,11 @@ with imports.fast():
 
     from components import trainer
     from kubeflow import ui_artifacts, volume
+    from pipeline_def import warm_start
     from pipeline_def.pipeline import create_pipeline
 
+# They name the training, and so the weights that it starts from. All see the pushed versions.
+KNOW_START = ("Trainer", "BaselineModel", "Pusher")
 RUN_PREFIX = "run_"  # marks the run parameters among those of a node
 LOG_OUTPUT = "executor-logs"  # added by the driver; the launcher writes this file itself
 TRAINER_OF_SEVERAL_PODS = "kubeflow.train_step.Executor"  # imports Kubernetes' client
@@ -100,7 +104,7 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         batches = batches_of(run_parameters)
         if "data_fingerprint" in inputs_spec.parameters:
             batches = find_batches(config, batches)
-        node = find_node(options.node, config, batches)
+        node = find_node(options.node, config, with_start(options.node, config, batches))
     check_code(node, parameters)
     for name in inputs_spec.parameters:
         if name not in parameters:
@@ -143,6 +147,11 @@ def take_run_parameters(parameters: Any) -> RunParameters:
             value = json_format.MessageToDict(parameters.pop(name))
             values[field.name] = field.type(value)  # type: ignore[operator]
     return RunParameters(**values)
+
+
+def with_start(name: str, config: PipelineConfig, batches: Batches) -> Batches:
+    """Returns the batches with the weights to start from, if a node names the training."""
+    return warm_start.resolve(config, batches) if name in KNOW_START else batches
 
 
 def find_node(name: str, config: PipelineConfig, batches: Batches) -> base_node.BaseNode:

@@ -251,6 +251,15 @@ def test_a_warm_start_reaches_all_that_name_the_training():
     assert "push_destination" in run_parameters_of(documents, "Trainer")
 
 
+@pytest.mark.parametrize(
+    ("start", "is_cached"), [("latest", False), ("none", True), ("1795386836", True)]
+)
+def test_a_training_from_the_latest_version_never_comes_from_the_cache(start, is_cached):
+    settings = [f"warm_start={start}"]
+    documents = compile_pipeline(IMAGE, Cluster(), RunParameters(), settings)
+    assert ("cachingOptions" in task_of(documents, "Trainer")) == is_cached
+
+
 OAK = """
 import dataclasses
 from trainer_module.preprocessing import preprocessing_fn

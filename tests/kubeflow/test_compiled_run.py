@@ -25,6 +25,9 @@ from kubeflow.cluster import Cluster, Training
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
 from pipeline_def.code_version import ROOT
+from serving import model_registry, version_store
+from serving import warm_start as serving_start
+from serving.model_registry import Provenance
 from tests.conftest import trainings_at
 from tests.kubeflow import training_operator
 from tests.kubeflow.conftest import SETTINGS
@@ -416,3 +419,74 @@ def test_another_estimator_is_trained_gated_and_pushed(backend):
     assert "preset smoke of examples.batch_norm; 30 steps of 32 images" in page
     assert "3 convolutions, 3 batch norms, 1 dense layer" in page
     assert '<code>ema_decay</code></th><td class="words"><code>0.7</code>' in page
+
+
+# Warm start; these push versions, so they come last
+
+
+@pytest.fixture(scope="module")
+def warm_yaml() -> str:
+    documents = compile_pipeline(
+        "registry.test/cifar:1",
+        Cluster(),
+        RunParameters(preset="smoke"),
+        ["warm_start=latest", "max_accuracy_drop=0.5"],
+    )
+    return yaml.safe_dump_all(documents)
+
+
+def start_version_of(backend, step) -> str:
+    key = step.outputs["model_run"].uri.split("/", 3)[3]
+    return json.loads(backend.store.get(f"{key}/training.json"))["start_version"]
+
+
+@pytest.fixture(scope="module")
+def warm_training(backend, warm_yaml, first_run):
+    """The newest version, and the Trainer of a run that starts from it."""
+    newest = versions(backend)[-1]
+    return newest, backend.run(warm_yaml, only="Trainer")["Trainer"]
+
+
+@pytest.fixture(scope="module")
+def next_warm_run(backend, warm_yaml, warm_training):
+    """A version that was pushed since, and the steps of the same run up to its push."""
+    _, trainer = warm_training
+    prefix = trainer.outputs["model"].uri.split("/", 3)[3] + "/Format-Serving/"
+    model = backend.directory / "trained"
+    for key in backend.store.keys(prefix):
+        file = model / key.removeprefix(prefix)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(backend.store.get(key))
+    provenance = Provenance("another training", checksums=model_registry.checksums(model))
+    pushed = version_store.push(model, backend.volume / "serving/cifar10", provenance)
+    return pushed, backend.run(warm_yaml, only="Pusher")
+
+
+def test_a_warm_start_is_from_the_version_on_the_volume(backend, warm_training):
+    version, trainer = warm_training
+    assert start_version_of(backend, trainer) == version.name
+    assert f"from the weights of version {version.name}" in trainer.log
+
+
+def test_after_a_push_the_same_run_trains_again_from_the_new_version(
+    backend, warm_training, next_warm_run
+):
+    version, steps = next_warm_run
+    assert steps["CifarExampleGen"].state == "CACHED"
+    assert steps["Trainer"].state == "SUCCEEDED"
+    assert version != warm_training[0]
+    assert start_version_of(backend, steps["Trainer"]) == version.name
+    assert "step 60 of 60" in steps["Trainer"].log
+
+
+def test_the_pushed_model_knows_the_version_it_started_from(backend, next_warm_run):
+    version, steps = next_warm_run
+    pushed = metadata_of(steps["Pusher"], "pushed_model")["pushed_version"]
+    found = model_registry.read_version(backend.volume / "serving/cifar10" / pushed)
+    assert found.provenance.start_version == version.name
+    assert found.provenance.start_weights == serving_start.weights_of(
+        model_registry.read_version(version)
+    )
+    # It is the training whose checkpoints are on the volume.
+    checkpoints = backend.volume / "checkpoints" / found.provenance.training_fingerprint
+    assert training_record.read(str(checkpoints)).start_version == version.name
