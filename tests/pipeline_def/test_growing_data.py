@@ -34,13 +34,15 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("growing")
 
 
-def run(folder: Path) -> Night:
+def run(folder: Path, exit_code: int = 0) -> Night:
     settings = [argument for setting in SETTINGS for argument in ("--set", setting)]
     places = ("--data", str(folder / "data"), "--output", str(folder / "output"))
     command = cifar("run", "--preset", "smoke", *places, "--if-changed", *settings)
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return Night(result.stdout, json.loads((folder / "output/run.json").read_text()))
+    assert result.returncode == exit_code, result.stdout + result.stderr
+    return Night(
+        result.stdout + result.stderr, json.loads((folder / "output/run.json").read_text())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,15 @@ def tuesday(folder, monday) -> Night:
     (folder / "data/span-1").mkdir()
     records.tofile(folder / "data/span-1/data_batch_1.bin")
     return run(folder)
+
+
+@pytest.fixture(scope="module")
+def wednesday(folder, tuesday) -> Night:
+    """The next run, after a span of black pictures labelled "cat" arrived."""
+    (folder / "data/span-2").mkdir()
+    black_cats = (bytes([3]) + bytes(3072)) * 1000
+    (folder / "data/span-2/data_batch_1.bin").write_bytes(black_cats)
+    return run(folder, exit_code=1)
 
 
 def test_the_first_run_has_nothing_to_compare_with_or_to_start_from(monday):
@@ -116,3 +127,17 @@ def test_a_run_that_is_repeated_is_all_cache(tuesday, folder):
     assert local_runner.find_equal(first) is None
     same = apply_settings(config, ["spans=last:2"])
     assert local_runner.find_equal(same).run_id == tuesday.record["run_id"]
+
+
+def test_what_the_data_gate_measured_outlives_the_run_it_stopped(tuesday, wednesday):
+    record = wednesday.record
+    assert (record["status"], record["failed_stage"]) == ("failed", "ExampleValidator")
+    assert record["data_drift"]["distances"]["label"][0] > 0.1
+    folder = Path(record["log"]).parent
+    measured = json.loads((folder / "data_gate.json").read_text())
+    assert [one["kind"] for one in measured["comparisons"]] == ["skew", "drift"]
+    assert f"{folder / 'data_gate.json'} has all distances" in record["error"]
+    assert str(folder / "data_gate.json") in wednesday.printed.replace("\n", " ")
+    page = (folder / "report.html").read_text()
+    assert "Above the limit: " in page
+    assert f"of train of version {tuesday.record['pushed_version']}" in page
