@@ -15,7 +15,8 @@ import psutil
 
 CIFAR = str(Path(sys.executable).with_name("cifar"))
 GIB = 2**30
-SAMPLE_SECONDS = 0.05  # walking a small process tree takes a hundredth of this
+SAMPLE_SECONDS = 0.05  # between two samples of a small process tree
+SAMPLE_SHARE = 0.02  # of a core for sampling; large trees are sampled less often
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +71,11 @@ class TreeSampler(threading.Thread):
 
     def run(self) -> None:
         """Samples until stopped."""
-        while not self._stopped.wait(SAMPLE_SECONDS):
+        pause = SAMPLE_SECONDS
+        while not self._stopped.wait(pause):
+            started = time.thread_time()
             self.peak_bytes = max(self.peak_bytes, self.sample())
+            pause = max(SAMPLE_SECONDS, (time.thread_time() - started) / SAMPLE_SHARE)
 
     def sample(self) -> int:
         """Returns the current memory."""
