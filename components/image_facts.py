@@ -46,12 +46,11 @@ class Counter:
                 hashlib.blake2b(image, digest_size=DIGEST_BYTES).digest() for image in whole
             )
         for pixels in _of_equal_size(whole):
-            self._constant += int((pixels == pixels[:, :1]).all(axis=(1, 2)).sum())
+            facts = dict(zip(IMAGE_FACTS, image_facts(pixels), strict=True))
+            flat = pixels[facts["sharpness"] == 0]
+            self._constant += int((flat == flat[:, :1]).all(axis=(1, 2)).sum())
             self._histograms += np.stack(
-                [
-                    np.histogram(np.minimum(values, 255), EDGES)[0]
-                    for values in image_facts(pixels)
-                ]
+                [np.histogram(np.minimum(each, 255), EDGES)[0] for each in facts.values()]
             )
 
     def facts(self) -> SplitFacts:
@@ -72,9 +71,13 @@ def image_facts(pixels: np.ndarray) -> Sequence[np.ndarray]:
         pixels: uint8, shape (n, size × size, 3).
     """
     values = pixels.astype(np.float32)
-    channels = values.mean(axis=1)
+    count, area, _ = pixels.shape
+    size = math.isqrt(area)
+    # Lines first: NumPy adds long rows many times as fast as three channels.
+    columns = values.reshape(count, size, -1).sum(axis=1).reshape(count, size, -1)
+    channels = columns.sum(axis=1) / area
     brightness = channels.mean(axis=1)
-    squares = np.einsum("nij,nij->n", values, values) / (pixels.shape[1] * pixels.shape[2])
+    squares = np.einsum("nij,nij->n", values, values) / (3 * area)
     contrast = np.sqrt(np.maximum(squares - brightness**2, 0))
     return brightness, contrast, sharpness(values), *channels.T
 

@@ -80,6 +80,7 @@ def _read(files: Sequence[str]) -> Iterator[tuple[list[bytes], np.ndarray]]:
         example_files.read(files)
         .batch(READ_BATCH)
         .map(lambda serialized: tf.io.parse_example(serialized, spec))
+        .prefetch(2)
     )
     for columns in parsed.as_numpy_iterator():
         yield columns[features.IMAGE].tolist(), columns[features.LABEL]
