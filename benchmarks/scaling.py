@@ -9,7 +9,9 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from benchmarks.measurements import BLOCK, DOCS, read
 from benchmarks.process import GIB
@@ -95,6 +97,66 @@ def stages() -> Iterable[str]:
         )
     once, often = (report[key]["peak_bytes"] / GIB for key in ("once", "scaled"))
     yield f"| peak memory of the run | {once:.2f} GiB | {often:.2f} GiB | | |"
+
+
+def runners() -> Iterable[str]:
+    """Yields the cost of each Beam stage on each runner, from several amounts of data."""
+    report = read("beam")
+    sizes = [size for size in report["scale"] if size]
+    amounts = [report["images"] * size for size in sizes]
+    yield (
+        f"`cifar bench beam --scale {','.join(map(str, sizes))}`, {report['date']}, "
+        f"{report['cores']} cores ({report['cpu']}):"
+    )
+    yield ""
+    yield (
+        "| stage | runner | "
+        + " | ".join(f"measured, {amount:,}" for amount in amounts)
+        + " | fitted: fixed | fitted: each image | farthest from the line |"
+    )
+    yield "|---" * (5 + len(sizes)) + "|"
+    for stage in BEAM_STAGES:
+        share = EVAL_SHARE if stage in ON_EVAL else 1.0
+        images = [amount * share for amount in amounts]
+        for runner in dict.fromkeys(one["runner"] for one in report["runs"]):
+            seconds = [
+                next(
+                    one["seconds"][stage]
+                    for one in report["runs"]
+                    if (one["runner"], one["scale"]) == (runner, size)
+                )
+                for size in sizes
+            ]
+            line = fitted(images, seconds)
+            cells = " | ".join(f"{each:.1f} s" for each in seconds)
+            yield (
+                f"| {stage} | {runner} | {cells} | {line.fixed:.1f} s | "
+                f"{1e6 * line.per_image:.0f} µs{' of `eval`' * (share < 1)} | "
+                f"{line.farthest:.0%} |"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A line through measurements.
+
+    Attributes:
+        fixed: Seconds without any images.
+        per_image: Seconds more for each image.
+        farthest: The largest deviation from the line, as a share of the measured time.
+    """
+
+    fixed: float
+    per_image: float
+    farthest: float
+
+
+def fitted(images: Sequence[float], seconds: Sequence[float]) -> Line:
+    """Returns the line with the least squares of the deviations as shares of the time."""
+    measured = np.array(seconds)
+    per_image, fixed = np.polyfit(images, measured, deg=1, w=1 / measured)
+    deviations = (fixed + per_image * np.array(images)) / measured - 1
+    return Line(float(fixed), float(per_image), float(np.abs(deviations).max()))
 
 
 def larger() -> Iterable[str]:
@@ -221,6 +283,7 @@ def duration(seconds: float) -> str:
 
 TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "stages": stages,
+    "runners": runners,
     "larger": larger,
     "training": training,
     "volume": volume,
