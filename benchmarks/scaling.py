@@ -9,10 +9,9 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-import numpy as np
-
+from benchmarks.line import fitted
 from benchmarks.measurements import BLOCK, DOCS, read
 from benchmarks.process import GIB
 from contract.features import CHANNELS
@@ -131,32 +130,9 @@ def runners() -> Iterable[str]:
             cells = " | ".join(f"{each:.1f} s" for each in seconds)
             yield (
                 f"| {stage} | {runner} | {cells} | {line.fixed:.1f} s | "
-                f"{1e6 * line.per_image:.0f} µs{' of `eval`' * (share < 1)} | "
+                f"{1e6 * line.each:.0f} µs{' of `eval`' * (share < 1)} | "
                 f"{line.farthest:.0%} |"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """A line through measurements.
-
-    Attributes:
-        fixed: Seconds without any images.
-        per_image: Seconds more for each image.
-        farthest: The largest deviation from the line, as a share of the measured time.
-    """
-
-    fixed: float
-    per_image: float
-    farthest: float
-
-
-def fitted(images: Sequence[float], seconds: Sequence[float]) -> Line:
-    """Returns the line with the least squares of the deviations as shares of the time."""
-    measured = np.array(seconds)
-    per_image, fixed = np.polyfit(images, measured, deg=1, w=1 / measured)
-    deviations = (fixed + per_image * np.array(images)) / measured - 1
-    return Line(float(fixed), float(per_image), float(np.abs(deviations).max()))
 
 
 def larger() -> Iterable[str]:

@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from benchmarks import beam
 from benchmarks.process import tree_bytes
 
@@ -20,9 +22,17 @@ def report(of_ten: float = 22, worker_bytes: int = 10) -> dict:
 
 def test_growth_is_that_of_the_time_beyond_the_fixed_cost():
     targets = {target.name: target for target in beam.judge(report())}
-    assert targets["1 process: 10 times the data"].measured == 10
+    assert targets["1 process: 10 times the data"].measured == pytest.approx(10)
     assert targets["2 processes: fixed cost"].measured == 9
     assert all(target.is_met for target in targets.values())
+
+
+def test_growth_is_judged_by_the_line_through_all_smaller_amounts():
+    (alone, _) = beam.RUNNERS
+    runs = [one(alone, 0, 2), one(alone, 1, 4), one(alone, 3, 8), one(alone, 10, 24)]
+    targets = beam.judge({"scale": (0, 1, 3, 10), "runs": runs})
+    assert targets[1].measured == pytest.approx(11)  # 22 s beyond 2 s, where 2 s are expected
+    assert not targets[1].is_met
 
 
 def test_each_target_is_missed_by_its_own_number():

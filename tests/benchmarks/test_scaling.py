@@ -23,13 +23,6 @@ def test_a_cost_goes_through_both_measurements(monkeypatch):
     assert costs["Evaluator"].per_image == pytest.approx(0.01)  # of 100 images, then 1,000
 
 
-def test_a_line_is_fitted_to_several_measurements():
-    line = scaling.fitted([600, 1_800, 6_000], [5, 11, 32])  # 2 s, and 5 ms an image
-    assert (line.fixed, line.per_image) == (pytest.approx(2), pytest.approx(0.005))
-    assert line.farthest == pytest.approx(0, abs=1e-9)
-    assert scaling.fitted([600, 1_800, 6_000], [5, 9, 32]).farthest > 0.05
-
-
 @pytest.mark.parametrize(("rate", "of_one", "expected"), [(60, 100, 2), (61, 100, 3)])
 def test_one_replica_is_to_spare(rate, of_one, expected):
     assert scaling.replicas(rate, of_one) == expected
