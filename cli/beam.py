@@ -43,11 +43,12 @@ def install(engine: str, folder: Path) -> None:
 
     Needs Maven and a JDK, 11 or 17.
     """
+    from contract import terminal
     from pipeline_def.beam import engine_jars
 
     new = engine_jars.install(engine, folder)
     jars = engine_jars.jars_of(engine, folder)
-    click.echo(f"{'Installed' if new else 'Already installed:'} {engine} in {jars}.")
+    terminal.say(f"{'Installed' if new else 'Already installed:'} {engine} in {jars}.")
 
 
 @beam.command(epilog=examples("cifar beam start flink", "cifar run --runner flink"))
@@ -61,9 +62,11 @@ def install(engine: str, folder: Path) -> None:
 )
 def start(engine: str, folder: Path, port: int | None) -> None:
     """Start a cluster with two workers on this machine, for `cifar run --runner ENGINE`."""
+    from contract import terminal
+
     cluster = clusters.Cluster(engine, folder, port or 0)
     new = clusters.start(cluster)
-    click.echo(f"{'Started' if new else 'Already running:'} {engine}. {describe(cluster)}")
+    terminal.say(f"{'Started' if new else 'Already running:'} {engine}. {describe(cluster)}")
 
 
 @beam.command(epilog=examples("cifar beam stop flink"))
@@ -78,6 +81,8 @@ def stop(engine: str, folder: Path) -> None:
 @folder_option
 def status(folder: Path) -> None:
     """Show which clusters of this machine run, and their processes."""
+    from contract import terminal
+
     for engine in runner.ENGINES:
         processes = clusters.running(clusters.Cluster(engine, folder))
         if not processes:
@@ -86,7 +91,7 @@ def status(folder: Path) -> None:
         cluster = clusters.Cluster(engine, folder, processes[0].port)
         complete = clusters.is_complete(cluster, processes)
         state = "runs" if complete else "is incomplete; `cifar beam start` completes it"
-        click.echo(f"{engine} {state}. {describe(cluster)}")
+        terminal.say(f"{engine} {state}. {describe(cluster)}")
         for process in processes:
             click.echo(f"  {process.name:<14} pid {process.pid}")
 

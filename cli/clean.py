@@ -27,10 +27,11 @@ def clean(keep_runs: int, dry_run: bool, output: Path, metadata_url: str) -> Non
     runs only the record stays. The lineage of every version stays. Each run also cleans up when
     it ends (keep_runs).
     """
+    from contract import terminal
     from pipeline_def import local_runner, retention
 
     if not output.is_dir():
         raise FileNotFoundError(f"{output} does not exist. --output says where to look.")
     with local_runner.sole_run(output):
         plan, size = retention.clean(output, keep_runs, metadata_url, dry_run)
-    click.echo(retention.in_words(plan, size, dry_run))
+    terminal.say(retention.in_words(plan, size, dry_run))

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,11 +28,13 @@ class HelpFormatter(click.HelpFormatter):
 
     def write_text(self, text: str) -> None:
         """Writes paragraphs, and folds the long lines of those that click keeps as they are."""
+        from contract import terminal
+
         start = len(self.buffer)
         super().write_text(text.replace("-", _WHOLE_HYPHEN))
         lines = "".join(self.buffer[start:]).splitlines()
         self.buffer[start:] = [
-            f"{part}\n" for line in lines for part in fold_command(line, self.width)
+            f"{part}\n" for line in lines for part in terminal.fold_command(line, self.width)
         ]
 
     def write_dl(
@@ -63,27 +64,6 @@ def show_whole_words(command: click.Command) -> None:
     command.short_help = " ".join(first_paragraph.split())
     for below in getattr(command, "commands", {}).values():
         show_whole_words(below)
-
-
-def fold_command(line: str, width: int) -> list[str]:
-    """Returns a line of an example; a long one continues after a backslash.
-
-    A comment at its end moves to a line before it.
-    """
-    if len(line) <= width:
-        return [line]
-    command, _, comment = line.partition(" # ")
-    indent = " " * (len(line) - len(line.lstrip()))
-    before = [f"{indent}# {comment}"] if comment else []
-    inside = re.split(r" (?=-)", command.strip())  # an option stays beside its value
-    folded = [indent + inside[0]]
-    for part in inside[1:]:
-        if len(f"{folded[-1]} {part} \\") <= width:
-            folded[-1] += f" {part}"
-        else:
-            folded[-1] += " \\"
-            folded.append(f"{indent}    {part}")
-    return [*before, *folded]
 
 
 def examples(*lines: str) -> str:

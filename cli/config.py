@@ -58,7 +58,7 @@ def config(
         for name, fact in fields.items()
     ]
     header, *lines = terminal.table_lines(columns, rows, width)
-    click.echo(f"Preset {chosen.preset} of {chosen.trainer_module}\n\n{header}")
+    terminal.say(f"Preset {chosen.preset} of {chosen.trainer_module}", "", header)
     shown_below = ("meaning",) if "range" in header else ("range", "meaning")
     for line, fact in zip(lines, fields.values(), strict=True):
         click.echo(line)

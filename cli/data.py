@@ -58,6 +58,7 @@ def verify(directory: str) -> None:
     without one, with the official checksums. Pictures are decoded, and compared with SHA256SUMS
     if there is one.
     """
+    from contract import terminal
     from data_sources import batch_files, dataset
 
     path = Path(directory)
@@ -65,7 +66,7 @@ def verify(directory: str) -> None:
         raise FileNotFoundError(f"There is no folder {path}; `cifar data fetch` creates one.")
     if dataset.holds_pictures(path):
         found = dataset.verify_pictures(path)
-        click.echo(
+        terminal.say(
             f"The {len(found.pictures):,} pictures of {len(found.class_names):,} classes in "
             f"{path} can be used. Their fingerprint is "
             f"{batch_files.fingerprint_of(found.checksums)}."
@@ -74,7 +75,7 @@ def verify(directory: str) -> None:
     names = batch_files.files_to_verify(path)
     problems = batch_files.verify(path)
     for name in names:
-        click.echo(f"wrong  {problems[name]}" if name in problems else f"ok     {name}")
+        terminal.say(f"wrong  {problems[name]}" if name in problems else f"ok     {name}")
     has_own = bool(batch_files.own_checksums(path))
     expected = "the folder's SHA256SUMS" if has_own else "the official checksums"
     if problems:
@@ -85,4 +86,4 @@ def verify(directory: str) -> None:
     beside = [name for name in names if name not in batch_files.sums_for(path)]
     if beside:
         expected += f", except {', '.join(beside)}, which have no checksum there"
-    click.echo(f"The {len(names)} files in {path} match {expected}.")
+    terminal.say(f"The {len(names)} files in {path} match {expected}.")

@@ -69,7 +69,7 @@ def drift(
     try:
         found = drift_check.examine(logs, model_dir, limits, version)
     except UnusableLogsError as error:
-        click.echo(f"Error: {error}", err=True)
+        terminal.say(f"Error: {error}", err=True)
         sys.exit(UNUSABLE_EXIT_CODE)
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / drift_record.DRIFT_FILE, records.to_json(found))
@@ -77,6 +77,6 @@ def drift(
     if json_output:
         click.echo(records.to_json(found).rstrip())
     else:
-        click.echo("\n".join(drift_report.as_lines(found, terminal.width())))
-        click.echo(f"\nPage      {output / drift_record.DRIFT_PAGE_FILE}")
+        terminal.say(*drift_report.as_lines(found, terminal.width()))
+        terminal.say("", f"Page      {output / drift_record.DRIFT_PAGE_FILE}")
     sys.exit(DRIFTED_EXIT_CODE if found.drifted else 0)

@@ -88,6 +88,7 @@ def compile_command(
 
     The command fails on everything that the backend would reject.
     """
+    from contract import terminal
     from kubeflow.cluster import Cluster, read_cluster
 
     cluster = read_cluster(cluster_file) if cluster_file else Cluster()
@@ -112,7 +113,7 @@ def compile_command(
         )
     write_yaml(documents, output)
     root = documents[0]["root"]
-    click.echo(
+    terminal.say(
         f"Wrote {output}: {len(root['dag']['tasks'])} steps of {image}, parameters "
         f"{', '.join(root['inputDefinitions']['parameters'])}"
     )
@@ -252,6 +253,7 @@ def submit(
     timeout_minutes: float,
 ) -> None:
     """Upload PIPELINE if necessary, and start a run or a schedule."""
+    from contract import terminal
     from kubeflow.submit import check_cron, read_parameters
 
     values = read_parameters(pipeline, parameters)
@@ -271,7 +273,7 @@ def submit(
     if json_output:
         click.echo(json.dumps(made))
     else:
-        click.echo("\n".join(f"{key:<20} {value}" for key, value in made.items()))
+        terminal.say(*(f"{key:<20} {value}" for key, value in made.items()))
     if watch and not schedule:
         watch_to_the_end(client, made["run_id"], poll_seconds, timeout_minutes)
 
@@ -316,15 +318,18 @@ def clean(volume: Path, keep: int, dry_run: bool) -> None:
     VOLUME is the volume that the steps share. Trainings and searches of pushed versions stay,
     as do those that a step is still using.
     """
+    from contract import terminal
     from kubeflow import volume as kubeflow_volume
 
-    click.echo(kubeflow_volume.clean(volume, keep, dry_run).in_words(dry_run))
+    terminal.say(kubeflow_volume.clean(volume, keep, dry_run).in_words(dry_run))
 
 
 def watch_to_the_end(
     client: Any, run_id: str, poll_seconds: float, timeout_minutes: float
 ) -> None:
     """Shows what the steps do, and exits with 1 unless the run succeeds."""
-    state = client.watch(run_id, click.echo, poll_seconds, timeout_minutes * 60)
+    from contract import terminal
+
+    state = client.watch(run_id, terminal.say, poll_seconds, timeout_minutes * 60)
     if state != "SUCCEEDED":
         sys.exit(1)

@@ -39,7 +39,9 @@ class OneLineErrors(click.Group):
         except stopping.StoppedError as stopped:
             goes_on = ctx.invoked_subcommand in ("run", "tune", "data")
             advice = " Run the same command again to continue." if goes_on else ""
-            click.echo(f"{stopped}.{advice}", err=True)
+            from contract import terminal
+
+            terminal.say(f"{stopped}.{advice}", err=True)
             stopping.end_process(stopped)
         except (
             click.exceptions.Exit,
@@ -57,6 +59,16 @@ class OneLineErrors(click.Group):
             if ctx.params["debug"]:
                 raise
             raise click.ClickException(folded(str(error) or repr(error))) from error
+
+
+class Warnings(logging.Handler):
+    """Prints warnings on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
+        from contract import terminal
+
+        terminal.say(f"Warning: {record.getMessage()}", err=True)
 
 
 def folded(message: str) -> str:
@@ -77,10 +89,7 @@ def folded(message: str) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Train an image classifier, check it, and push it for TensorFlow Serving."""
-    warnings = logging.StreamHandler()
-    warnings.setLevel(logging.WARNING)
-    warnings.setFormatter(logging.Formatter("Warning: %(message)s"))
-    logging.getLogger("cifar").handlers = [warnings]
+    logging.getLogger("cifar").handlers = [Warnings(logging.WARNING)]
 
 
 for command in (

@@ -102,16 +102,15 @@ def run(
         show_plan(local_runner.dry_run(config))
         return
     if if_changed and (equal := local_runner.find_equal(config)):
-        click.echo(
+        terminal.say(
             f"Nothing changed since the run {equal.run_id}, which pushed version "
             f"{equal.pushed_version}."
         )
         return
     record = local_runner.run(config, verbose, beam_runner, on_end)
-    for line in summary.summary_lines(record):
-        click.echo(terminal.wrap(line, terminal.width()))
+    terminal.say(*summary.summary_lines(record))
     if record.data_source == "sample":
-        click.echo("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
+        terminal.say("Warning: trained on the bundled sample of 1,200 images, not on CIFAR-10.")
     sys.exit(0 if record.status == "pushed" else NOT_BLESSED_EXIT_CODE)
 
 

@@ -68,6 +68,7 @@ def report(
     if len(names) > 1 and not compare:
         raise click.UsageError("Name one RUN, or add --compare.")
     imports.silence()  # a run that failed is read with TensorFlow
+    from contract import terminal
     from report import run_report, runs
 
     found = [runs.find_run(output, name) for name in names or [runs.LATEST]]
@@ -79,7 +80,7 @@ def report(
     else:
         page = to or output / PAGE_FILE
         run_report.write_report(found[0], page, metadata_url=metadata_url)
-    click.echo(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
+    terminal.say(f"Wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
 
 
 @click.command(epilog=examples("cifar status", "cifar status --output /data/runs --json"))
@@ -105,8 +106,7 @@ def status(output: Path, model: str, server: str, json_output: bool) -> None:
     if json_output:
         click.echo(records.to_json(found).rstrip())
         return
-    for line in overview.as_lines(found):
-        click.echo(terminal.wrap(line, terminal.width()))
+    terminal.say(*overview.as_lines(found))
 
 
 @click.command("runs", epilog=examples("cifar runs", "cifar runs --json"))
@@ -121,9 +121,9 @@ def list_runs(output: Path, json_output: bool) -> None:
     if json_output:
         click.echo(json.dumps([dataclasses.asdict(run) for run in found], indent=2))
     elif found:
-        click.echo("\n".join(overview.run_lines(found, terminal.width())))
+        terminal.say(*overview.run_lines(found, terminal.width()))
     else:
-        click.echo(f"There are no runs in {output}; `cifar run` makes one.")
+        terminal.say(f"There are no runs in {output}; `cifar run` makes one.")
 
 
 @click.command(
@@ -163,8 +163,7 @@ def lineage(
     elif dot:
         click.echo(report_lineage.as_dot(found))
     else:
-        for line in report_lineage.as_text(found):
-            click.echo(terminal.wrap(line, terminal.width()))
+        terminal.say(*report_lineage.as_text(found))
 
 
 @click.command(
@@ -186,10 +185,11 @@ def board(context: click.Context, output: Path) -> None:
             "--output names another folder."
         )
     imports.silence()
+    from contract import terminal
     from report import board
 
     with board.named_trainings(output) as trainings:
-        click.echo(
+        terminal.say(
             f"TensorBoard is at {board.launch(trainings, context.args)}  Ctrl-C ends it."
         )
         with contextlib.suppress(KeyboardInterrupt):

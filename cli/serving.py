@@ -170,18 +170,19 @@ def _predict_batch(
 ) -> int:
     """Predicts, prints the answers and returns the exit code: 1 if an image failed."""
     imports.silence()
-    from contract import records
+    from contract import records, terminal
     from pipeline_def import batch_prediction
 
     record = batch_prediction.run(path, output, model_dir, format_name, beam_runner)
-    click.echo(
-        records.to_json(record).rstrip()
-        if as_json
-        else f"Predicted {record.images:,} images with version {Path(record.model).name} in "
-        f"{record.seconds:.1f} s: {output}"
-    )
+    if as_json:
+        click.echo(records.to_json(record).rstrip())
+    else:
+        terminal.say(
+            f"Predicted {record.images:,} images with version {Path(record.model).name} in "
+            f"{record.seconds:.1f} s: {output}"
+        )
     if record.failed:
-        click.echo(
+        terminal.say(
             f"{record.failed:,} images have no prediction; see {output}/failed-*.jsonl.",
             err=True,
         )
@@ -205,8 +206,12 @@ def doctor(model_dir: Path, as_json: bool) -> None:
     import json
 
     imports.silence()
+    from contract import terminal
     from serving.doctor import diagnose
 
     report = diagnose(model_dir)
-    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else report.text())
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        terminal.say(*report.lines())
     sys.exit(0 if report.is_healthy else 1)

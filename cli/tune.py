@@ -108,17 +108,20 @@ def tune(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    from contract import terminal
     from pipeline_def import tuning
 
     found = tuning.run(config, started_from, verbose)
     best = found.record.best
     cifar = Path(sys.argv[0])
-    click.echo("")
-    click.echo(
-        f"Best      {best.accuracy:.2%} on held-out train examples, in trial {best.number}"
+    terminal.say(
+        "",
+        f"Best      {best.accuracy:.1%} on held-out train examples, in trial {best.number}",
+        *(f"            {name} = {value}" for name, value in best.values.items()),
+        f"Page      {found.page}",
+        terminal.Command(f"Next      {cifar} run --preset {shlex.quote(str(found.preset))}"),
+        terminal.Command(
+            f"          {cifar.with_name('tensorboard')} --logdir "
+            f"{shlex.quote(str(found.trials_dir))}"
+        ),
     )
-    for name, value in best.values.items():
-        click.echo(f"            {name} = {value}")
-    click.echo(f"Page      {found.page}")
-    click.echo(f"Next      {cifar} run --preset {shlex.quote(str(found.preset))}")
-    click.echo(f"          {cifar.with_name('tensorboard')} --logdir {found.trials_dir}")

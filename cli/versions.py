@@ -68,9 +68,9 @@ def versions(
     if json_output:
         click.echo(json.dumps([dataclasses.asdict(version) for version in found], indent=2))
     elif found:
-        click.echo("\n".join(report_versions.as_lines(found, terminal.width())))
+        terminal.say(*report_versions.as_lines(found, terminal.width()))
     else:
-        click.echo(f"There are no versions in {model_dir}; `cifar run` pushes one.")
+        terminal.say(f"There are no versions in {model_dir}; `cifar run` pushes one.")
 
 
 @versions.command("pin", epilog=examples("cifar versions pin 1795386836"))
@@ -88,7 +88,7 @@ def pin(
 
     model_dir = folder_of(output, model, serving_dir)
     rollback.pin(model_dir, version)
-    click.echo(f"Version {version} is pinned. Undo: cifar versions unpin {version}")
+    show_change(version, "pinned", "unpin")
     record_lineage(model_dir, output, metadata_url)
 
 
@@ -104,8 +104,18 @@ def unpin(
 
     model_dir = folder_of(output, model, serving_dir)
     rollback.pin(model_dir, version, is_pinned=False)
-    click.echo(f"Version {version} is not pinned. Undo: cifar versions pin {version}")
+    show_change(version, "not pinned", "pin")
     record_lineage(model_dir, output, metadata_url)
+
+
+def show_change(version: int, state: str, undo: str) -> None:
+    """Prints the new state of a version, and the command that ends it."""
+    from contract import terminal
+
+    terminal.say(
+        f"Version {version} is {state}.",
+        terminal.Command(f"Undo       cifar versions {undo} {version}"),
+    )
 
 
 @click.command(
@@ -143,6 +153,7 @@ def rollback(
     It gets the next number. The replaced version goes into quarantine: it is not used as a
     baseline, and no run pushes its model again until you release it with --release.
     """
+    from contract import terminal
     from serving import rollback as serving_rollback
 
     if version is not None and released is not None:
@@ -150,19 +161,19 @@ def rollback(
     model_dir = folder_of(output, model, serving_dir)
     if released is not None:
         serving_rollback.release(model_dir, released)
-        click.echo("\n".join(serving_rollback.released_lines(model_dir, released)))
+        terminal.say(*serving_rollback.released_lines(model_dir, released))
     else:
         change = serving_rollback.roll_back(model_dir, version, quarantine)
-        click.echo("\n".join(serving_rollback.rolled_back_lines(change)))
+        terminal.say(*serving_rollback.rolled_back_lines(change))
     record_lineage(model_dir, output, metadata_url)
 
 
 def record_lineage(model_dir: Path, output: Path, metadata_url: str) -> None:
     """Records the change in the metadata; it cannot be undone, so a fault is a warning."""
-    from contract import metadata
+    from contract import metadata, terminal
 
     if not metadata_url and not (output / metadata.SQLITE_FILE).is_file():
-        click.echo(
+        terminal.say(
             f"{output} has no metadata, so only {model_dir} records the change.", err=True
         )
         return
@@ -172,7 +183,7 @@ def record_lineage(model_dir: Path, output: Path, metadata_url: str) -> None:
         metadata.check(output, metadata_url)
         version_lineage.record_changes(metadata.connection_to(output, metadata_url), model_dir)
     except Exception as error:
-        click.echo(
+        terminal.say(
             f"Warning: the metadata does not have the change yet ({error}). The next change of "
             "a version records both.",
             err=True,

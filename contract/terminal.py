@@ -12,6 +12,14 @@ from rich.cells import cell_len
 
 GAP = "  "
 SHORTEST = 8  # characters left of a cell that is cut
+_SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"]|['"])+""")
+_LABEL = re.compile(r" *(?:\S+(?: \S+)* {2,})?(?=\S)")
+
+
+class Command(str):
+    """A line that ends in a shell command. Folded, it can still be pasted."""
+
+    __slots__ = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,19 +52,30 @@ def width(stream: TextIO | None = None) -> int | None:
     return rich.console.Console(file=stream).width if stream.isatty() else None
 
 
+def say(*lines: str, err: bool = False) -> None:
+    """Prints lines on standard output or standard error; a terminal gets them folded."""
+    stream = sys.stderr if err else sys.stdout
+    columns = width(stream)
+    for text in lines:
+        for line in text.split("\n") if "\n" in text else [text]:
+            print(wrap(line, columns), file=stream, flush=True)
+
+
 def wrap(line: str, width: int | None, indent: int | None = None) -> str:
     """Returns a line folded between words, with the following lines indented.
 
     A word that is longer than the terminal, such as a path, stays whole.
 
     Args:
-        line: Without a newline.
+        line: Without a newline. A Command continues after a backslash.
         width: Of the terminal; None: the line stays unchanged.
         indent: Of the following lines; None: up to the first word after a label and two
             spaces.
     """
     if width is None or cell_len(line) <= width:
         return line
+    if isinstance(line, Command):
+        return "\n".join(fold_command(line, width))
     if indent is None:
         label = re.match(r" *\S+ {2,}(?=\S)", line)
         indent = label.end() if label and label.end() < width // 2 else 4
@@ -71,6 +90,42 @@ def wrap(line: str, width: int | None, indent: int | None = None) -> str:
             break_on_hyphens=False,
         )
     )
+
+
+def fold_command(line: str, width: int) -> list[str]:
+    """Returns a line with a shell command; a long one continues after a backslash.
+
+    An option stays beside its value if both fit. A comment at the end moves to a line before.
+    """
+    if cell_len(line) <= width:
+        return [line]
+    command, _, comment = line.partition(" # ")
+    label = _LABEL.match(command)
+    start = label[0] if label else ""
+    indent = " " * len(start)
+    before = [f"{indent}# {comment}"] if comment else []
+    first, *parts = _parts(command[len(start) :], width - len(indent) - len("     \\"))
+    folded = [start + first]
+    for part in parts:
+        if cell_len(f"{folded[-1]} {part} \\") <= width:
+            folded[-1] += f" {part}"
+        else:
+            folded[-1] += " \\"
+            folded.append(f"{indent}    {part}")
+    return [*before, *folded]
+
+
+def _parts(command: str, room: int) -> list[str]:
+    """Returns the words of a command, an option with its value unless that is too wide."""
+    parts: list[str] = []
+    for word in _SHELL_WORD.findall(command):
+        option = parts[-1] if parts and re.fullmatch(r"-\S+", parts[-1]) else ""
+        is_value = option and not word.startswith(("-", "&", "|"))
+        if is_value and cell_len(f"{option} {word}") <= room:
+            parts[-1] += f" {word}"
+        else:
+            parts.append(word)
+    return parts
 
 
 def table_lines(

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import rich.console
 
-from contract import estimator, imports, records
+from contract import estimator, imports, records, terminal
 from contract.files import PAGE_FILE, RECORD_FILE
 from contract.progress import Progress
 from contract.warm_start import LATEST, NONE
@@ -313,4 +312,4 @@ def write_page(config: PipelineConfig, record: RunRecord, *paths: Path) -> None:
 
 def warn(line: str) -> None:
     """Prints a warning on standard error."""
-    print(f"Warning: {line}", file=sys.stderr)
+    terminal.say(f"Warning: {line}", err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from contract.files import PAGE_FILE
 from contract.progress import duration
+from contract.terminal import Command
 from contract.training_record import TrainingRecord
 from data_sources.cifar_format import CIFAR10
 from report import data_change, run_record
@@ -116,7 +117,7 @@ def next_lines(record: RunRecord) -> list[str]:
     is_cifar10 = set(record.class_accuracy) <= set(CIFAR10.class_names)
     images = "--sample 10 --png ten.png" if is_cifar10 else "IMAGE…"
     return [
-        f"Next      {cifar} serve{where}",
-        f"          {cifar} predict {images}",
-        f"          {cifar} board{where}",
+        Command(f"Next      {cifar} serve{where}"),
+        Command(f"          {cifar} predict {images}"),
+        Command(f"          {cifar} board{where}"),
     ]

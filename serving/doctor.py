@@ -14,6 +14,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from contract import terminal
 from serving.model_server import inference, storage, tensors, warmup
 from serving.model_server.loading import MLMD_FILE
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
@@ -75,7 +76,7 @@ class Report:
             "requests": self.requests,
         }
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """Returns the report for a terminal."""
         lines = [
             f"{'ok  ' if check.is_good else 'FAIL'}  {check.question}: {check.finding}"
@@ -86,8 +87,9 @@ class Report:
             for arrow, parts in (("<-", one.inputs), ("->", one.outputs)):
                 lines += [f"  {arrow} {name}: {kind}" for name, kind in parts.items()]
         if self.requests:
-            lines += ["", "Example requests:", *(f"  {line}" for line in self.requests)]
-        return "\n".join(lines)
+            lines += ["", "Example requests:"]
+            lines += [terminal.Command(f"  {line}") for line in self.requests]
+        return lines
 
 
 def diagnose(model_dir: Path) -> Report:

@@ -144,11 +144,11 @@ def show(answers: Sequence[Answer], as_json: bool = False) -> None:
     if as_json:
         print("\n".join(json.dumps(answer.as_dict()) for answer in answers))
     elif rows:
-        print("\n".join(terminal.table_lines(COLUMNS, rows, terminal.width())))
+        terminal.say(*terminal.table_lines(COLUMNS, rows, terminal.width()))
     sys.stdout.flush()  # before what comes on the other stream
     for answer in answers:
         if answer.prediction is None:
-            print(terminal.printable(f"{answer.name}: {answer.error}"), file=sys.stderr)
+            terminal.say(terminal.printable(f"{answer.name}: {answer.error}"), err=True)
 
 
 def run(client: Client, paths: Iterable[str], as_json: bool = False) -> int:

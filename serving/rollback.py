@@ -9,6 +9,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from contract import terminal
 from serving import model_registry, version_ledger, version_store
 from serving.model_registry import PushedVersion
 from serving.version_ledger import (
@@ -199,13 +200,16 @@ def rolled_back_lines(change: Change) -> list[str]:
         *_next_of_servers(change.version, change.replaced),
     ]
     if not change.quarantined:
-        return [*lines, f"Undo       cifar rollback {change.replaced} --no-quarantine"]
+        undo = f"Undo       cifar rollback {change.replaced} --no-quarantine"
+        return [*lines, terminal.Command(undo)]
     names = ", ".join(map(str, change.quarantined))
     return [
         *lines,
         f"Quarantine {names}: not used as a baseline, and not pushed again.",
-        f"Undo       cifar rollback --release {change.replaced} && "
-        f"cifar rollback {change.replaced} --no-quarantine",
+        terminal.Command(
+            f"Undo       cifar rollback --release {change.replaced} && "
+            f"cifar rollback {change.replaced} --no-quarantine"
+        ),
     ]
 
 
@@ -222,7 +226,7 @@ def released_lines(model_dir: Path, version: int) -> list[str]:
         return [f"Version {version} is released and is the highest, so servers load it."]
     return [
         f"Version {version} is released and kept; {numbers[-1]} is still served.",
-        f"Serve it   cifar rollback {version}",
+        terminal.Command(f"Serve it   cifar rollback {version}"),
     ]
 
 

@@ -95,7 +95,7 @@ def show(answers: Sequence[Answer], as_json: bool) -> None:
         for answer in answers
     ]
     right = sum(answer.is_right for answer in answers)
-    print("\n".join(terminal.table_lines(COLUMNS, rows, terminal.width())))
+    terminal.say(*terminal.table_lines(COLUMNS, rows, terminal.width()))
     print(f"{right} of {len(answers)} right ({right / len(answers):.1%})")
 
 

@@ -1,8 +1,10 @@
 """Text that fits a terminal."""
 
+import shlex
+
 import pytest
 
-from contract.terminal import Column, printable, table_lines, wrap
+from contract.terminal import Column, Command, printable, say, table_lines, wrap
 
 COLUMNS = (
     Column("image", cut="start"),
@@ -67,3 +69,34 @@ def test_folding_keeps_every_word_whole(width):
     lines = wrap(line, width).splitlines()
     assert " ".join(lines).split() == line.split()
     assert all(len(one) <= width for one in lines if "/" not in one)
+
+
+REQUEST = Command(
+    """Try       curl -d '{"a": "b c"}' http://localhost:8501/v1 | cifar run --set a=1 --json"""
+)
+
+
+def test_a_command_continues_after_a_backslash_with_options_beside_their_values():
+    assert wrap(REQUEST, 60).splitlines() == [
+        """Try       curl -d '{"a": "b c"}' http://localhost:8501/v1 \\""",
+        """              | cifar run --set a=1 --json""",
+    ]
+    assert wrap(REQUEST, 38).splitlines() == [
+        """Try       curl -d '{"a": "b c"}' \\""",
+        """              http://localhost:8501/v1 \\""",
+        """              | cifar run --set a=1 \\""",
+        """              --json""",
+    ]
+
+
+@pytest.mark.parametrize("width", range(20, 90, 5))
+def test_a_folded_command_is_the_same_to_a_shell(width):
+    label = "Try       "
+    pasted = wrap(REQUEST, width).replace("\\\n", "")  # as a shell does
+    assert shlex.split(pasted.removeprefix(label)) == shlex.split(REQUEST.removeprefix(label))
+
+
+def test_a_pipe_gets_lines_unchanged(capsys):
+    say(GATE, REQUEST, "", "two\nlines")
+    say("an error", err=True)
+    assert capsys.readouterr() == (f"{GATE}\n{REQUEST}\n\ntwo\nlines\n", "an error\n")

@@ -90,7 +90,7 @@ def test_the_report_of_a_canned_estimator_leaves_out_what_it_has_not(runs):
 
 def test_the_doctor_finds_nothing(example):
     found = doctor.diagnose(example.version)
-    assert found.is_healthy, found.text()
+    assert found.is_healthy, found.lines()
     assert [one.name for one in found.signatures] == [
         "classify",
         "predict_examples",

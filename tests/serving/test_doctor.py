@@ -37,7 +37,7 @@ def colours(tmp_path_factory):
 def test_good_model_is_healthy(colours):
     for folder in (colours, colours / "7"):
         report = diagnose(folder)
-        assert report.is_healthy, report.text()
+        assert report.is_healthy, report.lines()
         found = findings(report)
         assert found["loads"] == "colours version 7"
         assert found["warm-up"] == ("2 records replayed; none for classify, predict_examples")
@@ -72,7 +72,7 @@ def test_model_that_cannot_be_served_is_told_why(tmp_path):
     assert not missing.is_healthy
     assert "there is no folder" in findings(missing)["layout"]
     empty = diagnose(tmp_path)
-    assert "with it as --model_base_path, a server waits forever" in empty.text()
+    assert "with it as --model_base_path, a server waits forever" in "\n".join(empty.lines())
     saved_models.write_half_plus(tmp_path / "m" / "latest", 2.0)
     named = diagnose(tmp_path / "m" / "latest")
     assert "latest is not a number" in findings(named)["layout"]
