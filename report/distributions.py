@@ -13,7 +13,7 @@ from report.drawing import (
     new_figure,
 )
 
-COLOURS = (SERIES[3], SERIES[0])
+COLOURS = (SERIES[0], SERIES[1])
 
 
 def draw(distance: Distance, current: str, other: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.ticker import MaxNLocator
 
 from contract.data_gate_record import Comparison as DataComparison
 from report import distributions, training_plots
@@ -114,6 +115,8 @@ def draw_history(runs: Sequence[MeasuredRun]) -> str:
         figure, axes = new_figure(width=2 * WIDTH)
         for status, colour, marker in ((PUSHED, SERIES[0], "o"), (NOT_BLESSED, SERIES[3], "X")):
             shown = [(n, run) for n, run in enumerate(runs) if run.status == status]
+            if not shown:
+                continue
             for number, run in shown:
                 axes.vlines(number, 100 * run.low, 100 * run.high, color=colour)
             axes.plot(
@@ -127,6 +130,7 @@ def draw_history(runs: Sequence[MeasuredRun]) -> str:
         axes.set_xticks(range(0, len(runs), step))
         axes.set_xticklabels([run.run_id[:10] for run in runs[::step]])
         axes.set_ylabel("accuracy on eval, %")
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
         legend_above(axes)
         words = [str(run) for run in runs]
         return as_svg(figure, f"Accuracy of {len(runs)} runs. The last, {words[-1]}", words)

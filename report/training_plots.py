@@ -123,8 +123,9 @@ def draw_class_curves(curves: Sequence[Curve]) -> str:
     """Returns the accuracy on each class over the steps; a page's script can choose one."""
     figure, axes = new_figure(width=2 * WIDTH)
     for (name, points), (colour, dashes) in zip(curves, looks(), strict=False):
-        _plot(axes, _percent(points), colour, name, dashes, gid=SERIES_ID + name)
+        _plot(axes, _percent(points), colour, name, dashes, "o", gid=SERIES_ID + name)
     label_steps(axes)
+    axes.set_xlim(left=0)
     axes.set_ylabel("accuracy on eval, %")
     if len(curves) <= NAMED_CLASSES:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9.5)
@@ -143,6 +144,8 @@ def _draw_curve(curves: Sequence[Curve], label: str, form: str) -> str:
     label_steps(axes)
     axes.set_ylabel(label)
     start_at_zero(axes)
+    if axes.dataLim.y1 >= 1000:
+        axes.yaxis.set_major_formatter("{x:,.0f}")
     if len(curves) > 1:
         legend_above(axes)
     return as_svg(figure, _ends_at(label, curves, form))

@@ -17,8 +17,9 @@ if (table) {
     return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
   };
   [...table.tHead.rows[0].cells].forEach((header, column) => {
-    const button = element("button", header.textContent, { type: "button" });
-    header.replaceChildren(button);
+    const button = element("button", "", { type: "button" });
+    button.append(...header.childNodes);
+    header.append(button);
     button.addEventListener("click", () => {
       const down = header.getAttribute("aria-sort") !== "descending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
