@@ -116,7 +116,7 @@ def tune(
     cifar = Path(sys.argv[0])
     terminal.say(
         "",
-        f"Best      {best.accuracy:.1%} on held-out train examples, in trial {best.number}",
+        f"Best      {best.accuracy:.2%} on held-out train examples, in trial {best.number}",
         *(f"            {name} = {value}" for name, value in best.values.items()),
         f"Page      {found.page}",
         terminal.Command(f"Next      {cifar} run --preset {shlex.quote(str(found.preset))}"),

@@ -15,6 +15,11 @@ from tests.report.browser import chromium, needs_chromium, opened
 from tests.report.test_runs import keep, push
 
 SCREENSHOTS = ROOT / "test-results" / "history"
+LANDSCAPE = 1047  # CSS pixels between the margins of A4
+VERDICT = (
+    "NOT BLESSED: accuracy is 65.0% (64.1% to 65.9% at 95% confidence), at least 70.0% is "
+    "required; 15.2 points less than version 5, at most 1.0 are allowed"
+)
 
 
 def write(output, number, status, settings, **fields):
@@ -39,7 +44,7 @@ def output(tmp_path_factory):
         pushed_version="5", pushed_path=str(serving / "5"), class_accuracy={"cat": 0.6},
         training=training(0.802), **measured)  # fmt: skip
     write(output, 2, "not_blessed", preset | {"seed": 1}, accuracy=0.65, seconds=90.0,
-        gate=Gate(0.7, 0.01, verdict="NOT BLESSED: accuracy is 65.0%"), **measured)  # fmt: skip
+        gate=Gate(0.7, 0.01, verdict=VERDICT), **measured)  # fmt: skip
     write(output, 3, "failed", preset | {"seed": 1}, error="<No space> left", seconds=5.0)
     write(output, 4, "pushed", preset | {"seed": 2}, accuracy=0.81, seconds=300.0,
         pushed_version="9", pushed_path=str(serving / "9"), class_accuracy={"cat": 0.7},
@@ -133,6 +138,19 @@ def test_the_page_fits_and_has_no_barrier(output, scheme):
         with opened(browser, output / "index.html", color_scheme=scheme) as page:
             found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+@needs_chromium
+def test_gate_and_changes_are_seen_without_scrolling_and_on_paper(output):
+    with chromium() as browser, opened(browser, output / "index.html", 1440) as page:
+        table = page.locator("#runs .scroll")
+        assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
+        page.set_viewport_size({"width": LANDSCAPE, "height": 700})
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") <= LANDSCAPE
+        verdict = page.get_by_text(VERDICT)
+        assert verdict.bounding_box()["width"] > LANDSCAPE / 8
+        assert page.pdf(path=SCREENSHOTS / "printed.pdf", prefer_css_page_size=True)
 
 
 @needs_chromium

@@ -104,6 +104,15 @@ def test_no_width_scrolls_sideways(browser, pushed, scheme):
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
+def test_the_confusion_matrix_and_the_captions_fit_a_phone(browser, pushed):
+    with opened(browser, pushed.page, WIDTHS["phone"]) as page:
+        matrix = page.locator(".scroll:has(.matrix)")
+        assert matrix.evaluate("e => e.scrollWidth - e.clientWidth") == 0
+        for caption in page.locator("caption").all():
+            box = caption.bounding_box()
+            assert box["x"] + box["width"] <= WIDTHS["phone"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(browser, finished, scheme):
     with opened(browser, finished.page, color_scheme=scheme) as page:
