@@ -11,6 +11,7 @@ import rich.console
 from rich.cells import cell_len
 
 GAP = "  "
+LEAST_INDENT = 4  # of the following lines
 SHORTEST = 8  # characters left of a cell that is cut
 _SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"]|['"])+""")
 _LABEL = re.compile(r" *(?:\S+(?: \S+)* {2,})?(?=\S)")
@@ -78,7 +79,10 @@ def wrap(line: str, width: int | None, indent: int | None = None) -> str:
         return "\n".join(fold_command(line, width))
     if indent is None:
         label = re.match(r" *\S+ {2,}(?=\S)", line)
-        indent = label.end() if label and label.end() < width // 2 else 4
+        indent = label.end() if label and label.end() < width // 2 else LEAST_INDENT
+    longest = max(map(cell_len, line.split()), default=0)
+    if width - indent < longest <= width - LEAST_INDENT:
+        indent = width - longest
     start = len(line) - len(line.lstrip())
     return "\n".join(
         textwrap.wrap(

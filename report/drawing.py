@@ -60,6 +60,7 @@ _FOR_A_PAGE = {
 DASHES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
 NAMED_CLASSES = 20  # names of more would cover each other
 WIDTH, HEIGHT = 5.0, 3.0  # inches
+LEGEND_LETTERS = 48  # beside each other, above a plot of this width
 
 
 def new_figure(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
@@ -92,11 +93,13 @@ def name_classes(axes: Axes, names: Sequence[str]) -> None:
 
 
 def legend_above(axes: Axes) -> None:
-    """Adds the legend above the plot."""
+    """Adds the legend above the plot, which its columns must not be wider than."""
+    _, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=1)
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=3,
+        ncols=max(1, min(3, LEGEND_LETTERS // longest)),
         fontsize=9.5,
         borderpad=0.2,
         handlelength=1.4,

@@ -63,6 +63,12 @@ def test_a_line_folds_between_words_below_its_own_text():
     assert wrap(GATE, None) == wrap(GATE, 200) == GATE
 
 
+def test_a_long_word_moves_to_the_left_until_it_fits():
+    line = f"        test_batch.bin     sha256 {'a' * 64}"
+    assert wrap(line, 80).splitlines() == [line[:33], " " * 16 + "a" * 64]
+    assert wrap(line, 60).splitlines() == [line[:33], " " * 27 + "a" * 64]  # fits nowhere
+
+
 @pytest.mark.parametrize("width", range(20, 80, 7))
 def test_folding_keeps_every_word_whole(width):
     line = f"  Pusher   0.1 s   Pushed version 1795413998 to /{'a-long-folder/' * 6}cifar10"

@@ -142,7 +142,7 @@ def test_the_page_fits_and_has_no_barrier(output, scheme):
 
 @needs_chromium
 def test_gate_and_changes_are_seen_without_scrolling_and_on_paper(output):
-    with chromium() as browser, opened(browser, output / "index.html", 1440) as page:
+    with chromium() as browser, opened(browser, output / "index.html", 1300) as page:
         table = page.locator("#runs .scroll")
         assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
         page.set_viewport_size({"width": LANDSCAPE, "height": 700})

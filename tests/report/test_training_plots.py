@@ -46,6 +46,15 @@ def test_any_number_of_runs_has_a_curve_each():
         assert all(f"run {number}" in svg for number in range(9))
 
 
+def test_long_names_leave_room_for_the_curves():
+    facts = TrainingFacts(TrainingRecord(), Curves(learning_rate=[(0, 0.1), (1_000, 0.01)]))
+    names = [f"2026-11-26T13-19-4{number}" for number in range(3)]
+    drawn = training_plots.draw_runs([(name, facts) for name in names])["learning_rate"]
+    (points,) = re.findall(r'data-points="([^"]*)"', drawn)
+    across = [point[0] for point in json.loads(html.unescape(points))]
+    assert max(across) - min(across) > 0.6 * training_plots.WIDTH * 72
+
+
 def evaluated(*by_class: tuple[float, ...]) -> TrainingRecord:
     return TrainingRecord(
         evaluations=tuple(
