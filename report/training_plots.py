@@ -23,6 +23,7 @@ from report.facts import Point, TrainingFacts
 from report.plot_points import SERIES_ID
 
 CLASS_POINTS = 50  # of the curve of a class
+MARKED_POINTS = 10  # more would hide the dashes
 Run = tuple[str, TrainingFacts]  # named; empty for the only one
 Curve = tuple[str, Sequence[Point]]  # named; empty for the only one
 
@@ -123,7 +124,8 @@ def draw_class_curves(curves: Sequence[Curve]) -> str:
     """Returns the accuracy on each class over the steps; a page's script can choose one."""
     figure, axes = new_figure(width=2 * WIDTH)
     for (name, points), (colour, dashes) in zip(curves, looks(), strict=False):
-        _plot(axes, _percent(points), colour, name, dashes, "o", gid=SERIES_ID + name)
+        marker = "o" if len(points) <= MARKED_POINTS else ""
+        _plot(axes, _percent(points), colour, name, dashes, marker, gid=SERIES_ID + name)
     label_steps(axes)
     axes.set_xlim(left=0)
     axes.set_ylabel("accuracy on eval, %")
