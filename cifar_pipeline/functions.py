@@ -138,7 +138,7 @@ def compare(*compared: RunRecord) -> "pandas.DataFrame":
         raise ValueError(f"compare needs at least two runs, got {len(compared)}.")
     numbers = {
         ("numbers", metric.name): [metric.value(one) for one in compared]
-        for metric in comparison.METRICS
+        for metric in comparison.measured(*compared)
     }
     settings = {
         ("settings", name): values for name, *values in comparison.compare_settings(*compared)

@@ -112,12 +112,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         record = dataclasses.replace(layout.record, shards=known.record(shards))
         data_record.write(examples.uri, record)
         examples.set_string_custom_property(CHECKSUMS_PROPERTY, json.dumps(data["checksums"]))
+        linked = len(shards) - len(new)
         log.info(
-            "Wrote %d shards of %s examples in %.1f s; linked %d from earlier runs",
+            "Wrote %d shards of %s examples in %.1f s%s",
             len(new),
             " and ".join(layout.splits),
             time.monotonic() - started,
-            len(shards) - len(new),
+            f"; linked {linked} from earlier runs" if linked else "",
         )
 
     def _write(self, shards: Sequence[Shard], partial_dir: str) -> None:

@@ -44,7 +44,8 @@ class Executor(stock_executor.Executor):
         class_names = image_set.read(schema_dir).class_names
         facts = dataclasses.replace(collect(files), class_names=class_names)
         data_facts.write(artifact_utils.get_single_uri(output_dict["statistics"]), facts)
-        log.info("Examined %d images", sum(one.examples for one in facts.splits.values()))
+        images = sum(one.examples for one in facts.splits.values())
+        log.info("Examined %s images", f"{images:,}")
 
 
 class StatisticsGen(StockStatisticsGen):

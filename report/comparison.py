@@ -66,11 +66,16 @@ def render(compared: Sequence[Run]) -> str:
     )
 
 
+def measured(*records: RunRecord) -> list[Metric]:
+    """Returns the metrics that at least one of the runs has."""
+    return [one for one in METRICS if any(one.value(run) is not None for run in records)]
+
+
 def compare_metrics(*records: RunRecord) -> list[tuple[str, ...]]:
     """Returns (what, a cell for each run) of each metric, as text."""
     return [
         (metric.name, *_row([metric.value(one) for one in records], metric.form, metric.change))
-        for metric in METRICS
+        for metric in measured(*records)
     ]
 
 

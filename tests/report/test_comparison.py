@@ -25,6 +25,12 @@ def test_a_number_that_a_failed_run_lacks_is_a_dash():
     assert comparison.compare_metrics(run(), run(accuracy=0.5))[0][1:] == ("–", "50.0%")
 
 
+def test_a_number_that_no_run_has_is_left_out():
+    rows = comparison.compare_metrics(run(accuracy=0.5), run(top_3_accuracy=0.75))
+    names = [name for name, *_ in rows]
+    assert "top-3 accuracy" in names and "top-5 accuracy" not in names
+
+
 def test_a_stage_was_timed_or_cached_or_did_not_run():
     first = run(stages={"Trainer": StageRecord(7.14, False)})
     second = run(stages={"Trainer": StageRecord(0.1, True)})
