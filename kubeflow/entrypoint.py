@@ -8,6 +8,7 @@ This one wraps it:
     that the image needs no object-store library, and maps them back.
   * It computes the parameters that depend on the run parameters with `create_pipeline`, and on
     the version that `warm_start` means now.
+  * It runs Beam jobs on Flink if the cluster file says so.
   * It fails the step when the node fails, with the reason in the last line.
 """
 
@@ -23,8 +24,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contract import estimator, imports
+from contract import estimator, imports, stopping
 from data_sources import dataset
+from kubeflow import beam_step
 from kubeflow.parameters import RunParameters, batches_of, config_of
 from pipeline_def import batches as pipeline_batches
 from pipeline_def.batches import Batches
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     options, beam_arguments = parse(arguments)
     try:
         run_node(options, beam_arguments)
+    except stopping.StoppedError as stopped:
+        print(f"Error: {options.node}: {stopped}", file=sys.stderr)
+        return stopped.exit_code
     except Exception as error:
         traceback.print_exc()
         print(f"Error: {options.node} failed: {error or repr(error)}", file=sys.stderr)
@@ -113,12 +118,15 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     use_local_folders(execution)
     fill_types(execution, inputs_spec, node)
 
-    options.json_serialized_invocation_args = json_format.MessageToJson(execution)
     if options.training_job:
         options.executor_class_path = TRAINER_OF_SEVERAL_PODS
         beam_arguments = [options.training_job]
     folder = checkpoint_dir(parameters)
-    with trainer.sole_user(volume.lock_of(folder)) if folder else contextlib.nullcontext():
+    with (
+        trainer.sole_user(volume.lock_of(folder)) if folder else contextlib.nullcontext(),
+        beam_step.on_cluster(options.node, next(iter(uris.values())), execution) as told,
+    ):
+        options.json_serialized_invocation_args = json_format.MessageToJson(told)
         kubeflow_v2_run_executor._run_executor(options, beam_arguments)
 
     output_file = Path(execution.outputs.output_file)
