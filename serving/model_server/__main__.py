@@ -1,6 +1,5 @@
 """The model server as a program."""
 
-import gc
 import json
 import logging
 import os
@@ -9,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from contract import imports
 from serving.model_server import command_line
 from serving.model_server.command_line import FAILED
 from serving.model_server.process import FAILURE
@@ -36,13 +36,9 @@ def main(argv: list[str] | None = None) -> int:
     for warning in config.without_effect():
         logging.warning(warning)
 
-    # Import TensorFlow only once the flags are checked. Its objects live until the end, so keep
-    # the garbage collector from scanning them during the import and while requests run.
-    gc.disable()
-    from serving.model_server.server import ModelServer
-
-    gc.freeze()
-    gc.enable()
+    # Import TensorFlow only once the flags are checked.
+    with imports.fast():
+        from serving.model_server.server import ModelServer
     try:
         return _serve(ModelServer(config))
     except (OSError, ValueError, ServingError) as error:
