@@ -4,7 +4,7 @@ import dataclasses
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from contract import records
+from contract import artifact_files, records
 
 DATA_FACTS_FILE = "data_facts.json"  # in the statistics artifact
 
@@ -54,15 +54,11 @@ def read(statistics_dir: str) -> DataFacts:
     Raises:
         ValueError: The file is damaged.
     """
-    import tensorflow as tf  # takes seconds, so only when needed
-
-    with tf.io.gfile.GFile(posixpath.join(statistics_dir, DATA_FACTS_FILE)) as file:
+    with artifact_files.open_text(posixpath.join(statistics_dir, DATA_FACTS_FILE)) as file:
         return records.from_json(DataFacts, file.read())
 
 
 def write(statistics_dir: str, facts: DataFacts) -> None:
     """Writes the facts into a statistics artifact."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(posixpath.join(statistics_dir, DATA_FACTS_FILE), "w") as file:
+    with artifact_files.open_text(posixpath.join(statistics_dir, DATA_FACTS_FILE), "w") as file:
         file.write(records.to_json(facts))

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from contract import records
+from contract import artifact_files, records
 from contract.files import DATA_GATE_FILE
 
 Measure = Literal["L-infinity", "Jensen-Shannon divergence"]
@@ -97,18 +97,14 @@ def read(anomalies_dir: str) -> DataGateRecord | None:
     Raises:
         ValueError: The record is damaged.
     """
-    import tensorflow as tf  # takes seconds, so only when needed
-
     path = posixpath.join(anomalies_dir, DATA_GATE_FILE)
-    if not tf.io.gfile.exists(path):
+    if not artifact_files.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as file:
+    with artifact_files.open_text(path) as file:
         return records.from_json(DataGateRecord, file.read())
 
 
 def write(anomalies_dir: str, record: DataGateRecord) -> None:
     """Writes the record into an anomalies artifact or a run's folder."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(posixpath.join(anomalies_dir, DATA_GATE_FILE), "w") as file:
+    with artifact_files.open_text(posixpath.join(anomalies_dir, DATA_GATE_FILE), "w") as file:
         file.write(records.to_json(record))

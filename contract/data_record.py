@@ -3,7 +3,7 @@
 import dataclasses
 import posixpath
 
-from contract import records
+from contract import artifact_files, records
 
 DATA_FILE = "data.json"  # in the artifact of the examples
 
@@ -42,18 +42,14 @@ def read(examples_dir: str) -> DataRecord:
     Raises:
         ValueError: The record is damaged.
     """
-    import tensorflow as tf  # takes seconds, so only when needed
-
     path = posixpath.join(examples_dir, DATA_FILE)
-    if not tf.io.gfile.exists(path):
+    if not artifact_files.exists(path):
         return DataRecord()
-    with tf.io.gfile.GFile(path) as file:
+    with artifact_files.open_text(path) as file:
         return records.from_json(DataRecord, file.read())
 
 
 def write(examples_dir: str, record: DataRecord) -> None:
     """Writes the record beside the examples."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(posixpath.join(examples_dir, DATA_FILE), "w") as file:
+    with artifact_files.open_text(posixpath.join(examples_dir, DATA_FILE), "w") as file:
         file.write(records.to_json(record))

@@ -3,7 +3,7 @@
 import dataclasses
 import posixpath
 
-from contract import records
+from contract import artifact_files, records
 from contract.files import GATE_FILE
 
 
@@ -21,15 +21,11 @@ def read(directory: str) -> GateRecord:
     Raises:
         ValueError: The file is damaged.
     """
-    import tensorflow as tf  # takes seconds, so only when needed
-
-    with tf.io.gfile.GFile(posixpath.join(directory, GATE_FILE)) as file:
+    with artifact_files.open_text(posixpath.join(directory, GATE_FILE)) as file:
         return records.from_json(GateRecord, file.read())
 
 
 def write(directory: str, record: GateRecord) -> None:
     """Writes the record into a blessing's folder."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(posixpath.join(directory, GATE_FILE), "w") as file:
+    with artifact_files.open_text(posixpath.join(directory, GATE_FILE), "w") as file:
         file.write(records.to_json(record))

@@ -7,7 +7,7 @@ import posixpath
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from contract import features
+from contract import artifact_files, features
 from contract.features import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 
 SCHEMA_FILE = "schema.pbtxt"  # in the schema's artifact
@@ -120,9 +120,7 @@ def from_schema(schema: schema_pb2.Schema) -> ImageSet:
 
 def write(schema_dir: str, image_set: ImageSet) -> None:
     """Writes the schema of examples with these images into the folder of its artifact."""
-    import tensorflow as tf  # takes seconds, so only when needed
-
-    with tf.io.gfile.GFile(posixpath.join(schema_dir, SCHEMA_FILE), "w") as file:
+    with artifact_files.open_text(posixpath.join(schema_dir, SCHEMA_FILE), "w") as file:
         file.write(text_format.MessageToString(to_schema(image_set)))
 
 
@@ -130,10 +128,8 @@ def read(schema_dir: str) -> ImageSet:
     """Returns the image set that the schema in an artifact's folder describes.
 
     Raises:
-        tf.errors.NotFoundError: There is no schema.
+        FileNotFoundError: There is no schema.
         ValueError: It does not name the classes or the size of the images.
     """
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(posixpath.join(schema_dir, SCHEMA_FILE)) as file:
+    with artifact_files.open_text(posixpath.join(schema_dir, SCHEMA_FILE)) as file:
         return from_schema(text_format.Parse(file.read(), schema_pb2.Schema()))

@@ -3,7 +3,7 @@
 import dataclasses
 import posixpath
 
-from contract import records
+from contract import artifact_files, records
 from contract.files import SERVING_CHECK_FILE
 
 BLESSED = "blessed"  # how the verdict on a good candidate begins
@@ -38,15 +38,11 @@ def read(directory: str) -> ServingReport:
     Raises:
         ValueError: The file is damaged.
     """
-    import tensorflow as tf  # takes seconds, so only when needed
-
-    with tf.io.gfile.GFile(posixpath.join(directory, SERVING_CHECK_FILE)) as file:
+    with artifact_files.open_text(posixpath.join(directory, SERVING_CHECK_FILE)) as file:
         return records.from_json(ServingReport, file.read())
 
 
 def write(directory: str, report: ServingReport) -> None:
     """Writes the report into a blessing's folder."""
-    import tensorflow as tf
-
-    with tf.io.gfile.GFile(posixpath.join(directory, SERVING_CHECK_FILE), "w") as file:
+    with artifact_files.open_text(posixpath.join(directory, SERVING_CHECK_FILE), "w") as file:
         file.write(records.to_json(report))
