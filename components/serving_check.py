@@ -6,11 +6,13 @@ Trainer's own predictions. Pusher requires the InfraBlessing.
 """
 
 import base64
+import concurrent.futures
 import dataclasses
 import logging
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -87,15 +89,18 @@ class Executor(base_executor.BaseExecutor):
         )
         run_dir = artifact_utils.get_single_uri(input_dict["model_run"])
         keys, expected = read_predictions(f"{run_dir}/{PREDICTIONS_FILE}")
-        examples = read_examples(input_dict["examples"], keys)
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         limits = Limits(
             exec_properties["max_difference"], exec_properties["max_latency_milliseconds"]
         )
-        try:
-            report = check_model(model_dir, examples, expected, limits)
-        except RefusedError as refused:
-            report = ServingReport(f"NOT BLESSED: {refused}")
+        # While the server starts: it may be necessary to import TensorFlow first, which takes
+        # about as long.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            examples = thread.submit(read_examples, input_dict["examples"], keys)
+            try:
+                report = check_model(model_dir, examples.result, expected, limits)
+            except RefusedError as refused:
+                report = ServingReport(f"NOT BLESSED: {refused}")
         blessing.set_int_custom_property("blessed", int(report.is_blessed))
         serving_report.write(blessing.uri, report)
         log.info("%s", report.verdict)
@@ -137,13 +142,16 @@ class ServingCheck(base_component.BaseComponent):
 
 
 def check_model(
-    model_dir: str, examples: list[bytes], expected: np.ndarray, limits: Limits
+    model_dir: str,
+    read_examples: Callable[[], list[bytes]],
+    expected: np.ndarray,
+    limits: Limits,
 ) -> ServingReport:
     """Returns the measurements of a candidate that keeps the limits, and is thus blessed.
 
     Args:
         model_dir: The SavedModel.
-        examples: Serialized tf.Examples to replay.
+        read_examples: Returns the serialized tf.Examples to replay, once the server is ready.
         expected: float32, shape (n, classes): the probabilities of each example.
         limits: The limits for the candidate.
 
@@ -160,7 +168,7 @@ def check_model(
         )
         try:
             with server:
-                return _check_answers(server, examples, expected, limits)
+                return _check_answers(server, read_examples(), expected, limits)
         except ServerStartError as error:
             raise RefusedError(f"the server could not load it: {error.reason}") from error
 

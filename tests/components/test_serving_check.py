@@ -57,7 +57,7 @@ def expected() -> np.ndarray:
 
 def test_a_model_that_answers_like_its_trainer_is_blessed(tmp_path, examples, expected):
     model_dir = BrightnessModel().save(tmp_path / "model")
-    report = check_model(model_dir, examples, expected, LIMITS)
+    report = check_model(model_dir, lambda: examples, expected, LIMITS)
     assert report.examples == 60
     assert 0 < report.difference < 1e-5
     assert 0 < report.latency_milliseconds <= report.slowest_milliseconds
@@ -66,31 +66,31 @@ def test_a_model_that_answers_like_its_trainer_is_blessed(tmp_path, examples, ex
 def test_a_model_that_answers_otherwise_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel(shift=0.01).save(tmp_path / "model")
     with pytest.raises(RefusedError, match=r"a probability served over gRPC differs by 0\.0"):
-        check_model(model_dir, examples, expected, LIMITS)
+        check_model(model_dir, lambda: examples, expected, LIMITS)
 
 
 def test_a_model_that_answers_nan_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel(shift=float("nan")).save(tmp_path / "model")
     with pytest.raises(RefusedError, match="differs by nan"):
-        check_model(model_dir, examples, expected, LIMITS)
+        check_model(model_dir, lambda: examples, expected, LIMITS)
 
 
 def test_a_model_without_its_weights_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel().save(tmp_path / "model")
     (tmp_path / "model/variables/variables.index").unlink()
     with pytest.raises(RefusedError, match="the server could not load it"):
-        check_model(model_dir, examples, expected, LIMITS)
+        check_model(model_dir, lambda: examples, expected, LIMITS)
 
 
 def test_a_model_without_the_signature_is_refused(tmp_path, examples, expected):
     model = BrightnessModel()
     tf.saved_model.save(model, str(tmp_path / "model"), signatures={"other": model.predict})
     with pytest.raises(RefusedError, match=r"a request failed: .*predict_examples"):
-        check_model(str(tmp_path / "model"), examples, expected, LIMITS)
+        check_model(str(tmp_path / "model"), lambda: examples, expected, LIMITS)
 
 
 def test_a_slow_model_is_refused(tmp_path, examples, expected):
     model_dir = BrightnessModel().save(tmp_path / "model")
     limits = Limits(max_difference=1e-5, max_latency_milliseconds=1e-6)
     with pytest.raises(RefusedError, match=r"one image takes .* over gRPC; at most 1e-06 ms"):
-        check_model(model_dir, examples, expected, limits)
+        check_model(model_dir, lambda: examples, expected, limits)
