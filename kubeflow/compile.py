@@ -6,9 +6,9 @@ volumes, artifacts that the UI can show.
 
 A run parameter may change many values inside the nodes: `preset` reaches the Trainer's
 hyper-parameters and the Evaluator's thresholds. So nodes get the run parameters they depend on
-instead of those values, and the entrypoint calls `create_pipeline` in the container to get the
-values. The compiler finds which node depends on which parameter by varying each parameter and
-comparing the results.
+instead of those values, and the entrypoint makes the node in the container to get the values.
+The compiler finds which node depends on which parameter by varying each parameter and comparing
+the results.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from tfx.orchestration import data_types, pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from contract import estimator, imports, warm_start
-from kubeflow import beam_step, checks, ui_artifacts
+from kubeflow import checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, DriftParameters, RunParameters, batches_of, config_of
 from kubeflow.training_job import check_batch_size, training_job
@@ -107,9 +107,7 @@ def compile_pipeline(
             task.pop("cachingOptions", None)  # `latest` may mean another version each time
         if pod_of(node, cluster) is cluster.trainer:
             container["image"] = trainer_image
-    # A mount is part of the backend's cache key, and the runner should not be.
-    volume_users = dependence.volume_users.union(beam_step.STEPS)
-    return [spec, platform_spec(spec, cluster, volume_users)]
+    return [spec, platform_spec(spec, cluster, dependence.volume_users)]
 
 
 def compile_drift(
@@ -168,7 +166,6 @@ def complete(node: str, task: Spec, component: Spec, container: Spec, cluster: C
         "backoffMaxDuration": TEN_YEARS,
     }
     env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | cluster.env
-    env |= beam_step.variables(node, cluster)
     container["env"] = [{"name": name, "value": value} for name, value in env.items()]
     container["resources"] = resource_limits(pod_of(node, cluster))
 

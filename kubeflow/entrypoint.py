@@ -6,9 +6,9 @@ This one wraps it:
     to the node.
   * It maps minio://, s3:// and gs:// to the folders that the launcher copies from and to, so
     that the image needs no object-store library, and maps them back.
-  * It computes the parameters that depend on the run parameters with `create_pipeline`, and on
-    the version that `warm_start` means now.
-  * It runs Beam jobs on Flink if the cluster file says so.
+  * It computes the parameters that depend on the run parameters, with the function that makes
+    the node for `create_pipeline`, and on the version that `warm_start` means now.
+  * It imports only what its own node needs.
   * It fails the step when the node fails, with the reason in the last line.
 """
 
@@ -20,30 +20,27 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contract import estimator, imports, stopping
+from contract import estimator, imports, lazy_modules
 from data_sources import dataset
-from kubeflow import beam_step
 from kubeflow.parameters import RunParameters, batches_of, config_of
 from pipeline_def import batches as pipeline_batches
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 
+lazy_modules.make_lazy(lazy_modules.LARGE)
 with imports.fast():
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
     from tfx.dsl.components.base import base_node
-    from tfx.orchestration import pipeline
     from tfx.orchestration.kubeflow.v2 import compiler_utils
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+    from tfx.types import BaseChannel
 
-    from components import trainer
-    from kubeflow import ui_artifacts, volume
-    from pipeline_def import warm_start
-    from pipeline_def.pipeline import create_pipeline
+    from kubeflow import executor, ui_artifacts
+    from pipeline_def import nodes, warm_start
 
 # They name the training, and so the weights that it starts from. All see the pushed versions.
 KNOW_START = ("Trainer", "BaselineModel", "Pusher")
@@ -57,11 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one node and returns the exit code of its step."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, force=True)
     options, beam_arguments = parse(arguments)
+    executor.use_local_files()
     try:
         run_node(options, beam_arguments)
-    except stopping.StoppedError as stopped:
-        print(f"Error: {options.node}: {stopped}", file=sys.stderr)
-        return stopped.exit_code
     except Exception as error:
         traceback.print_exc()
         print(f"Error: {options.node} failed: {error or repr(error)}", file=sys.stderr)
@@ -100,16 +95,15 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     parameters = execution.inputs.parameter_values
 
     if options.drift:  # all its parameters are passed
-        from pipeline_def.drift_pipeline import create_drift_pipeline  # and Matplotlib with it
-
-        node = node_of(create_drift_pipeline(PipelineConfig(), "", "", ""), options.node)
+        node = find_drift_node(options.node)
     else:
         run_parameters = take_run_parameters(parameters)
         config = config_of(run_parameters, options.settings, options.trainer_module)
         batches = batches_of(run_parameters)
         if "data_fingerprint" in inputs_spec.parameters:
             batches = find_batches(config, batches)
-        node = find_node(options.node, config, with_start(options.node, config, batches))
+        batches = with_start(options.node, config, batches)
+        node = find_node(options.node, config, batches, executor.channels(inputs_spec))
     check_code(node, parameters)
     for name in inputs_spec.parameters:
         if name not in parameters:
@@ -122,15 +116,10 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         options.executor_class_path = TRAINER_OF_SEVERAL_PODS
         beam_arguments = [options.training_job]
     folder = checkpoint_dir(parameters)
-    with (
-        trainer.sole_user(volume.lock_of(folder)) if folder else contextlib.nullcontext(),
-        beam_step.on_cluster(options.node, next(iter(uris.values())), execution) as told,
-    ):
-        options.json_serialized_invocation_args = json_format.MessageToJson(told)
-        kubeflow_v2_run_executor._run_executor(options, beam_arguments)
-
-    output_file = Path(execution.outputs.output_file)
-    output = json_format.Parse(output_file.read_text(), pipeline_spec_pb2.ExecutorOutput())
+    with sole_user(folder) if folder else contextlib.nullcontext():
+        output = executor.run(
+            options.executor_class_path, execution, inputs_spec, beam_arguments
+        )
     for name, one in output.artifacts.items():
         one.artifacts[0].uri = uris[name]
     for name, page in ui_artifacts.PAGES.get(options.node, {}).items():
@@ -140,6 +129,8 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         schema_dir = execution.inputs.artifacts["schema"].artifacts[0].uri
         for name, metadata in ui_artifacts.read_ui_metadata(evaluation_dir, schema_dir).items():
             output.artifacts[name].artifacts.add(uri=uris[name]).metadata.update(metadata)
+    output_file = Path(execution.outputs.output_file)
+    output_file.parent.mkdir(parents=True, exist_ok=True)
     output_file.write_text(json_format.MessageToJson(output))
 
 
@@ -162,21 +153,35 @@ def with_start(name: str, config: PipelineConfig, batches: Batches) -> Batches:
     return warm_start.resolve(config, batches) if name in KNOW_START else batches
 
 
-def find_node(name: str, config: PipelineConfig, batches: Batches) -> base_node.BaseNode:
-    """Returns a node of the pipeline for a config.
+def find_node(
+    name: str, config: PipelineConfig, batches: Batches, inputs: Mapping[str, BaseChannel]
+) -> base_node.BaseNode:
+    """Returns a node of the pipeline for a config, with these inputs.
 
     Raises:
         ValueError: The pipeline in this image has no such node.
     """
-    return node_of(create_pipeline(config, batches, config.baseline_version), name)
+    if name not in nodes.BY_NAME:
+        raise no_such_node(name, nodes.BY_NAME)
+    with imports.fast():
+        return nodes.BY_NAME[name](config, batches, **inputs)
 
 
-def node_of(definition: pipeline.Pipeline, name: str) -> base_node.BaseNode:
-    """Returns a node of a pipeline; raises ValueError if it has no such node."""
-    nodes = {node.id: node for node in definition.components}
-    if name not in nodes:
-        raise ValueError(f"The image's pipeline has no {name}, only {', '.join(nodes)}.")
-    return nodes[name]
+def find_drift_node(name: str) -> base_node.BaseNode:
+    """Returns a node of the pipeline for drift; raises ValueError as `find_node` does."""
+    with imports.fast():
+        from pipeline_def.drift_pipeline import create_drift_pipeline
+
+    definition = create_drift_pipeline(PipelineConfig(), "", "", "")
+    found = {node.id: node for node in definition.components}
+    if name not in found:
+        raise no_such_node(name, found)
+    return found[name]
+
+
+def no_such_node(name: str, known: Iterable[str]) -> ValueError:
+    """Returns the error that names the nodes of the image's pipeline."""
+    return ValueError(f"The image's pipeline has no {name}, only {', '.join(known)}.")
 
 
 def check_code(node: base_node.BaseNode, parameters: Mapping[str, Any]) -> None:
@@ -260,6 +265,14 @@ def checkpoint_dir(parameters: Mapping[str, Any]) -> Path | None:
     config = json.loads(parameters["custom_config"].string_value) or {}  # Transform's is null
     folder = config.get("checkpoint_dir") or config.get("study_dir")
     return folder and Path(folder)
+
+
+def sole_user(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Waits until no other step trains in a folder, then holds its lock."""
+    from components import trainer  # imports TensorFlow
+    from kubeflow import volume
+
+    return trainer.sole_user(volume.lock_of(folder))
 
 
 def local_folder(address: str) -> str:

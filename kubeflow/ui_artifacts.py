@@ -11,7 +11,6 @@ from contract import image_set
 from contract.drift_record import DRIFT_PAGE_FILE
 from contract.files import PAGE_FILE
 from contract.metrics import TOP_3, TOP_5
-from report import evaluation
 from report.facts import Metrics
 
 UI_OUTPUTS = {
@@ -37,6 +36,8 @@ def declare(node: str, component: dict[str, Any]) -> None:
 
 def read_ui_metadata(evaluation_dir: str, schema_dir: str) -> dict[str, dict[str, Any]]:
     """Returns the metadata of each output that only the UI reads, by the output's name."""
+    from report import evaluation  # imports TFMA, which only the Evaluator needs
+
     class_names = image_set.read(schema_dir).class_names
     metrics = evaluation.read_metrics(evaluation_dir, class_names)
     if metrics is None:

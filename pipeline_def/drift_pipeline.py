@@ -9,7 +9,7 @@ from components.data_gate import DataLimits
 from components.drift_check import DriftCheck, DriftGate
 from contract import records
 from pipeline_def.config import PipelineConfig
-from pipeline_def.pipeline import depends_on_code, report_templates
+from pipeline_def.nodes import depends_on_code, report_templates
 
 PIPELINE_NAME = "cifar10-drift"
 Text: TypeAlias = str | data_types.RuntimeParameter

@@ -22,7 +22,7 @@ from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from contract import metadata as contract_metadata
-from pipeline_def import cache_check, execution, pipeline, warm_start
+from pipeline_def import cache_check, execution, identity, pipeline, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 
@@ -87,7 +87,7 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
             if found is not None:
                 outputs[name] = found
             if name == "Trainer" and found is None and batches:
-                why += going_on(output, pipeline.training_fingerprint(config, batches))
+                why += going_on(output, identity.training_fingerprint(config, batches))
             yield PlannedStage(name, found is not None, why)
 
 

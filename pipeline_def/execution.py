@@ -13,7 +13,7 @@ from components import baseline_model
 from contract import data_gate_record, metadata, stopping
 from contract.data_gate_record import UnfitDataError
 from contract.files import DATA_GATE_FILE, PAGE_FILE
-from pipeline_def import failures, launch, pipeline, results, warm_start
+from pipeline_def import failures, identity, launch, pipeline, results, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.beam import executors, probe, runner
 from pipeline_def.config import PipelineConfig
@@ -51,10 +51,10 @@ def run_stages(
         texts = [str(batches.directory), *map(str, vars(config.hyper_parameters).values())]
         metadata.check_storable(config.metadata_url, *texts)
     connection = open_metadata(config)
-    version_store.remove_abandoned(pipeline.serving_model_dir(config))
+    version_store.remove_abandoned(identity.serving_model_dir(config))
     batches = warm_start.resolve(config, batches)
     recorder.record = dataclasses.replace(
-        recorder.record, training_fingerprint=pipeline.training_fingerprint(config, batches)
+        recorder.record, training_fingerprint=identity.training_fingerprint(config, batches)
     )
     definition = define(config, batches)
     recorder.record = dataclasses.replace(recorder.record, upstream=upstream_of(definition))
@@ -182,19 +182,19 @@ def choose_baseline(config: PipelineConfig, batches: Batches) -> str:
     if config.baseline_version != baseline_model.LATEST:
         return config.baseline_version
     chosen = baseline.choose(
-        pipeline.serving_model_dir(config), pipeline.candidate(config, batches), config.baseline
+        identity.serving_model_dir(config), identity.candidate(config, batches), config.baseline
     )
     return str(chosen.number) if chosen else baseline_model.NONE
 
 
 def choose_reference(config: PipelineConfig, batches: Batches) -> str:
     """Returns the version whose data to compare with: the newest with different data."""
-    model_dir = pipeline.serving_model_dir(config)
+    model_dir = identity.serving_model_dir(config)
     found = baseline.find_reference(model_dir, data_fingerprint=batches.fingerprint)
     return str(found.number) if found else baseline.NONE
 
 
 def find_ban(config: PipelineConfig, batches: Batches) -> str:
     """Returns the version that bars this training from being pushed; empty if none does."""
-    training = Provenance(pipeline.training_fingerprint(config, batches))
-    return str(version_ledger.find_ban(pipeline.serving_model_dir(config), training) or "")
+    training = Provenance(identity.training_fingerprint(config, batches))
+    return str(version_ledger.find_ban(identity.serving_model_dir(config), training) or "")

@@ -54,11 +54,11 @@ def run(config: PipelineConfig, started_from: Any, verbose: bool = False) -> Fou
                 f"{config.hyper_parameters.train_steps:,} steps, data from {batches.directory}"
             )
             with console.stage("import TFX"), imports.fast():
-                from pipeline_def import execution, pipeline
+                from pipeline_def import execution, identity
             outputs = execution.run_until_tuned(config, batches, console)
     results = Path(outputs["tuner_results"].uri)
     record = records.from_json(SearchRecord, (results / SEARCH_FILE).read_text())
     page = Path(shutil.copy(results / SEARCH_PAGE_FILE, output / SEARCH_PAGE_FILE))
     preset_file.write(output / PRESET_FILE, record, started_from)
-    trials_dir = pipeline.study_dir(config, batches) / "trials"
+    trials_dir = identity.study_dir(config, batches) / "trials"
     return Found(record, page, output / PRESET_FILE, trials_dir)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from contract.warm_start import LATEST, NONE, WarmStart
-from pipeline_def import pipeline
+from pipeline_def import identity
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
 from serving import warm_start
@@ -21,7 +21,7 @@ def resolve(config: PipelineConfig, batches: Batches) -> Batches:
     """
     if config.warm_start == NONE:
         return batches
-    model_dir = pipeline.serving_model_dir(config)
+    model_dir = identity.serving_model_dir(config)
     found = warm_start.find(model_dir, config.warm_start)
     if found is None:
         return dataclasses.replace(batches, start=_start(config, model_dir, NONE))
@@ -30,7 +30,7 @@ def resolve(config: PipelineConfig, batches: Batches) -> Batches:
         origin = _start(config, model_dir, before, found.provenance.start_weights)
         repeated = dataclasses.replace(batches, start=origin)
         is_equal = (
-            pipeline.training_fingerprint(config, repeated)
+            identity.training_fingerprint(config, repeated)
             == found.provenance.training_fingerprint
         )
         if is_equal and (before == NONE or (model_dir / before).is_dir()):
@@ -45,5 +45,5 @@ def _start(
     config: PipelineConfig, model_dir: Path, version: str, weights: str = ""
 ) -> WarmStart:
     return dataclasses.replace(
-        pipeline.unresolved_start(config, model_dir), version=version, weights=weights
+        identity.unresolved_start(config, model_dir), version=version, weights=weights
     )

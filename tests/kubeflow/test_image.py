@@ -41,8 +41,15 @@ def stage(name: str) -> list[tuple[str, str]]:
 
 def test_every_base_image_has_a_version():
     bases = [rest.split()[0] for instruction, rest in instructions() if instruction == "FROM"]
-    assert len(bases) == 2
+    assert len(bases) == 3
     assert all(re.search(r":\d+\.\d+\.\d+", base) for base in bases)
+
+
+def test_the_beam_worker_is_the_locked_beam():
+    (beam,) = re.findall(
+        r"^apache-beam==([\d.]+)", (ROOT / "requirements.lock").read_text(), re.M
+    )
+    assert ("FROM", f"apache/beam_python3.10_sdk:{beam} AS beam") in instructions()
 
 
 def test_the_environment_is_made_as_make_install_makes_it():
@@ -157,7 +164,7 @@ def copy_context(root: Path, sources: list[str]) -> None:
 
 
 def build(name: str, root: Path, earlier: Path | None = None) -> None:
-    """Carries out a stage's instructions."""
+    """Carries out a stage's instructions, without the image of Beam's worker."""
     defaults = " ".join(rest for instruction, rest in stage(name) if instruction == "ARG")
     for instruction, rest in stage(name):
         if instruction == "RUN":
@@ -165,7 +172,7 @@ def build(name: str, root: Path, earlier: Path | None = None) -> None:
             assert done.returncode == 0, f"{rest}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         elif rest == "--from=environment /venv /venv":
             copy(earlier / "venv", root / "venv")
-        elif instruction == "COPY":
+        elif instruction == "COPY" and "--from" not in rest:
             copy_context(root, rest.split()[:-1])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_def import code_version, local_runner, pipeline
+from pipeline_def import code_version, local_runner, nodes
 from pipeline_def.config import PipelineConfig, apply_settings, presets
 from tests.finished_runs import cifar
 
@@ -55,7 +55,7 @@ def test_edited_code_is_named(config, monkeypatch):
         is_edited = modules == ("components.example_validator",)
         return "edited" if is_edited else code_version.code_version(*modules, **rest)
 
-    monkeypatch.setattr(pipeline, "code_version", edited)
+    monkeypatch.setattr(nodes, "code_version", edited)
     why = plan(config)
     assert why["ExampleValidator"] == "its code changed"
     assert "Trainer" not in why

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline_def.batches import Batches
 from pipeline_def.config import find_preset
-from pipeline_def.pipeline import create_pipeline, training_fingerprint
+from pipeline_def.identity import training_fingerprint
+from pipeline_def.pipeline import create_pipeline
 
 BATCHES = Batches("/data", "abc")
 ELM = """

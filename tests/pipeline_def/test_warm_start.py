@@ -14,7 +14,8 @@ from data_sources.dataset import read_sample
 from pipeline_def import local_runner, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig, apply_settings, find_preset
-from pipeline_def.pipeline import create_pipeline, serving_model_dir, training_fingerprint
+from pipeline_def.identity import serving_model_dir, training_fingerprint
+from pipeline_def.pipeline import create_pipeline
 from serving import model_registry
 from serving.model_registry import Provenance
 
