@@ -41,7 +41,7 @@ $(KFP): $(wildcard tests/kubeflow/kfp/go.* tests/kubeflow/kfp/backend/*.go)
 test-engines: install  ## the Beam stages on real clusters of Flink and Spark (needs JDK, Maven)
 	@if command -v javac >/dev/null && command -v mvn >/dev/null; then \
 	    $(BIN)/cifar beam install flink && $(BIN)/cifar beam install spark && \
-	    $(BIN)/pytest -q -m engines tests/pipeline_def/engine $(ARGS); \
+	    $(BIN)/pytest -q -m engines tests/pipeline_def/engine tests/kubeflow/test_flink.py $(ARGS); \
 	else echo "No JDK or no Maven here: the runs on Flink and Spark are left out."; \
 	    [ "$$CI" != true ]; fi
 

@@ -102,7 +102,9 @@ def describe(cluster: clusters.Cluster) -> str:
 
 
 @beam.command("worker-pool", epilog=examples("cifar beam worker-pool --port 50000"))
-@click.option("--port", default=50_000, show_default=True, help="The port on 127.0.0.1.")
+@click.option(
+    "--port", default=runner.POOL_PORT, show_default=True, help="The port on 127.0.0.1."
+)
 def worker_pool(port: int) -> None:
     """Start workers when a local engine requests them.
 

@@ -313,7 +313,7 @@ def terminate(connect: Callable[[], Any], run_id: str) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 def clean(volume: Path, keep: int, dry_run: bool) -> None:
-    """Delete old trainings and searches from a volume.
+    """Delete old trainings and searches, and what killed steps left, from a volume.
 
     VOLUME is the volume that the steps share. Trainings and searches of pushed versions stay,
     as do those that a step is still using.

@@ -11,7 +11,6 @@ import rich.console
 from rich.cells import cell_len
 
 GAP = "  "
-LEAST_INDENT = 4  # of the following lines
 SHORTEST = 8  # characters left of a cell that is cut
 _SHELL_WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"]|['"])+""")
 _LABEL = re.compile(r" *(?:\S+(?: \S+)* {2,})?(?=\S)")
@@ -79,21 +78,24 @@ def wrap(line: str, width: int | None, indent: int | None = None) -> str:
         return "\n".join(fold_command(line, width))
     if indent is None:
         label = re.match(r" *\S+ {2,}(?=\S)", line)
-        indent = label.end() if label and label.end() < width // 2 else LEAST_INDENT
-    longest = max(map(cell_len, line.split()), default=0)
-    if width - indent < longest <= width - LEAST_INDENT:
-        indent = width - longest
+        indent = label.end() if label and label.end() < width // 2 else 4
     start = len(line) - len(line.lstrip())
-    return "\n".join(
-        textwrap.wrap(
-            line.strip(),
-            width,
-            initial_indent=line[:start],
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+    folded = textwrap.wrap(
+        line.strip(),
+        width,
+        initial_indent=line[:start],
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return "\n".join(_moved_left(one, width) for one in folded)
+
+
+def _moved_left(line: str, width: int) -> str:
+    """Returns a line that is too wide for its indent further to the left, if it fits there."""
+    words = line.lstrip()
+    room = width - cell_len(words)
+    return " " * room + words if 0 <= room < cell_len(line) - cell_len(words) else line
 
 
 def fold_command(line: str, width: int) -> list[str]:
@@ -116,7 +118,7 @@ def fold_command(line: str, width: int) -> list[str]:
         else:
             folded[-1] += " \\"
             folded.append(f"{indent}    {part}")
-    return [*before, *folded]
+    return [*before, *(_moved_left(one, width) for one in folded)]
 
 
 def _parts(command: str, room: int) -> list[str]:

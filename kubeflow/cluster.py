@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
+from pipeline_def.beam import runner
+
 ObjectName = Annotated[
     str, pydantic.StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
 ]
@@ -28,6 +30,8 @@ def refuse_password(value: str) -> str:
 
 PublicValue = Annotated[str, pydantic.AfterValidator(refuse_password)]
 Folder = Annotated[str, pydantic.StringConstraints(pattern=r"^(/[^/:]+)+$")]
+HostAndPort = Annotated[str, pydantic.StringConstraints(pattern=r"^[^\s/:]+:\d+$")]
+HttpUrl = Annotated[str, pydantic.StringConstraints(pattern=r"^https?://\S+$")]
 
 
 class Settings(pydantic.BaseModel):
@@ -71,6 +75,23 @@ class Training(Settings):
     workers: pydantic.PositiveInt = 1  # the chief is one of them
 
 
+class Beam(Settings):
+    """Where the Beam jobs of the steps do their work."""
+
+    runner: Literal["local", "flink"] = "local"  # local: in the step's own pod
+    # The others are for flink; the defaults are the services of manifests/beam.
+    job_server: HostAndPort = "cifar10-beam:8099"
+    flink_url: HttpUrl = "http://cifar10-flink-rest:8081"  # of the REST API, to cancel jobs
+    parallelism: pydantic.PositiveInt = 2  # subtasks: at most one for each TaskManager
+
+    @pydantic.field_validator("runner", mode="before")
+    @classmethod
+    def _is_not_dataflow(cls, value: object) -> object:
+        if isinstance(value, str) and runner.is_dataflow(value):
+            raise ValueError(runner.NO_DATAFLOW)
+        return value
+
+
 class Secret(Settings):
     """One key of a Kubernetes secret, passed to every step as an environment variable."""
 
@@ -87,6 +108,7 @@ class Cluster(Settings):
     steps: StepPod = StepPod()
     trainer: TrainerPod = TrainerPod()
     training: Training = Training()
+    beam: Beam = Beam()
     retries: pydantic.NonNegativeInt = 2
     retry_backoff_seconds: pydantic.NonNegativeInt = 30  # doubled with each retry
     timeout_seconds: pydantic.NonNegativeInt = 0  # per step; 0: no limit

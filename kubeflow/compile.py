@@ -22,7 +22,7 @@ from tfx.orchestration import data_types, pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from contract import estimator, imports, warm_start
-from kubeflow import checks, ui_artifacts
+from kubeflow import beam_step, checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, DriftParameters, RunParameters, batches_of, config_of
 from kubeflow.training_job import check_batch_size, training_job
@@ -107,7 +107,9 @@ def compile_pipeline(
             task.pop("cachingOptions", None)  # `latest` may mean another version each time
         if pod_of(node, cluster) is cluster.trainer:
             container["image"] = trainer_image
-    return [spec, platform_spec(spec, cluster, dependence.volume_users)]
+    # A mount is part of the backend's cache key, and the runner should not be.
+    volume_users = dependence.volume_users.union(beam_step.STEPS)
+    return [spec, platform_spec(spec, cluster, volume_users)]
 
 
 def compile_drift(
@@ -166,6 +168,7 @@ def complete(node: str, task: Spec, component: Spec, container: Spec, cluster: C
         "backoffMaxDuration": TEN_YEARS,
     }
     env = {imports.LOG_LEVEL_VARIABLE: imports.LOG_WARNINGS} | cluster.env
+    env |= beam_step.variables(node, cluster)
     container["env"] = [{"name": name, "value": value} for name, value in env.items()]
     container["resources"] = resource_limits(pod_of(node, cluster))
 

@@ -9,6 +9,7 @@ This one wraps it:
   * It computes the parameters that depend on the run parameters, with the function that makes
     the node for `create_pipeline`, and on the version that `warm_start` means now.
   * It imports only what its own node needs.
+  * It runs Beam jobs on Flink if the cluster file says so.
   * It fails the step when the node fails, with the reason in the last line.
 """
 
@@ -24,8 +25,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contract import estimator, imports, lazy_modules
+from contract import estimator, imports, lazy_modules, stopping
 from data_sources import dataset
+from kubeflow import beam_step
 from kubeflow.parameters import RunParameters, batches_of, config_of
 from pipeline_def import batches as pipeline_batches
 from pipeline_def.batches import Batches
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     executor.use_local_files()
     try:
         run_node(options, beam_arguments)
+    except stopping.StoppedError as stopped:
+        print(f"Error: {options.node}: {stopped}", file=sys.stderr)
+        return stopped.exit_code
     except Exception as error:
         traceback.print_exc()
         print(f"Error: {options.node} failed: {error or repr(error)}", file=sys.stderr)
@@ -116,10 +121,11 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
         options.executor_class_path = TRAINER_OF_SEVERAL_PODS
         beam_arguments = [options.training_job]
     folder = checkpoint_dir(parameters)
-    with sole_user(folder) if folder else contextlib.nullcontext():
-        output = executor.run(
-            options.executor_class_path, execution, inputs_spec, beam_arguments
-        )
+    with (
+        sole_user(folder) if folder else contextlib.nullcontext(),
+        beam_step.on_cluster(options.node, next(iter(uris.values())), execution) as told,
+    ):
+        output = executor.run(options.executor_class_path, told, inputs_spec, beam_arguments)
     for name, one in output.artifacts.items():
         one.artifacts[0].uri = uris[name]
     for name, page in ui_artifacts.PAGES.get(options.node, {}).items():

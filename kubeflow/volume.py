@@ -1,21 +1,27 @@
 """Frees space on the volume that the steps share: deletes old trainings and searches.
 
+Beam steps that were killed and never started again leave files too, which go after a week.
+
 Artifacts are in Kubeflow's object store, where its own lifecycle rules delete them, and
 versions are retired by the Pusher (`keep_versions`). The volume keeps no record of runs, so
 what is old is known from the times of files.
 """
 
+import contextlib
 import dataclasses
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import filelock
 
+from kubeflow import beam_step
 from pipeline_def import retention
 from serving import model_registry
 
 CHECKPOINTS, TUNING = "checkpoints", "tuning"
+ABANDONED_SECONDS = 7 * 86_400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +29,7 @@ class CleanUp:
     """What a clean-up deleted, or would delete.
 
     Attributes:
-        deleted: The folders of trainings and searches.
+        deleted: The folders of trainings, searches and killed steps.
         size_bytes: Their size.
         in_use: Folders that stay because a step is at work in them.
     """
@@ -36,16 +42,14 @@ class CleanUp:
         """Returns what was done, on one line."""
         done = "Would delete" if dry_run else "Deleted"
         used = f"; {len(self.in_use)} more are in use" if self.in_use else ""
-        return (
-            f"{done} {len(self.deleted)} trainings and searches, "
-            f"{self.size_bytes / 1e6:,.1f} MB{used}."
-        )
+        return f"{done} {len(self.deleted)} folders, {self.size_bytes / 1e6:,.1f} MB{used}."
 
 
 def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
     """Deletes all but the newest trainings and searches, and those of the pushed versions.
 
-    A step that trains holds a lock, so its folder stays.
+    A step that trains holds a lock, so its folder stays. What killed Beam steps left is deleted
+    when nobody has written to it for a week.
 
     Args:
         volume: The folder with `checkpoints`.
@@ -77,6 +81,14 @@ def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
                 size += folder_bytes
             else:
                 in_use.append(folder)
+    for folder in (volume / beam_step.FOLDER).glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a step deletes its own
+            if time.time() - retention.newest_change(folder) > ABANDONED_SECONDS:
+                folder_bytes = retention.bytes_of(folder)
+                if not dry_run:
+                    shutil.rmtree(folder)
+                deleted.append(folder)
+                size += folder_bytes
     return CleanUp(deleted, size, in_use)
 
 

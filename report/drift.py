@@ -27,7 +27,7 @@ def as_lines(record: DriftRecord, width: int | None) -> list[str]:
         f"Version   {record.version} of {record.model}, trained on "
         f"{comparison.other_images:,} images",
         f"Requests  {counts.requests:,} with {counts.images - counts.bad_images:,} images in "
-        f"{counts.files:,} files",
+        f"{counts.files:,} file{'' if counts.files == 1 else 's'}",
         *(f"{'':<10}{words}: {number:,}" for words, number in remarks(counts) if number),
         "",
         *table_lines(COLUMNS, list(map(row, comparison.distances)), width),

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from typing import Any
 
 import apache_beam as beam
@@ -13,6 +14,7 @@ log = logging.getLogger(__name__)
 # How the last line of a worker's traceback begins and ends; a message may have several lines.
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): ", re.MULTILINE)
 ANSWER_SECONDS = 10
+CANCEL_SECONDS = 60
 _WHERE = "[while running '"
 
 
@@ -42,26 +44,44 @@ class Job(beam.Pipeline):
             if self.result:
                 self.result.cancel()
                 if self._flink_url:
-                    cancel_on_flink(self._flink_url, self.result._job_id)
+                    # The job server's id is the name that Flink shows, `_` and a UUID.
+                    name = self.result._job_id.rpartition("_")[0]
+                    cancel_on_flink(self._flink_url, name)
             raise
 
 
-def cancel_on_flink(flink_url: str, job_id: str) -> None:
-    """Cancels a job by Flink's REST API. Beam's job server only stops waiting for it.
+def cancel_on_flink(flink_url: str, name: str) -> None:
+    """Cancels the jobs of a name by Flink's REST API. Beam's job server only stops waiting.
 
-    Args:
-        flink_url: Of the REST API.
-        job_id: The job server's: the name that Flink shows, `_` and a UUID.
+    Returns when the jobs have ended.
 
     Raises:
-        requests.RequestException: Flink does not answer.
+        ConnectionError: Flink does not answer.
+        TimeoutError: A job does not end.
     """
-    name = job_id.rpartition("_")[0]
-    overview = requests.get(f"{flink_url}/jobs/overview", timeout=ANSWER_SECONDS)
-    for job in overview.json()["jobs"]:
-        if job["name"] == name:
-            url = f"{flink_url}/jobs/{job['jid']}?mode=cancel"
-            requests.patch(url, timeout=ANSWER_SECONDS)
+    deadline = time.monotonic() + CANCEL_SECONDS
+    try:
+        while jobs := _unfinished(flink_url, name):
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"Flink's job {jobs[0]} ({name}) does not end; cancel it at {flink_url}."
+                )
+            for job in jobs:
+                url = f"{flink_url}/jobs/{job}?mode=cancel"
+                requests.patch(url, timeout=ANSWER_SECONDS)
+            time.sleep(0.5)
+    except requests.RequestException as error:
+        raise ConnectionError(f"Flink's REST API does not answer at {flink_url}.") from error
+
+
+def _unfinished(flink_url: str, name: str) -> list[str]:
+    """Returns the ids of the jobs of a name that may still write."""
+    answer = requests.get(f"{flink_url}/jobs/overview", timeout=ANSWER_SECONDS)
+    return [
+        job["jid"]
+        for job in answer.json()["jobs"]
+        if job["name"] == name and job["state"] not in ("FINISHED", "CANCELED", "FAILED")
+    ]
 
 
 def what_was_raised(failure: str) -> str:

@@ -79,7 +79,7 @@ def answer(_: int, exchange: str, expected: dict[str, str]) -> None:
     if not Path(exchange).is_dir():
         raise RuntimeError(
             f"The worker {worker} does not see {exchange}. Give --output a folder that every "
-            "worker has mounted at the same place."
+            "worker has mounted at the same place; on Kubernetes, that is the shared volume."
         )
     for name, value in facts().items():
         if value != expected[name]:

@@ -11,6 +11,11 @@ from pipeline_def.beam import cluster
 LOCAL = "local"
 ENGINES = ("flink", "spark")  # behind Beam job servers, which take the same arguments
 WORKER_COMMAND = Path(sys.executable).with_name("cifar-beam-worker")
+POOL_PORT = 50_000  # of a worker pool, on the loopback address of its pod
+NO_DATAFLOW = (
+    "Dataflow cannot run this pipeline: its workers read and write gs:// addresses only, and "
+    "the stages exchange files in a folder that all workers have mounted. Use flink or local."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +53,11 @@ def choose(
         folder: Where the clusters of this machine are.
 
     Raises:
-        ValueError: The runner does not exist, or an engine neither runs here nor has a URL.
+        ValueError: The runner does not exist or is Dataflow, or an engine neither runs here
+            nor has a URL.
     """
+    if is_dataflow(_value(name, "runner") if name.startswith("--") else name):
+        raise ValueError(NO_DATAFLOW)
     if name.startswith("--"):
         if url or parallelism:
             raise ValueError(
@@ -77,7 +85,28 @@ def choose(
                 f"{error} For a cluster elsewhere, add --runner-url HOST:PORT, its Beam job "
                 "server."
             ) from error
-    return Runner(name, _portable(name, url, parallelism or 2), url, flink_url)
+    arguments = _portable(name, url, parallelism or 2, _ENGINE_STARTS_WORKERS)
+    return Runner(name, arguments, url, flink_url)
+
+
+def flink_with_pools(
+    job_server: str, flink_url: str, parallelism: int, job_name: str
+) -> Runner:
+    """Returns Flink on Kubernetes, each TaskManager with a worker pool in its pod.
+
+    Args:
+        job_server: HOST:PORT of Beam's job server.
+        flink_url: Of Flink's REST API.
+        parallelism: How many subtasks share the work.
+        job_name: The name that Flink shows.
+    """
+    arguments = _portable("flink", job_server, parallelism, _POOL_STARTS_WORKERS)
+    return Runner("flink", (*arguments, f"--job_name={job_name}"), job_server, flink_url)
+
+
+def is_dataflow(name: str) -> bool:
+    """Returns whether a runner is Google's Dataflow, by any of its names."""
+    return "dataflow" in name.lower()
 
 
 def _several_processes(count: int) -> tuple[str, ...]:
@@ -102,15 +131,25 @@ _LIFE_OF_WORKERS = {
     "spark": ("--environment_cache_millis=600000",),
 }
 
+_ENGINE_STARTS_WORKERS = (
+    "--environment_type=PROCESS",
+    f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
+)
+_POOL_STARTS_WORKERS = (
+    "--environment_type=EXTERNAL",
+    f"--environment_config=localhost:{POOL_PORT}",
+)
 
-def _portable(name: str, job_server: str, parallelism: int) -> tuple[str, ...]:
+
+def _portable(
+    name: str, job_server: str, parallelism: int, environment: tuple[str, ...]
+) -> tuple[str, ...]:
     """Returns the arguments of a job on Flink or Spark."""
     return (
         "--runner=PortableRunner",
         f"--job_endpoint={job_server}",
         f"--parallelism={parallelism}",  # Flink's, 1 by default; on Spark, the cores decide
-        "--environment_type=PROCESS",
-        f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
+        *environment,
         "--sdk_worker_parallelism=1",  # processes in each TaskManager or executor
         *_LIFE_OF_WORKERS[name],
         "--experiments=pre_optimize=all",  # else one subtask reads all TFRecord files

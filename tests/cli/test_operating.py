@@ -121,7 +121,7 @@ def test_the_page_is_true_from_top_to_bottom(operated):
     log_requests(operated)
     # The model of a smoke run often answers with the same class.
     table = operated.do(f"{drift.strip()} || test $? -eq 3")
-    assert re.search(r"^Requests +1 with 200 images in 1 files$", table, re.MULTILINE), table
+    assert re.search(r"^Requests +1 with 200 images in 1 file$", table, re.MULTILINE), table
     assert re.search(r"^brightness +0\.0\d\d  0\.100  ok ", table, re.MULTILINE), table
     assert (operated.output / "drift.html").is_file()
 

@@ -89,9 +89,18 @@ def test_a_command_continues_after_a_backslash_with_options_beside_their_values(
     ]
     assert wrap(REQUEST, 38).splitlines() == [
         """Try       curl -d '{"a": "b c"}' \\""",
-        """              http://localhost:8501/v1 \\""",
+        """            http://localhost:8501/v1 \\""",
         """              | cifar run --set a=1 \\""",
         """              --json""",
+    ]
+
+
+def test_a_path_in_a_command_moves_to_the_left_until_it_fits():
+    path = "/" + 43 * "a"
+    line = f"          tensorboard --port 1 --logdir {path}"
+    assert wrap(Command(line), 50).splitlines() == [
+        "          tensorboard --port 1 --logdir \\",
+        f"      {path}",
     ]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from kubeflow.cluster import Cluster, StepPod, TrainerPod, Training, read_cluster
+from kubeflow.cluster import Beam, Cluster, StepPod, TrainerPod, Training, read_cluster
 from pipeline_def.code_version import ROOT
 
 
@@ -15,6 +15,7 @@ def test_the_example_of_a_cluster_file_is_complete():
     assert set(written["steps"]) == set(StepPod.model_fields)
     assert set(written["trainer"]) == set(TrainerPod.model_fields)
     assert set(written["training"]) == set(Training.model_fields)
+    assert set(written["beam"]) == set(Beam.model_fields)
 
 
 WRONG_CLUSTERS = {
@@ -25,6 +26,12 @@ WRONG_CLUSTERS = {
     "steps: {memory_gib: 0}": "steps.memory_gib: Input should be greater than 0",
     "steps: {gpu: 1}": "steps.gpu: Extra inputs",
     "training: {workers: 0}": "training.workers: Input should be greater than 0, got 0",
+    "beam: {runner: spark}": "beam.runner: Input should be 'local' or 'flink', got 'spark'",
+    "beam: {runner: DataflowRunner}": "beam.runner: Value error, Dataflow cannot run this",
+    "beam: {job_server: cifar10-beam}": "beam.job_server: String should match",
+    "beam: {flink_url: cifar10-flink-rest:8081}": "beam.flink_url: String should match",
+    "beam: {parallelism: 0}": "beam.parallelism: Input should be greater than 0, got 0",
+    "volume_claim: ''": "volume_claim: String should match",
     "secrets: [{name: a}]": "secrets.0.env: Field required",
     "secrets: [{name: A, key: b, env: C}]": "secrets.0.name: String should match",
     "env: {1 2: a}": "should match pattern",

@@ -1,5 +1,6 @@
 """What the compiler adds to TFX's output, and what it rejects."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,11 @@ from click.testing import CliRunner
 
 from benchmarks.emulator.backend import parse
 from cli.main import main
-from kubeflow.cluster import Cluster, Secret, StepPod, Toleration, TrainerPod
+from kubeflow.cluster import Beam, Cluster, Secret, StepPod, Toleration, TrainerPod
 from kubeflow.compile import compile_pipeline
 from kubeflow.parameters import RunParameters
 from pipeline_def.code_version import ROOT
+from tests.kubeflow.conftest import SETTINGS
 
 IMAGE = "registry.test/cifar:1"
 MAX_ARGUMENT_BYTES = 128 * 1024  # of one argument: MAX_ARG_STRLEN in Linux
@@ -142,6 +144,30 @@ def test_only_nodes_that_use_the_volume_mount_it(documents):
     assert mounts == {
         *("CifarExampleGen", "ExampleValidator", "Trainer", "BaselineModel", "Pusher"),
         "ReportGen",  # its page names the folders
+        *("StatisticsGen", "Evaluator"),  # for their jobs on Flink
+    }
+
+
+def test_only_the_environment_says_where_the_beam_steps_work(documents):
+    """The backend's cache key has a step's arguments, image and volumes."""
+    cluster = Cluster(beam=Beam(runner="flink", parallelism=3))
+    on_flink = compile_pipeline(
+        "registry.test/cifar:1", cluster, RunParameters(preset="smoke"), SETTINGS
+    )
+    told = {}
+    for node in documents[0]["root"]["dag"]["tasks"]:
+        here, there = container_of(documents, node), container_of(on_flink, node)
+        variables = {each["name"]: each["value"] for each in there["env"]}
+        if "CIFAR_BEAM" in variables:
+            told[node] = json.loads(variables["CIFAR_BEAM"])
+        there["env"] = here["env"]
+    assert on_flink == documents
+    assert set(told) == {"CifarExampleGen", "StatisticsGen", "Evaluator"}
+    assert told["Evaluator"] == {
+        "job_server": "cifar10-beam:8099",
+        "flink_url": "http://cifar10-flink-rest:8081",
+        "parallelism": 3,
+        "folder": "/mnt/cifar10/beam",
     }
 
 

@@ -4,20 +4,26 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
-from kubeflow.cluster import Cluster
+from kubeflow.cluster import Beam, Cluster
+from pipeline_def.beam import cluster, runner
 from pipeline_def.code_version import ROOT
+from tests.kubeflow import flink_crd
 
 MANIFESTS = ROOT / "kubeflow/manifests"
 OVERLAYS = ("single-user", "multi-user")
 KUBERNETES_VERSION = kubernetes_validate.latest_version()
 USER = "65532"
+STEP_LABEL = {"pipelines.kubeflow.org/v2_component": "true"}  # tests/kubeflow/kfp checks it
 
 
 def manifests() -> list[dict]:
@@ -41,9 +47,41 @@ def rendered(folder: Path) -> list[dict]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def check(document: dict) -> None:
+    """Raises an error for a field that Kubernetes or Flink's operator would refuse or drop."""
+    if document["kind"] != "FlinkDeployment":
+        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+        return
+    flink_crd.validate(document)
+    for role in ("jobManager", "taskManager"):
+        pod = {"apiVersion": "v1", "kind": "Pod"} | document["spec"][role]["podTemplate"]
+        kubernetes_validate.validate(pod, KUBERNETES_VERSION, strict=True)
+
+
 def test_manifests_have_kubernetes_schemas():
     for document in manifests():
-        kubernetes_validate.validate(document, KUBERNETES_VERSION, strict=True)
+        check(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spec", "taskManager", "replica"), 2),
+        (("spec", "flinkVersion"), "v2_19"),
+        (("spec", "flinkConfiguration", "taskmanager.numberOfTaskSlots"), 1),
+        (("spec", "taskManager", "podTemplate", "spec", "securityContext", "fsgroup"), 65532),
+    ],
+)
+def test_the_operator_would_not_take_another_field_or_type(path, value):
+    document = of_kind("FlinkDeployment")
+    flink_crd.validate(document)
+    *parents, name = path
+    place = document
+    for parent in parents:
+        place = place[parent]
+    place[name] = value
+    with pytest.raises(jsonschema.ValidationError):
+        flink_crd.validate(document)
 
 
 def test_what_is_applied_is_there_and_secrets_are_not():
@@ -86,6 +124,119 @@ def test_the_right_to_make_tfjobs_is_given_to_the_steps_account(tmp_path):
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     account = {"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "team"}
     assert binding["subjects"] == [account]
+
+
+BEAM_KINDS = ["Deployment", "FlinkDeployment", "NetworkPolicy", "Service", "ServiceAccount"]
+
+
+@needs_kubectl
+def test_flink_and_its_workers_are_in_the_namespace_of_the_steps(tmp_path):
+    folder = shutil.copytree(MANIFESTS / "beam", tmp_path / "beam")
+    settings = folder / "kustomization.yaml"
+    text = settings.read_text().replace("namespace: kubeflow", "namespace: team")
+    settings.write_text(text.replace('newTag: "1"', 'newTag: "2.1"'))
+    documents = rendered(folder)
+    for document in documents:
+        check(document)
+    assert sorted({each["kind"] for each in documents}) == BEAM_KINDS
+    assert {each["metadata"]["namespace"] for each in documents} == {"team"}
+    (flink,) = (each for each in documents if each["kind"] == "FlinkDeployment")
+    pool = pool_of(flink)
+    assert pool["image"] == "registry.example.org/cifar:2.1"
+
+
+def pool_of(flink: dict) -> dict:
+    """Returns the container beside a TaskManager."""
+    pod = flink["spec"]["taskManager"]["podTemplate"]["spec"]
+    (pool,) = (each for each in pod["containers"] if each["name"] == "worker-pool")
+    return pool
+
+
+def test_the_workers_of_flink_have_the_volume_where_the_steps_have_it():
+    flink = of_kind("FlinkDeployment")
+    pod = flink["spec"]["taskManager"]["podTemplate"]["spec"]
+    (volume,) = pod["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == Cluster().volume_claim
+    mounts = [{"name": volume["name"], "mountPath": Cluster().mount_path}]
+    assert pool_of(flink)["volumeMounts"] == mounts
+    assert pod["securityContext"]["fsGroup"] == int(USER)
+
+
+def test_the_probe_finds_a_pool_on_its_port_and_no_other():
+    pool = pool_of(of_kind("FlinkDeployment"))
+    assert pool["command"] == ["cifar", "beam", "worker-pool", "--port", str(runner.POOL_PORT)]
+    (*_, code) = probe = pool["readinessProbe"]["exec"]["command"]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        probe[-1] = code.replace(str(runner.POOL_PORT), port)
+        probe[0] = sys.executable
+        assert subprocess.run(probe).returncode == 0
+    assert subprocess.run(probe, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_flink_runs_as_many_tasks_as_the_cluster_file_asks_for():
+    spec = of_kind("FlinkDeployment")["spec"]
+    config = spec["flinkConfiguration"]
+    slots = int(config["taskmanager.numberOfTaskSlots"])
+    assert slots == 1  # all tasks of a TaskManager share one worker
+    assert spec["taskManager"]["replicas"] * slots == Beam().parallelism
+    assert config["parallelism.default"] == str(Beam().parallelism)
+
+
+def test_flink_restarts_a_job_no_sooner_than_on_this_machine():
+    here = cluster._flink_config(cluster.Cluster("flink"))
+    there = of_kind("FlinkDeployment")["spec"]["flinkConfiguration"]
+    strategy = {name for name in here if name.startswith("restart-strategy")}
+    assert len(strategy) == 3
+    for name in (*strategy, "taskmanager.memory.managed.size"):
+        assert there[name] == str(here[name])
+
+
+def test_the_steps_find_the_job_server_and_flink_by_their_services():
+    job_server, service = of_kind("Deployment"), of_kind("Service")
+    host, port = Beam().job_server.split(":")
+    assert service["metadata"]["name"] == host
+    (container,) = job_server["spec"]["template"]["spec"]["containers"]
+    options = dict(option.split("=") for option in container["args"])
+    assert options["--job-host"] == host and options["--job-port"] == port
+    # The job server says where files go: to its own host, on another port.
+    ports = {str(each["port"]) for each in service["spec"]["ports"]}
+    assert ports == {port, options["--artifact-port"]}
+    names = {each["name"]: str(each["containerPort"]) for each in container["ports"]}
+    for each in service["spec"]["ports"]:
+        assert names[each["targetPort"]] == str(each["port"])
+    labels = job_server["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    flink = of_kind("FlinkDeployment")["metadata"]["name"]
+    assert Beam().flink_url == f"http://{flink}-rest:8081"
+    assert options["--flink-master"] == f"{flink}-rest:8081"
+
+
+def test_only_steps_and_the_operator_reach_what_runs_code():
+    policies = {
+        each["metadata"]["name"]: each["spec"]
+        for each in manifests()
+        if each["kind"] == "NetworkPolicy"
+    }
+    steps = {"podSelector": {"matchLabels": STEP_LABEL}}
+    labels = of_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
+    job_server = policies["cifar10-beam"]
+    assert job_server["podSelector"]["matchLabels"].items() <= labels.items()
+    (ingress,) = job_server["ingress"]
+    assert ingress["from"] == [steps]
+    assert {each["port"] for each in ingress["ports"]} == {8099, 8098}
+    flink = policies["cifar10-flink"]
+    each_other, rest = flink["ingress"]
+    name = of_kind("FlinkDeployment")["metadata"]["name"]
+    assert flink["podSelector"]["matchLabels"] == {"app": name}
+    assert each_other == {"from": [{"podSelector": {"matchLabels": {"app": name}}}]}
+    assert steps in rest["from"] and [each["port"] for each in rest["ports"]] == [8081]
+    for policy in policies.values():
+        assert policy["policyTypes"] == ["Ingress"]
+        for source in (one for rule in policy["ingress"] for one in rule["from"]):
+            assert source["podSelector"]["matchLabels"], "no rule allows every pod"
 
 
 @needs_kubectl
@@ -169,13 +320,15 @@ def test_the_readme_s_commands_are_ones_there_are():
         *[["kubeflow", "submit"]] * 4,
         ["kubeflow", "compile"],  # of the pipeline for drift
         ["kubeflow", "submit"],
+        ["kubeflow", "compile"],  # with Flink
+        ["kubeflow", "submit"],
     ]
     for _, group, name, *arguments in commands:
         command = main.commands[group].commands[name]
         known = {option for each in command.params for option in each.opts}
         assert {each for each in arguments if each.startswith("-")} <= known
     applied = re.findall(r"kubectl apply -k (\S+)", "".join(blocks))
-    assert [Path(folder).name for folder in applied] == [*OVERLAYS, "training"]
+    assert [Path(folder).name for folder in applied] == [*OVERLAYS, "training", "beam"]
     assert all((ROOT / folder / "kustomization.yaml").is_file() for folder in applied)
     for label, value in re.findall(r"-l (\S+)=(\S+)", "".join(blocks)):
         assert of_kind("Job")["metadata"]["labels"][label] == value

@@ -1,6 +1,7 @@
 """What a clean-up deletes from the volume of the steps."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_the_newest_and_those_of_pushed_versions_stay(shared):
     assert {folder.name for folder in volume.clean(shared, 1).deleted} == {"d", "old"}
 
 
+def test_what_a_killed_beam_step_left_goes_after_a_week(shared):
+    for name, age_days in (("old-Evaluator", 8), ("new-Evaluator", 6)):
+        output = shared / "beam" / name / "outputs"
+        output.mkdir(parents=True)
+        (output / "half").write_bytes(b"x" * 1000)
+        then = time.time() - age_days * 86_400
+        for path in (output / "half", output):
+            os.utime(path, (then, then))
+    would = volume.clean(shared, 9, dry_run=True)
+    assert [folder.name for folder in would.deleted] == ["old-Evaluator"]
+    done = volume.clean(shared, 9)
+    assert (done.deleted, done.size_bytes) == (would.deleted, 1000)
+    assert [folder.name for folder in (shared / "beam").iterdir()] == ["new-Evaluator"]
+
+
 def test_a_training_in_progress_stays(shared):
     with trainer.sole_user(volume.lock_of(shared / "checkpoints/a")):
         done = volume.clean(shared, 1)
@@ -63,8 +79,8 @@ def test_the_command_says_what_it_deleted(shared):
         result = CliRunner().invoke(main, ["kubeflow", "clean", str(shared), *options])
         return result.output.strip()
 
-    assert run("--keep", "2", "--dry-run") == "Would delete 2 trainings and searches, 0.0 MB."
-    assert run("--keep", "2") == "Deleted 2 trainings and searches, 0.0 MB."
+    assert run("--keep", "2", "--dry-run") == "Would delete 2 folders, 0.0 MB."
+    assert run("--keep", "2") == "Deleted 2 folders, 0.0 MB."
     assert left(shared) == {*"bde", "old", "new"}
 
 

@@ -48,7 +48,15 @@ def test_beam_arguments_are_taken_as_they_are():
     assert (
         runner.choose("--runner=PortableRunner --job_endpoint=[::1]:2").job_server == "[::1]:2"
     )
-    assert runner.choose("--runner=DirectRunner").job_server == ""
+    assert runner.choose("--runner=DirectRunner --x=dataflow").job_server == ""
+
+
+def test_flink_on_kubernetes_asks_the_pools_for_workers():
+    given = options(runner.flink_with_pools("jobs:8099", "http://rest:8081", 3, "run-Node"))
+    assert given["job_endpoint"] == "jobs:8099"
+    assert (given["parallelism"], given["job_name"]) == (3, "run-Node")
+    assert given["environment_type"] == "EXTERNAL"
+    assert given["environment_config"] == f"localhost:{runner.POOL_PORT}"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +70,8 @@ def test_beam_arguments_are_taken_as_they_are():
             "--runner must be local, flink, spark, or .* got 'dask'",
         ),
         ("--runner=PortableRunner", "", 2, "omit --runner-url and --parallelism"),
+        ("dataflow", "", None, "^Dataflow cannot run this pipeline: .* Use flink or local"),
+        ("--runner DataflowRunner --project=p", "", None, "^Dataflow cannot run"),
     ],
 )
 def test_a_choice_that_is_none_is_refused(name, url, parallelism, message):

@@ -10,6 +10,7 @@ from kubeflow.cluster import Cluster, Secret, Toleration, TrainerPod
 from kubeflow.compile import NEVER_CACHED, compile_pipeline
 from kubeflow.parameters import RunParameters
 from tests.kubeflow.kfp.workflow import RefusedError, compile_run
+from tests.kubeflow.test_deployment import STEP_LABEL
 
 PREFIX = "pipelines.kubeflow.org/"
 EVERYTHING = Cluster(
@@ -65,6 +66,11 @@ def test_every_step_becomes_a_driver_and_a_step_that_waits_for_it(workflow, docu
     for step in steps:
         assert tasks[step]["depends"] == f"{step}-driver.Succeeded"
         assert tasks[step]["template"] == "system-container-executor"
+
+
+def test_the_pods_of_a_run_have_the_label_that_may_reach_flink(workflow):
+    labels = workflow["spec"]["podMetadata"]["labels"]
+    assert STEP_LABEL.items() <= labels.items()
 
 
 def test_steps_wait_for_those_whose_outputs_they_take(workflow):

@@ -137,11 +137,11 @@ def write_with_a_pause(shard: Shard, partial_dir: str) -> int:
         return write_shard(shard, partial_dir)
 
 
-def writers(flink: cluster.Cluster, partial_dir: Path) -> list[int]:
+def writers(here: cluster.Cluster, partial_dir: Path) -> list[int]:
     """Returns the pids of the workers that have an incomplete shard open."""
     return [
         pid
-        for pid in workers(flink)
+        for pid in workers(here)
         for file in open_files(pid)
         if file.startswith(f"{partial_dir}/")
     ]
@@ -153,34 +153,37 @@ def open_files(pid: int) -> Iterator[str]:
             yield str(file.readlink())
 
 
-def test_a_worker_killed_in_the_middle_of_a_write_changes_nothing(
-    flink, cifar_dir, tmp_path, monkeypatch
-):
-    chosen = runner.choose("flink", folder=flink.folder)
-    partial_dir = tmp_path / "there" / example_gen.PARTIAL_DIR
-    monkeypatch.setattr(example_gen, "write_shard", write_with_a_pause)
+def assert_same_examples_after_a_kill(here: cluster.Cluster, data: Path, folder: Path) -> None:
+    """Kills the workers that are in the middle of a shard, and compares with a local run."""
+    chosen = runner.choose(here.engine, folder=here.folder)
+    partial_dir = folder / "there" / example_gen.PARTIAL_DIR
     killed: list[int] = []
     addresses: set[str] = set()
 
     def kill_who_writes() -> None:
         wait_until(lambda: Path(f"{partial_dir}-paused").exists(), 200)
-        addresses.update(listening_addresses(flink))  # those of servers for workers too
-        killed.extend(writers(flink, partial_dir))
+        addresses.update(listening_addresses(here))  # those of servers for workers too
+        killed.extend(writers(here, partial_dir))
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_who_writes)
-    killer.start()
-    there = generate(cifar_dir, tmp_path / "there", chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(example_gen, "write_shard", write_with_a_pause)
+        killer.start()
+        there = generate(data, folder / "there", chosen)
     killer.join()
     assert killed
     assert addresses == {"127.0.0.1"}
+    assert there == generate(data, folder / "here", runner.IN_THIS_PROCESS)
+    assert len(there) == 10 and not partial_dir.exists()
+
+
+def test_a_worker_killed_in_the_middle_of_a_write_changes_nothing(flink, cifar_dir, tmp_path):
+    assert_same_examples_after_a_kill(flink, cifar_dir, tmp_path)
     (name, state) = list(jobs(flink).items())[-1]
     assert state == "FINISHED"
     assert ask(flink, f"/jobs/{name}/exceptions")["exceptionHistory"]["entries"]
-    monkeypatch.undo()
-    assert there == generate(cifar_dir, tmp_path / "here", runner.IN_THIS_PROCESS)
-    assert len(there) == 10 and not partial_dir.exists()
 
 
 def test_ctrl_c_cancels_the_job(flink, tmp_path):

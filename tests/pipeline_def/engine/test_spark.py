@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline_def.engine.comparison import assert_equal_results, run
-from tests.pipeline_def.engine.test_flink import listening_addresses, on, workers
+from tests.pipeline_def.engine.test_flink import (
+    assert_same_examples_after_a_kill,
+    listening_addresses,
+    on,
+    workers,
+)
 from tests.processes import wait_until
 
 
@@ -26,6 +31,10 @@ def test_two_executors_had_workers(spark_run):
 
 def test_no_worker_outlives_its_job_for_long(spark, spark_run):
     wait_until(lambda: not workers(spark))
+
+
+def test_a_worker_killed_in_the_middle_of_a_write_changes_nothing(spark, cifar_dir, tmp_path):
+    assert_same_examples_after_a_kill(spark, cifar_dir, tmp_path)
 
 
 def test_it_listens_on_the_loopback_address_alone(spark, spark_run):
