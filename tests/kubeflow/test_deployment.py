@@ -155,7 +155,7 @@ def pool_of(flink: dict) -> dict:
 def test_the_workers_of_flink_have_the_volume_where_the_steps_have_it():
     flink = of_kind("FlinkDeployment")
     pod = flink["spec"]["taskManager"]["podTemplate"]["spec"]
-    (volume,) = pod["volumes"]
+    (volume,) = (each for each in pod["volumes"] if "persistentVolumeClaim" in each)
     assert volume["persistentVolumeClaim"]["claimName"] == Cluster().volume_claim
     mounts = [{"name": volume["name"], "mountPath": Cluster().mount_path}]
     assert pool_of(flink)["volumeMounts"] == mounts
@@ -185,12 +185,27 @@ def test_flink_runs_as_many_tasks_as_the_cluster_file_asks_for():
     assert config["parallelism.default"] == str(Beam().parallelism)
 
 
-def test_flink_restarts_a_job_no_sooner_than_on_this_machine():
+def test_flink_and_the_job_server_have_the_same_jar_of_beam():
+    (container,) = of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    for role in ("jobManager", "taskManager"):
+        pod = of_kind("FlinkDeployment")["spec"][role]["podTemplate"]["spec"]
+        (init,) = pod["initContainers"]
+        assert init["image"] == container["image"]
+        (jar,) = pod["containers"][0]["volumeMounts"]
+        assert jar["mountPath"] == "/opt/flink/lib/beam.jar"
+        (folder,) = init["volumeMounts"]
+        assert folder["name"] == jar["name"]
+        assert init["command"][-1].endswith(f" {folder['mountPath']}/{jar['subPath']}")
+        assert jar["name"] in {each["name"] for each in pod["volumes"]}
+
+
+def test_flink_is_configured_as_on_this_machine():
     here = cluster._flink_config(cluster.Cluster("flink"))
     there = of_kind("FlinkDeployment")["spec"]["flinkConfiguration"]
     strategy = {name for name in here if name.startswith("restart-strategy")}
     assert len(strategy) == 3
-    for name in (*strategy, "taskmanager.memory.managed.size"):
+    memory = {"taskmanager.memory.managed.size", "taskmanager.memory.task.off-heap.size"}
+    for name in (*strategy, *memory, "classloader.resolve-order"):
         assert there[name] == str(here[name])
 
 

@@ -37,7 +37,11 @@ pytestmark = pytest.mark.engines
 
 @pytest.fixture(scope="module")
 def flink(tmp_path_factory) -> Iterator[cluster.Cluster]:
+    """A Flink with the manifest's configuration, and one TaskManager."""
+    ours = cluster._flink_config
+    theirs = of_kind("FlinkDeployment")["spec"]["flinkConfiguration"]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_flink_config", lambda here: ours(here) | theirs)
         # Two would share a pool here, which each has for itself in its pod.
         patch.setattr(cluster, "WORKERS", 1)
         with started("flink", tmp_path_factory.mktemp("engines")) as here:
