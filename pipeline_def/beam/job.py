@@ -21,7 +21,7 @@ _WHERE = "[while running '"
 class Job(beam.Pipeline):
     """A Beam pipeline that reports failure in one line, and is cancelled on interruption."""
 
-    result = None  # until it runs
+    result: Any = None  # until it runs
 
     def __init__(self, argv: list[str], flink_url: str = "") -> None:
         super().__init__(argv=argv)
@@ -42,12 +42,18 @@ class Job(beam.Pipeline):
             raise RuntimeError(what_was_raised(str(error))) from error
         except KeyboardInterrupt:
             if self.result:
-                self.result.cancel()
-                if self._flink_url:
-                    # The job server's id is the name that Flink shows, `_` and a UUID.
-                    name = self.result._job_id.rpartition("_")[0]
-                    cancel_on_flink(self._flink_url, name)
+                try:
+                    self._cancel()
+                except (grpc.RpcError, OSError) as error:
+                    log.warning("The Beam job was not cancelled: %s", error)
             raise
+
+    def _cancel(self) -> None:
+        self.result.cancel()
+        if self._flink_url:
+            # The job server's id is the name that Flink shows, `_` and a UUID.
+            name = self.result._job_id.rpartition("_")[0]
+            cancel_on_flink(self._flink_url, name)
 
 
 def cancel_on_flink(flink_url: str, name: str) -> None:

@@ -3,8 +3,10 @@
 import http.server
 import json
 import threading
+import types
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -149,6 +151,18 @@ def test_a_job_that_does_not_end_is_named(flink, monkeypatch):
     flink.jobs = [{"jid": "c0ffee", "name": "step", "state": "RUNNING"}]
     with pytest.raises(TimeoutError, match=r"job c0ffee \(step\) does not end; cancel it at"):
         job.cancel_on_flink(url_of(flink), "step")
+
+
+def test_an_interruption_stays_one_if_flink_does_not_answer(monkeypatch, caplog):
+    def interrupted(*_):
+        raise stopping.StoppedError(15)
+
+    monkeypatch.setattr(beam.Pipeline, "__exit__", interrupted)
+    running = job.Job([], "http://127.0.0.1:1")
+    running.result = types.SimpleNamespace(cancel=lambda: None, _job_id="step_4711")
+    with pytest.raises(stopping.StoppedError):
+        running.__exit__(None, None, None)
+    assert "The Beam job was not cancelled: Flink's REST API does not answer" in caplog.text
 
 
 def test_without_the_variable_a_step_works_in_its_own_pod(execution):
