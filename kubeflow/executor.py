@@ -4,11 +4,11 @@ TFX's own (tfx/orchestration/kubeflow/v2/container/kubeflow_v2_run_executor.py) 
 Beam and TensorFlow for every node, which takes seconds.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from absl import logging
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx import types
 from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -31,7 +31,7 @@ def run(class_path: str, execution: Any, inputs_spec: Any, arguments: Sequence[s
     Raises:
         Exception: Whatever the executor raises.
     """
-    logging.set_verbosity(logging.INFO)
+    logging.getLogger("absl").setLevel(logging.INFO)  # TFX logs to it
     names: dict[int, str] = {}  # the ids that TFX gives the artifacts → the backend's names
     inputs = translation.parse_raw_artifact_dict(execution.inputs.artifacts, names)
     outputs = translation.parse_raw_artifact_dict(execution.outputs.artifacts, names)
