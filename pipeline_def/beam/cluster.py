@@ -192,6 +192,9 @@ def _spark(cluster: Cluster) -> list[Part]:
                 f"-Dspark.driver.host={HOST}",
                 f"-Dspark.driver.bindAddress={HOST}",
                 f"-Dspark.executor.extraClassPath={cluster.overrides}",
+                # An executor keeps a dead Python worker, so a task that failed there must go to
+                # the other one, not four times to the same.
+                "-Dspark.excludeOnFailure.enabled=true",
             ),
             (
                 "org.apache.beam.runners.spark.SparkJobServerDriver",
