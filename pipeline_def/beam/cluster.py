@@ -195,6 +195,8 @@ def _spark(cluster: Cluster) -> list[Part]:
                 # An executor keeps a dead Python worker, so a task that failed there must go to
                 # the other one, not four times to the same.
                 "-Dspark.excludeOnFailure.enabled=true",
+                # When it failed on both, this is how long Spark waits for a third.
+                "-Dspark.scheduler.excludeOnFailure.unschedulableTaskSetTimeout=1s",
             ),
             (
                 "org.apache.beam.runners.spark.SparkJobServerDriver",
