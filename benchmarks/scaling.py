@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 
+from benchmarks import beam
 from benchmarks.line import fitted
 from benchmarks.measurements import BLOCK, DOCS, read
 from benchmarks.process import GIB
@@ -22,7 +23,6 @@ PAGE = DOCS / "scaling.md"
 COMMAND = "cifar bench pipeline --scale 10"
 EVAL_SHARE = 1 / 6  # of CIFAR-10's images
 ON_EVAL = ("Evaluator", "ReportGen")  # stages whose time grows with eval alone
-BEAM_STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")  # spread over Beam workers
 SIZES = (1_000_000, 100_000_000)
 WORKERS = (1, 8, 64)
 NETWORK_BYTES_PER_SECOND = 10e9 / 8  # assumed: 10 Gbit/s between two pods
@@ -114,18 +114,11 @@ def runners() -> Iterable[str]:
         + " | fitted: fixed | fitted: each image | farthest from the line |"
     )
     yield "|---" * (5 + len(sizes)) + "|"
-    for stage in BEAM_STAGES:
+    for stage in beam.STAGES:
         share = EVAL_SHARE if stage in ON_EVAL else 1.0
         images = [amount * share for amount in amounts]
         for runner in dict.fromkeys(one["runner"] for one in report["runs"]):
-            seconds = [
-                next(
-                    one["seconds"][stage]
-                    for one in report["runs"]
-                    if (one["runner"], one["scale"]) == (runner, size)
-                )
-                for size in sizes
-            ]
+            seconds = [beam.seconds_of(report, runner, size)[stage] for size in sizes]
             line = fitted(images, seconds)
             cells = " | ".join(f"{each:.1f} s" for each in seconds)
             yield (
@@ -149,9 +142,9 @@ def larger() -> Iterable[str]:
         + " |"
     )
     yield "|---" * (1 + len(SIZES) * len(WORKERS)) + "|"
-    for stage in (*BEAM_STAGES, "ReportGen"):
+    for stage in (*beam.STAGES, "ReportGen"):
         cells = [
-            duration(costs()[stage].seconds(size, workers if stage in BEAM_STAGES else 1))
+            duration(costs()[stage].seconds(size, workers if stage in beam.STAGES else 1))
             for size in SIZES
             for workers in WORKERS
         ]
