@@ -28,7 +28,7 @@ from pipeline_def.config import PipelineConfig
 STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
 RUNNERS = {"1 process": (), "2 processes": ("--parallelism", "2")}
 CLUSTERS = {"Flink, 2 workers": "flink", "Spark, 2 workers": "spark"}
-WORKERS = ("sdk_worker_main", "cifar-beam-worker")  # in their command lines
+WORKER = "multiprocessing.forkserver"  # in their command lines; also of what they fork from
 FEW_STEPS = ("--set", "train_steps=20", "--set", "eval_every_steps=20")
 MAX_FIXED_SECONDS = 15
 # Of the time beyond the fixed cost, relative to that of the data. This cost and the time of the
@@ -119,7 +119,7 @@ def _worker_sizes(pid: int) -> list[int]:
         for process in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 command = " ".join(process.cmdline())
-                if any(name in command for name in WORKERS):
+                if WORKER in command:
                     sizes.append(process.memory_info().rss)
     return sizes
 

@@ -55,8 +55,9 @@ def install(engine: str, folder: Path) -> None:
 @engine_and_folder
 @click.option(
     "--port",
-    type=click.IntRange(1024, 65_533),
-    help="The job server's port on 127.0.0.1; the engine takes the next two.  [default: "
+    type=click.IntRange(1024, 65_532),
+    help="The job server's port on 127.0.0.1; engine and workers take the next three.  "
+    "[default: "
     + ", ".join(f"{port} for {name}" for name, port in clusters.PORTS.items())
     + "]",
 )
@@ -109,11 +110,12 @@ def worker_pool(port: int) -> None:
     """Start workers when a local engine requests them.
 
     The command runs until it is stopped. It is for runs with --environment_type=EXTERNAL
-    --environment_config=localhost:PORT, if the engine cannot start `cifar-beam-worker` itself,
-    as in the pods of a Flink cluster.
+    --environment_config=localhost:PORT, as in the pods of a Flink cluster. Its workers need no
+    time to import TensorFlow and TFX, as those do that an engine starts by
+    `cifar-beam-worker`.
     """
     from pipeline_def.beam import worker_pool
 
-    with worker_pool.serve(port) as address:
-        click.echo(f"Waiting for requests for workers at {address}.")
+    with worker_pool.serve(port) as pool:
+        click.echo(f"Waiting for requests for workers at {pool.address}.")
         threading.Event().wait()

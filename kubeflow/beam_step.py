@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +47,12 @@ def variables(node: str, cluster: "Cluster") -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def on_cluster(node: str, address: str, execution: Any) -> Iterator[Any]:
-    """Yields what the executor of a node is to execute, while its Beam jobs go to Flink.
+def on_cluster(
+    node: str, address: str, execution: Any
+) -> Iterator[tuple[Any, Callable[[], Any] | None]]:
+    """Yields what the executor of a node is to execute, and what makes its Beam pipelines.
 
-    Without the variable, this is `execution` itself, and Beam runs in this process.
+    Without the variable, these are `execution` itself and None: Beam runs in this process.
 
     Args:
         node: The node's name.
@@ -63,10 +65,8 @@ def on_cluster(node: str, address: str, execution: Any) -> Iterator[Any]:
         stopping.StoppedError: The step was terminated; the job is cancelled.
     """
     if VARIABLE not in os.environ:
-        yield execution
+        yield execution, None
         return
-    from tfx.dsl.components.base import base_beam_executor
-
     from pipeline_def.beam import job, probe, runner
 
     flink = records.from_json(FlinkCluster, os.environ[VARIABLE])
@@ -74,21 +74,14 @@ def on_cluster(node: str, address: str, execution: Any) -> Iterator[Any]:
     chosen = runner.flink_with_pools(flink.job_server, flink.flink_url, flink.parallelism, name)
     folder = Path(flink.folder) / name
 
-    def make_job(_: Any) -> job.Job:
+    def make_job() -> job.Job:
         return job.Job(list(chosen.arguments), chosen.flink_url)
 
-    executor = base_beam_executor.BaseBeamExecutor
-    in_this_process = executor._make_beam_pipeline
     with stopping.signals_raise():
         job.cancel_on_flink(flink.flink_url, name)
         with staged(execution, folder) as shared:
             probe.check_runner(chosen, folder)
-            # TFX would take arguments from the container's, and add some of its own.
-            executor._make_beam_pipeline = make_job
-            try:
-                yield shared
-            finally:
-                executor._make_beam_pipeline = in_this_process
+            yield shared, make_job
 
 
 def run_of(address: str, node: str) -> str:

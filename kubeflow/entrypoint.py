@@ -123,9 +123,14 @@ def run_node(options: argparse.Namespace, beam_arguments: list[str]) -> None:
     folder = checkpoint_dir(parameters)
     with (
         sole_user(folder) if folder else contextlib.nullcontext(),
-        beam_step.on_cluster(options.node, next(iter(uris.values())), execution) as told,
+        beam_step.on_cluster(options.node, next(iter(uris.values())), execution) as (
+            told,
+            make_pipeline,
+        ),
     ):
-        output = executor.run(options.executor_class_path, told, inputs_spec, beam_arguments)
+        output = executor.run(
+            options.executor_class_path, told, inputs_spec, beam_arguments, make_pipeline
+        )
     for name, one in output.artifacts.items():
         one.artifacts[0].uri = uris[name]
     for name, page in ui_artifacts.PAGES.get(options.node, {}).items():

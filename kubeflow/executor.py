@@ -5,7 +5,7 @@ Beam and TensorFlow for every node, which takes seconds.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,7 +19,13 @@ from tfx.orchestration.portable import outputs_utils
 from tfx.utils import import_utils
 
 
-def run(class_path: str, execution: Any, inputs_spec: Any, arguments: Sequence[str]) -> Any:
+def run(
+    class_path: str,
+    execution: Any,
+    inputs_spec: Any,
+    arguments: Sequence[str],
+    make_pipeline: Callable[[], Any] | None = None,
+) -> Any:
     """Runs an executor and returns the ExecutorOutput that the launcher expects.
 
     Args:
@@ -27,6 +33,7 @@ def run(class_path: str, execution: Any, inputs_spec: Any, arguments: Sequence[s
         execution: The ExecutorInput, with types and local folders.
         inputs_spec: The ComponentInputsSpec, which tells integers from other numbers.
         arguments: Beam's, if the executor uses Beam; else for the executor itself.
+        make_pipeline: Makes its Beam pipelines; None: TFX does, with the arguments.
 
     Raises:
         Exception: Whatever the executor raises.
@@ -40,7 +47,7 @@ def run(class_path: str, execution: Any, inputs_spec: Any, arguments: Sequence[s
     )
     executor_class = import_utils.import_class_by_path(class_path)
     context = make_context(
-        executor_class, PurePosixPath(execution.outputs.output_file), arguments
+        executor_class, PurePosixPath(execution.outputs.output_file), arguments, make_pipeline
     )
     executor_class(context).Do(inputs, outputs, parameters)
     outputs_utils.tag_output_artifacts_with_version(outputs)
@@ -53,14 +60,22 @@ def run(class_path: str, execution: Any, inputs_spec: Any, arguments: Sequence[s
 
 
 def make_context(
-    executor_class: type[BaseExecutor], output_file: PurePosixPath, arguments: Sequence[str]
+    executor_class: type[BaseExecutor],
+    output_file: PurePosixPath,
+    arguments: Sequence[str],
+    make_pipeline: Callable[[], Any] | None = None,
 ) -> BaseExecutor.Context:
     """Returns the context of an executor."""
     # Without importing Beam for those that do without.
     uses_beam = any(each.__name__ == "BaseBeamExecutor" for each in executor_class.__mro__)
-    name = "beam_pipeline_args" if uses_beam else "extra_flags"
+    given: dict[str, Any] = {"extra_flags": list(arguments)}
+    if uses_beam:
+        given = {
+            "beam_pipeline_args": list(arguments),
+            "make_beam_pipeline_fn": make_pipeline,
+        }
     return executor_class.Context(
-        **{name: list(arguments)},
+        **given,
         unique_id=output_file.parent.name,
         tmp_dir=str(output_file.parent / ".temp"),
     )

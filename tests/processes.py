@@ -25,6 +25,21 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def is_worker(pid: int) -> bool:
+    """Returns whether a process is a Beam worker, forked by a worker pool."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+        parent = int(status.rpartition(")")[2].split()[1])
+        return _is_forked(pid) and _is_forked(parent)
+    except OSError:  # it has ended
+        return False
+
+
+def _is_forked(pid: int) -> bool:
+    """Returns whether this is a fork server, or a process forked from one."""
+    return b"multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Waits for a condition; fails the test if it stays false."""
     deadline = time.monotonic() + seconds

@@ -12,10 +12,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline_def.beam import engine_jars
@@ -23,21 +24,33 @@ from pipeline_def.beam import engine_jars
 HOST = "127.0.0.1"
 WORKERS = 2  # with one task each
 JOB_SERVER = "job-server"
-PORTS = {"flink": 8099, "spark": 8199}  # of the job server; the next two are the engine's
+WORKER_POOL = "worker-pool"
+# Of the job server; the next two are the engine's, and the last is the worker pool's.
+PORTS = {"flink": 8099, "spark": 8199}
 DEFAULT_FOLDER = Path("~/.cache/cifar/beam").expanduser()
 FOLDER_VARIABLE = "CIFAR_BEAM_FOLDER"  # instead of the default
 START_SECONDS = 120
 STOP_SECONDS = 20
 LOG_LINES = 15
+# How an option begins that sets a property; Java and Python ignore names they do not know.
+MARKS = JAVA_MARK, PYTHON_MARK = "-D", "-X"
 
-# Flink, Spark and Beam reach into Java's own classes, which Java 17 forbids unless told.
-_OPENS = " ".join(
-    f"--add-opens=java.base/{package}=ALL-UNNAMED"
-    for package in (
-        *("java.io", "java.lang", "java.lang.invoke", "java.lang.reflect", "java.net"),
-        *("java.nio", "java.text", "java.time", "java.util", "java.util.concurrent"),
-        *("java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch"),
-        *("sun.nio.cs", "sun.security.action", "sun.util.calendar"),
+# For every JVM, also the executors that Spark's workers start.
+_JAVA_OPTIONS = " ".join(
+    (
+        "-XX:+UseSerialGC",
+        # Most of a short job is Java code that runs a few times; Python does the long work.
+        "-XX:TieredStopAtLevel=1",
+        # Flink, Spark and Beam use Java's own classes, which Java 17 forbids unless told.
+        *(
+            f"--add-opens=java.base/{package}=ALL-UNNAMED"
+            for package in (
+                *("java.io", "java.lang", "java.lang.invoke", "java.lang.reflect", "java.net"),
+                *("java.nio", "java.text", "java.time", "java.util", "java.util.concurrent"),
+                *("java.util.concurrent.atomic", "java.util.concurrent.locks", "sun.nio.ch"),
+                *("sun.nio.cs", "sun.security.action", "sun.util.calendar"),
+            )
+        ),
     )
 )
 
@@ -53,7 +66,7 @@ class Process:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A process to start."""
+    """A Java process to start."""
 
     name: str
     java_options: tuple[str, ...]
@@ -78,29 +91,35 @@ class Cluster:
         return self.home / "overrides.jar"
 
     @property
-    def ports(self) -> tuple[int, int, int]:
-        """Returns the ports of the job server, of the engine's web page and of the engine."""
+    def ports(self) -> tuple[int, int, int, int]:
+        """Returns the ports of job server, the engine's web page, engine and worker pool."""
         first = self.port or PORTS[self.engine]
-        return first, first + 1, first + 2
+        return first, first + 1, first + 2, first + 3
 
     @property
     def job_server(self) -> str:
         return f"{HOST}:{self.ports[0]}"
 
     @property
+    def worker_pool(self) -> str:
+        return f"{HOST}:{self.ports[3]}"
+
+    @property
     def web_page(self) -> str:
         return f"http://{HOST}:{self.ports[1]}"
 
-    def parts(self) -> list[Part]:
-        """Returns the processes, in the order in which they start."""
-        return _PARTS[self.engine](self)
+    def commands(self, java: str = "java") -> dict[str, tuple[str, ...]]:
+        """Returns the command of each process, in the order in which they start."""
+        return {
+            part.name: _java_command(self, java, part) for part in _PARTS[self.engine](self)
+        } | {WORKER_POOL: _pool_command(self)}
 
 
 def _flink(cluster: Cluster) -> list[Part]:
     config = f"--configDir={cluster.home / 'conf'}"
     cluster_main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
     worker_main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-    job_server, web, _ = cluster.ports
+    job_server, web, *_ = cluster.ports
     return [
         Part("jobmanager", ("-Xmx400m",), (cluster_main, config)),
         *(
@@ -125,7 +144,7 @@ def _flink(cluster: Cluster) -> list[Part]:
 
 
 def _flink_config(cluster: Cluster) -> dict[str, object]:
-    _, web, rpc = cluster.ports
+    _, web, rpc, _ = cluster.ports
     return {
         "jobmanager.rpc.address": HOST,
         "jobmanager.rpc.port": rpc,
@@ -162,7 +181,7 @@ def _flink_config(cluster: Cluster) -> dict[str, object]:
 
 
 def _spark(cluster: Cluster) -> list[Part]:
-    job_server, web, rpc = cluster.ports
+    job_server, web, rpc, _ = cluster.ports
     master = f"spark://{HOST}:{rpc}"
     master_main = "org.apache.spark.deploy.master.Master"
     worker_main = "org.apache.spark.deploy.worker.Worker"
@@ -191,6 +210,8 @@ def _spark(cluster: Cluster) -> list[Part]:
                 "-Dspark.ui.enabled=false",  # of each job, on ports of its own
                 f"-Dspark.driver.host={HOST}",
                 f"-Dspark.driver.bindAddress={HOST}",
+                # A stage may run on either worker at once; both are on this machine.
+                "-Dspark.locality.wait=0s",
                 f"-Dspark.executor.extraClassPath={cluster.overrides}",
                 # An executor keeps a dead Python worker, so a task that failed there must go to
                 # the other one, not four times to the same.
@@ -228,17 +249,17 @@ def running(cluster: Cluster) -> list[Process]:
             words = (entry / "cmdline").read_text().split("\0")
         except OSError:  # it has ended, or is somebody else's
             continue
-        if f"-Dcifar.home={cluster.home}" in words:
-            facts = dict(word.partition("=")[::2] for word in words)
-            port = int(facts["-Dcifar.port"])
-            found.append(Process(facts["-Dcifar.name"], int(entry.name), port))
+        facts = dict(word.partition("=")[::2] for word in words)
+        facts = {name[2:]: value for name, value in facts.items() if name[:2] in MARKS}
+        if facts.get("cifar.home") == str(cluster.home):
+            port = int(facts["cifar.port"])
+            found.append(Process(facts["cifar.name"], int(entry.name), port))
     return sorted(found, key=lambda process: process.pid)
 
 
 def is_complete(cluster: Cluster, processes: Sequence[Process]) -> bool:
     """Returns whether all processes of a cluster are there."""
-    names = {process.name for process in processes}
-    return names == {part.name for part in cluster.parts()}
+    return {process.name for process in processes} == cluster.commands().keys()
 
 
 def find(engine: str, folder: Path = DEFAULT_FOLDER) -> Cluster:
@@ -288,11 +309,11 @@ def start(cluster: Cluster) -> bool:
         _prepare(cluster)
     names = {process.name for process in processes}
     try:
-        started = [
-            (part, _launch(cluster, java, part))
-            for part in cluster.parts()
-            if part.name not in names
-        ]
+        started = {
+            name: _launch(cluster, name, command)
+            for name, command in cluster.commands(java).items()
+            if name not in names
+        }
         _wait_until_ready(cluster, started)
     except BaseException:
         stop(cluster)
@@ -309,7 +330,8 @@ def _check_ports(cluster: Cluster) -> None:
             except OSError as error:
                 raise OSError(
                     f"Port {port} of {HOST} is taken. `cifar beam start {cluster.engine} "
-                    f"--port N` uses N, N+1 and N+2 instead of {cluster.ports}."
+                    f"--port N` uses N to N+3 instead of {cluster.ports[0]} to "
+                    f"{cluster.ports[3]}."
                 ) from error
 
 
@@ -324,26 +346,38 @@ def _prepare(cluster: Cluster) -> None:
         (cluster.home / "conf" / "config.yaml").write_text(text)
 
 
-def _launch(cluster: Cluster, java: str, part: Part) -> subprocess.Popen[bytes]:
-    mark = (
-        f"-Dcifar.home={cluster.home}",
-        f"-Dcifar.name={part.name}",
-        f"-Dcifar.port={cluster.ports[0]}",
-    )
+def _java_command(cluster: Cluster, java: str, part: Part) -> tuple[str, ...]:
     tmp = f"-Djava.io.tmpdir={cluster.home / 'tmp'}"
     time = "-Dorg.slf4j.simpleLogger.showDateTime=true"
-    options = ("-XX:+UseSerialGC", *mark, tmp, time, *part.java_options)
+    options = (*_marks(cluster, part.name, JAVA_MARK), tmp, time)
+    classes = f"{cluster.overrides}:{cluster.home}/jars/*"
+    return (java, *options, *part.java_options, "-cp", classes, *part.main)
+
+
+def _pool_command(cluster: Cluster) -> tuple[str, ...]:
+    marks = _marks(cluster, WORKER_POOL, PYTHON_MARK)
+    cifar = str(Path(sys.executable).with_name("cifar"))
+    port = cluster.ports[3]
+    return (sys.executable, *marks, cifar, "beam", "worker-pool", "--port", str(port))
+
+
+def _marks(cluster: Cluster, name: str, mark: str) -> tuple[str, ...]:
+    """Returns options that mean nothing to Java or Python, and tell `running` what this is."""
+    facts = {"home": cluster.home, "name": name, "port": cluster.ports[0]}
+    return tuple(f"{mark}cifar.{fact}={value}" for fact, value in facts.items())
+
+
+def _launch(cluster: Cluster, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
-        "JDK_JAVA_OPTIONS": _OPENS,  # also for the executors that Spark's workers start
+        "JDK_JAVA_OPTIONS": _JAVA_OPTIONS,
         "SPARK_HOME": str(cluster.home),
         "SPARK_LOCAL_IP": HOST,
         "SPARK_SCALA_VERSION": "2.12",
     }
-    classes = f"{cluster.overrides}:{cluster.home}/jars/*"
-    with _log(cluster, part.name).open("ab") as log:
+    with _log(cluster, name).open("ab") as log:
         return subprocess.Popen(
-            [java, *options, "-cp", classes, *part.main],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -357,14 +391,12 @@ def _log(cluster: Cluster, name: str) -> Path:
     return cluster.home / "log" / f"{name}.log"
 
 
-def _wait_until_ready(
-    cluster: Cluster, started: Sequence[tuple[Part, subprocess.Popen[bytes]]]
-) -> None:
+def _wait_until_ready(cluster: Cluster, started: Mapping[str, subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _is_ready(cluster):
-        for part, process in started:
+        for name, process in started.items():
             if process.poll() is not None:
-                raise RuntimeError(_last_words(cluster, part.name, "ended"))
+                raise RuntimeError(_last_words(cluster, name, "ended"))
         if time.monotonic() > deadline:
             raise RuntimeError(
                 _last_words(cluster, JOB_SERVER, f"was not ready in {START_SECONDS} s")
@@ -380,7 +412,8 @@ def _last_words(cluster: Cluster, name: str, event: str) -> str:
 
 def _is_ready(cluster: Cluster) -> bool:
     with contextlib.suppress(OSError, ValueError):
-        socket.create_connection((HOST, cluster.ports[0]), timeout=1).close()
+        for port in (cluster.ports[0], cluster.ports[3]):
+            socket.create_connection((HOST, port), timeout=1).close()
         return workers(cluster) >= WORKERS
     return False
 

@@ -1,5 +1,6 @@
 """Checks, before any work, whether the workers of an engine can do it."""
 
+import functools
 import logging
 import os
 import platform
@@ -64,8 +65,9 @@ def check_job_server(runner: Runner) -> None:
             ) from None
 
 
+@functools.cache
 def facts() -> dict[str, str]:
-    """Returns what must be the same here and on every worker."""
+    """Returns what must be the same here and on every worker, as it was at the first call."""
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "Beam": beam.__version__,
@@ -85,6 +87,6 @@ def answer(_: int, exchange: str, expected: dict[str, str]) -> None:
         if value != expected[name]:
             raise RuntimeError(
                 f"The worker {worker} has {name} {value}, the driver {expected[name]}. "
-                "Install the same version of this project on both."
+                "Install the same version of this project on both, and restart the worker pool."
             )
     (Path(exchange) / worker).touch()

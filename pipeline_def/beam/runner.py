@@ -53,8 +53,8 @@ def choose(
         folder: Where the clusters of this machine are.
 
     Raises:
-        ValueError: The runner does not exist or is Dataflow, or an engine neither runs here
-            nor has a URL.
+        ValueError: The runner does not exist or is Dataflow, an engine neither runs here nor
+            has a URL, or Flink's cluster here is too small.
     """
     if is_dataflow(_value(name, "runner") if name.startswith("--") else name):
         raise ValueError(NO_DATAFLOW)
@@ -74,19 +74,37 @@ def choose(
             f"--runner must be {LOCAL}, {', '.join(ENGINES)}, or Beam arguments that begin "
             f"with --, got {name!r}."
         )
-    flink_url = ""
-    if not url:
-        try:
-            here = cluster.find(name, folder)
-            url = here.job_server
-            flink_url = here.web_page if name == "flink" else ""
-        except LookupError as error:
-            raise ValueError(
-                f"{error} For a cluster elsewhere, add --runner-url HOST:PORT, its Beam job "
-                "server."
-            ) from error
-    arguments = _portable(name, url, parallelism or 2, _ENGINE_STARTS_WORKERS)
-    return Runner(name, arguments, url, flink_url)
+    parallelism = parallelism or cluster.WORKERS
+    if url:
+        return Runner(name, _portable(name, url, parallelism, _ENGINE_STARTS_WORKERS), url)
+    return _on_this_machine(name, parallelism, folder)
+
+
+def _on_this_machine(engine: str, parallelism: int, folder: Path) -> Runner:
+    """Returns the cluster of `cifar beam start`.
+
+    Raises:
+        ValueError: It does not run, or Flink's is too small.
+    """
+    try:
+        here = cluster.find(engine, folder)
+    except LookupError as error:
+        raise ValueError(
+            f"{error} For a cluster elsewhere, add --runner-url HOST:PORT, its Beam job server."
+        ) from error
+    is_flink = engine == "flink"
+    if is_flink and parallelism > cluster.WORKERS:
+        raise ValueError(  # Flink would wait five minutes for more
+            f"The Flink of this machine has {cluster.WORKERS} task slots, so --parallelism "
+            f"must be at most {cluster.WORKERS}, got {parallelism}."
+        )
+    workers = _pool_starts_workers(here.worker_pool)
+    return Runner(
+        engine,
+        _portable(engine, here.job_server, parallelism, workers),
+        here.job_server,
+        here.web_page if is_flink else "",
+    )
 
 
 def flink_with_pools(
@@ -100,7 +118,8 @@ def flink_with_pools(
         parallelism: How many subtasks share the work.
         job_name: The name that Flink shows.
     """
-    arguments = _portable("flink", job_server, parallelism, _POOL_STARTS_WORKERS)
+    workers = _pool_starts_workers(f"localhost:{POOL_PORT}")
+    arguments = _portable("flink", job_server, parallelism, workers)
     return Runner("flink", (*arguments, f"--job_name={job_name}"), job_server, flink_url)
 
 
@@ -112,11 +131,7 @@ def is_dataflow(name: str) -> bool:
 def _several_processes(count: int) -> tuple[str, ...]:
     if count == 1:
         return ()
-    return (
-        "--runner=DirectRunner",
-        "--direct_running_mode=multi_processing",
-        f"--direct_num_workers={count}",
-    )
+    return ("--runner=pipeline_def.beam.processes.Processes", f"--direct_num_workers={count}")
 
 
 # How long a worker outlives its tasks, to take those of the next stage. Flink's TaskManagers
@@ -135,21 +150,21 @@ _ENGINE_STARTS_WORKERS = (
     "--environment_type=PROCESS",
     f"--environment_config={json.dumps({'command': str(WORKER_COMMAND)})}",
 )
-_POOL_STARTS_WORKERS = (
-    "--environment_type=EXTERNAL",
-    f"--environment_config=localhost:{POOL_PORT}",
-)
+
+
+def _pool_starts_workers(address: str) -> tuple[str, ...]:
+    return ("--environment_type=EXTERNAL", f"--environment_config={address}")
 
 
 def _portable(
-    name: str, job_server: str, parallelism: int, environment: tuple[str, ...]
+    name: str, job_server: str, parallelism: int, workers: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Returns the arguments of a job on Flink or Spark."""
     return (
         "--runner=PortableRunner",
         f"--job_endpoint={job_server}",
         f"--parallelism={parallelism}",  # Flink's, 1 by default; on Spark, the cores decide
-        *environment,
+        *workers,
         "--sdk_worker_parallelism=1",  # processes in each TaskManager or executor
         *_LIFE_OF_WORKERS[name],
         "--experiments=pre_optimize=all",  # else one subtask reads all TFRecord files

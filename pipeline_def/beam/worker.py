@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     info = ask(options.provision_endpoint, options.id)
     os.environ.update(environment(options, info))
-    from apache_beam.runners.worker import sdk_worker_main  # reads WORKER_ID on import
+    from apache_beam.runners.worker import sdk_worker_main, worker_id_interceptor
 
+    # It reads the variable when it is imported, which a worker pool has done already.
+    worker_id_interceptor.WorkerIdInterceptor._worker_id = options.id
     sdk_worker_main.main([])
 
 

@@ -168,7 +168,7 @@ def test_an_interruption_stays_one_if_flink_does_not_answer(monkeypatch, caplog)
 def test_without_the_variable_a_step_works_in_its_own_pod(execution):
     assert beam_step.variables("StatisticsGen", Cluster()) == {}
     with beam_step.on_cluster("StatisticsGen", ADDRESS, execution) as told:
-        assert told is execution
+        assert told == (execution, None)
 
 
 def test_only_beam_steps_are_sent_to_flink():

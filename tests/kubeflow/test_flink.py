@@ -4,13 +4,15 @@ Flink's processes run on this machine, in the place of those that the operator s
 worker pool of a TaskManager runs in a container that has the volume, and no folder of a step.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ from tests.kubeflow.conftest import SETTINGS
 from tests.kubeflow.test_deployment import of_kind, pool_of
 from tests.pipeline_def.engine.conftest import started
 from tests.pipeline_def.engine.test_flink import ask
-from tests.processes import command_of, descendants, wait_until
+from tests.processes import command_of, descendants, is_worker, wait_until
 
 pytestmark = pytest.mark.engines
 
@@ -198,25 +200,83 @@ def test_nothing_stays_on_the_volume(backend, on_flink):
     assert not staging_of(backend)
 
 
+@contextlib.contextmanager
+def second_job_hangs(flink, pool: int) -> Iterator[Callable[[], bool]]:
+    """Yields whether the second job of a step hangs; it does until it is cancelled.
+
+    The first one asks the workers who they are. After that, the pool cannot fork any.
+    """
+    before = len(jobs(flink))
+    (fork_server,) = (
+        pid
+        for pid in descendants(pool)
+        if "multiprocessing.forkserver" in command_of(pid) and not is_worker(pid)
+    )
+
+    def hangs() -> bool:
+        states = [state for _, state in jobs(flink)[before:]]
+        if states == ["FINISHED"]:
+            os.kill(fork_server, signal.SIGSTOP)
+        return len(states) == 2
+
+    def go_on() -> None:
+        try:
+            wait_until(lambda: "CANCELED" in [state for _, state in jobs(flink)[before:]], 60)
+        finally:
+            os.kill(fork_server, signal.SIGCONT)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    yield hangs
+    thread.join()
+
+
+def test_a_terminated_step_cancels_its_job(backend, flink, pool):
+    """As Kubernetes does when a run is terminated."""
+    before = len(jobs(flink))
+    told: list[int] = []
+
+    def tell_when(hangs: bool) -> bool:
+        if hangs and not told:
+            told.extend(processes_of_step("CifarExampleGen"))
+            for pid in told:
+                os.kill(pid, signal.SIGTERM)
+        return False  # it must end by itself
+
+    with (
+        second_job_hangs(flink, pool) as hangs,
+        pytest.raises(StepFailedError) as failure,
+    ):
+        backend.run(
+            compiled(flink_of(flink), retries=0),
+            kill_once={"CifarExampleGen": lambda: tell_when(hangs())},
+            only="CifarExampleGen",
+            cache=False,
+        )
+    log = failure.value.steps["CifarExampleGen"].log
+    assert log.splitlines()[-1] == "Error: CifarExampleGen: Stopped by SIGTERM"
+    assert [state for _, state in jobs(flink)[before:]] == ["FINISHED", "CANCELED"]
+    assert not staging_of(backend)
+
+
+def processes_of_step(node: str) -> Iterator[int]:
+    """Yields the Python process of a running step."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(FileNotFoundError):  # it has ended
+            words = command_of(pid).split()
+            if words[:3] == ["python", "-m", "kubeflow.entrypoint"] and node in words:
+                yield pid
+
+
 def test_a_killed_step_cancels_its_job_when_it_comes_again(backend, flink, pool):
     before = len(jobs(flink))
-
-    def worker_is_stopped() -> bool:
-        """Stops the worker of the step's second job, so that the job does not end."""
-        if len(jobs(flink)) < before + 2:
-            return False
-        for pid in descendants(pool):
-            if "cifar-beam-worker" in command_of(pid):
-                os.kill(pid, signal.SIGSTOP)
-                return True
-        return False
-
-    steps = backend.run(
-        compiled(flink_of(flink)),
-        kill_once={"CifarExampleGen": worker_is_stopped},
-        only="CifarExampleGen",
-        cache=False,
-    )
+    with second_job_hangs(flink, pool) as hangs:
+        steps = backend.run(
+            compiled(flink_of(flink)),
+            kill_once={"CifarExampleGen": hangs},
+            only="CifarExampleGen",
+            cache=False,
+        )
     assert steps["CifarExampleGen"].attempts == 2
     states = [state for _, state in jobs(flink)[before:]]
     assert states == ["FINISHED", "CANCELED", "FINISHED", "FINISHED"]

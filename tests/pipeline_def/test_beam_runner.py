@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from apache_beam.options import pipeline_options
 
-from pipeline_def.beam import runner
+from pipeline_def.beam import cluster, runner
 
 
 def options(chosen: runner.Runner) -> dict:
@@ -19,8 +19,7 @@ def test_local_is_this_process_until_several_are_asked_for():
     assert runner.choose("local").arguments == ()
     assert runner.choose("local", parallelism=1).arguments == ()
     assert options(runner.choose("local", parallelism=3)) == {
-        "runner": "DirectRunner",
-        "direct_running_mode": "multi_processing",
+        "runner": "pipeline_def.beam.processes.Processes",
         "direct_num_workers": 3,
     }
 
@@ -77,3 +76,12 @@ def test_flink_on_kubernetes_asks_the_pools_for_workers():
 def test_a_choice_that_is_none_is_refused(name, url, parallelism, message):
     with pytest.raises(ValueError, match=message):
         runner.choose(name, url, parallelism)
+
+
+def test_the_flink_of_this_machine_gets_no_more_tasks_than_it_has_slots(monkeypatch):
+    monkeypatch.setattr(cluster, "find", cluster.Cluster)
+    given = options(runner.choose("flink"))
+    assert given["parallelism"] == 2
+    assert given["environment_config"] == "127.0.0.1:8102"
+    with pytest.raises(ValueError, match=r"has 2 task slots, .* must be at most 2, got 3"):
+        runner.choose("flink", parallelism=3)

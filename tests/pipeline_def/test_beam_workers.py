@@ -1,14 +1,22 @@
 """Our workers on Beam's job service, and Beam's local workers, in other processes."""
 
+import contextlib
 import os
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from apache_beam.runners.portability import local_job_service
 
-from pipeline_def.beam import probe, runner, worker_pool
+from pipeline_def.beam import job, probe, runner, worker_pool
 from tests.pipeline_def.examples_on import generate
+
+TWO_PROCESSES = runner.choose("local", parallelism=2)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +27,7 @@ def engine():
         port = service.start_grpc_server()
         yield runner.choose(
             f"--runner=PortableRunner --job_endpoint=127.0.0.1:{port} "
-            f"--environment_type=EXTERNAL --environment_config={pool} "
+            f"--environment_type=EXTERNAL --environment_config={pool.address} "
             "--experiments=disable_logging_submission_environment --job_server_timeout=600"
         )
         service.stop()
@@ -58,12 +66,52 @@ def test_the_shards_have_the_bytes_of_a_local_run(engine, cifar_dir, tmp_path):
 
 
 def test_several_processes_of_this_machine_share_the_work(tmp_path):
-    assert len(probe.check_runner(runner.choose("local", parallelism=2), tmp_path)) == 2
+    assert len(probe.check_runner(TWO_PROCESSES, tmp_path)) == 2
+
+
+def test_a_worker_begins_with_everything_imported_and_knows_its_code(tmp_path):
+    with job.Job(list(TWO_PROCESSES.arguments)) as one:
+        _ = one | beam.Create(range(8), reshuffle=True) | beam.Map(note_modules, str(tmp_path))
+    workers = list(tmp_path.iterdir())
+    assert len(workers) == 2
+    for each in workers:
+        modules = {"components.evaluator", "tensorflow_model_analysis"}
+        assert modules | {"known"} <= {*each.read_text().split()}
+
+
+def note_modules(_: int, folder: str) -> None:
+    """Writes what this worker had imported, and whether it knew its code, at the start."""
+    with contextlib.suppress(FileExistsError), Path(folder, str(os.getpid())).open("x") as file:
+        words = [*sys.modules, *["known"] * probe.facts.cache_info().currsize]
+        file.write(" ".join(words))
+
+
+def test_a_killed_worker_ends_a_local_job_with_a_message(tmp_path):
+    killed = pytest.raises(
+        RuntimeError, match=r"^A Beam worker, process \d+, ended with code -9"
+    )
+    with killed, job.Job(list(TWO_PROCESSES.arguments)) as one:
+        _ = one | beam.Create(range(8), reshuffle=True) | beam.Map(end_itself)
+
+
+def end_itself(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_pool_takes_no_port_that_is_taken():
-    with worker_pool.serve() as address:
-        port = int(address.rpartition(":")[2])
+    with worker_pool.serve() as pool:
+        port = int(pool.address.rpartition(":")[2])
         taken = pytest.raises(OSError, match=f"Port {port} of 127.0.0.1 is taken")
         with taken, worker_pool.serve(port):
             pass
+
+
+def test_the_path_of_an_output_folder_may_be_long(tmp_path):
+    """Temporary files of a run are in its folder, and a socket's path has 108 characters."""
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    code = "from pipeline_def.beam import worker_pool\nwith worker_pool.serve(): pass"
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(folder)}, check=True
+    )
+    assert list(folder.iterdir()) == []

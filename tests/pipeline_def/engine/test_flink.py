@@ -23,7 +23,7 @@ from pipeline_def.beam import cluster, runner
 from tests.finished_runs import smoke_run
 from tests.pipeline_def.engine.comparison import assert_equal_results, run
 from tests.pipeline_def.examples_on import generate
-from tests.processes import wait_until
+from tests.processes import is_worker, wait_until
 
 BEAM_STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
 
@@ -62,9 +62,7 @@ def workers(here: cluster.Cluster) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             pid = int(entry.name)
-            if os.getpgid(pid) in leaders and b"cifar-beam-worker" in (
-                (entry / "cmdline").read_bytes()
-            ):
+            if os.getpgid(pid) in leaders and is_worker(pid):
                 found.append(pid)
         except OSError:
             continue
