@@ -28,7 +28,7 @@ from pipeline_def.config import PipelineConfig
 STAGES = ("CifarExampleGen", "StatisticsGen", "Evaluator")
 RUNNERS = {"1 process": (), "2 processes": ("--parallelism", "2")}
 CLUSTERS = {"Flink, 2 workers": "flink", "Spark, 2 workers": "spark"}
-WORKER = "multiprocessing.forkserver"  # in their command lines; also of what they fork from
+WORKER = "multiprocessing.forkserver"  # in the command line of a worker, and of its parent
 FEW_STEPS = ("--set", "train_steps=20", "--set", "eval_every_steps=20")
 MAX_FIXED_SECONDS = 15
 # Of the time beyond the fixed cost, relative to that of the data. This cost and the time of the
@@ -90,6 +90,7 @@ def run(data: str, output: Path, options: Sequence[str]) -> dict[str, Any]:
     parents = [psutil.Process().pid, *(each.pid for engine in engines for each in engine)]
     sampler = WorkerSampler(parents)
     sampler.start()
+    os.sync()  # what the run before has written shall not slow this one
     command = [CIFAR, "run", "--preset", "smoke", "--data", data, "--output", str(output)]
     measure([*command, *FEW_STEPS, *options])
     sampler.stop()
@@ -118,8 +119,10 @@ def _worker_sizes(pid: int) -> list[int]:
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                command = " ".join(process.cmdline())
-                if WORKER in command:
+                parent = process.parent()
+                if parent and all(
+                    WORKER in " ".join(one.cmdline()) for one in (process, parent)
+                ):
                     sizes.append(process.memory_info().rss)
     return sizes
 

@@ -213,9 +213,8 @@ OPTIONAL: dict[str, Callable[[], Iterable[str]]] = {
         "beam",
         "ExampleGen, StatisticsGen and the Evaluator in one process, in two, and on clusters "
         "of `cifar beam start`. The fixed cost is the time of the slowest stage on the bundled "
-        "sample; on every runner but the first, most of it starts workers, which import "
-        "TensorFlow and TFX for each job. The growth is that of the time beyond the line "
-        "through all smaller amounts of data. Each runner was measured once.",
+        "sample; on Spark, half of it starts the JVMs of the executors. The growth is that of "
+        "the time beyond the line through all smaller amounts of data. Each was measured once.",
         "cifar bench beam --scale 1,3,10",
     ),
     "kubeflow": section(

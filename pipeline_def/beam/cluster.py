@@ -210,7 +210,7 @@ def _spark(cluster: Cluster) -> list[Part]:
                 "-Dspark.ui.enabled=false",  # of each job, on ports of its own
                 f"-Dspark.driver.host={HOST}",
                 f"-Dspark.driver.bindAddress={HOST}",
-                # A stage may run on either worker at once; both are on this machine.
+                # All data are on this machine, so no task need wait for the nearest worker.
                 "-Dspark.locality.wait=0s",
                 f"-Dspark.executor.extraClassPath={cluster.overrides}",
                 # An executor keeps a dead Python worker, so a task that failed there must go to
