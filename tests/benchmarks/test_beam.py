@@ -1,6 +1,7 @@
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
+from multiprocessing import forkserver
 
 import pytest
 
@@ -45,11 +46,12 @@ def test_each_target_is_missed_by_its_own_number():
 
 
 def test_only_beam_s_workers_are_watched():
-    code = "import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code]) as other:
-        assert beam.WorkerSampler([os.getpid()]).sample() == 0
-        with subprocess.Popen([sys.executable, "-c", code, "sdk_worker_main"]) as worker:
-            measured = beam.WorkerSampler([os.getpid()]).sample()
-            assert 0 < measured <= tree_bytes(worker.pid) * 2
-            worker.kill()
-        other.kill()
+    """Not what they are forked from."""
+    forkserver.ensure_running()
+    assert beam.WorkerSampler([os.getpid()]).sample() == 0
+    worker = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(60,))
+    worker.start()
+    measured = beam.WorkerSampler([os.getpid()]).sample()
+    assert 0 < measured <= tree_bytes(worker.pid) * 2
+    worker.kill()
+    worker.join()
