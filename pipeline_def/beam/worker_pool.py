@@ -27,7 +27,7 @@ END_SECONDS = 10
 
 
 class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
-    """Starts and stops workers. Its fork server imports the modules when the pool is made.
+    """Starts workers. Its fork server imports the modules when the pool is made.
 
     Attributes:
         address: HOST:PORT.
@@ -37,7 +37,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self.address = address
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOADED])
-        self._workers: dict[str, multiprocessing.process.BaseProcess] = {}
+        self._workers: list[multiprocessing.process.BaseProcess] = []
         with _usual_temporary_folder():
             forkserver.ensure_running()
 
@@ -55,15 +55,17 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             target=work, args=(arguments, tempfile.gettempdir()), daemon=True
         )
         process.start()
-        self._workers[request.worker_id] = process
+        self._workers = [each for each in self._workers if each.exitcode != 0] + [process]
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802
         self, request: beam_fn_api_pb2.StopWorkerRequest, context: grpc.ServicerContext
     ) -> beam_fn_api_pb2.StopWorkerResponse:
-        """Ends a worker."""
-        if process := self._workers.pop(request.worker_id, None):
-            _end(process)
+        """Does nothing: a worker ends when its engine hangs up.
+
+        Each TaskManager and executor counts its workers from 1-1, so the id does not tell which
+        one of them is meant.
+        """
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def check(self) -> None:
@@ -72,7 +74,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         Raises:
             RuntimeError: One was killed, for example by a system without memory.
         """
-        for process in list(self._workers.values()):
+        for process in self._workers:
             if code := process.exitcode:
                 raise RuntimeError(
                     f"A Beam worker, process {process.pid}, ended with code {code}; -9 usually "
@@ -83,7 +85,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
     def end_workers(self) -> None:
         """Ends every worker."""
         while self._workers:
-            _end(self._workers.popitem()[1])
+            _end(self._workers.pop())
 
 
 def work(arguments: list[str], temporary_folder: str) -> None:

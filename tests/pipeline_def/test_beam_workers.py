@@ -10,11 +10,18 @@ import tempfile
 from pathlib import Path
 
 import apache_beam as beam
+import grpc
 import pytest
+from apache_beam.portability.api import (
+    beam_fn_api_pb2,
+    beam_fn_api_pb2_grpc,
+    endpoints_pb2,
+)
 from apache_beam.runners.portability import local_job_service
 
 from pipeline_def.beam import job, probe, runner, worker_pool
 from tests.pipeline_def.examples_on import generate
+from tests.processes import descendants, is_worker, wait_until
 
 TWO_PROCESSES = runner.choose("local", parallelism=2)
 
@@ -96,6 +103,25 @@ def test_a_killed_worker_ends_a_local_job_with_a_message(tmp_path):
 
 def end_itself(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_engine_does_not_end_the_worker_of_another_with_the_same_id():
+    """The TaskManagers of a machine share its pool, and each calls its first worker 1-1."""
+    with worker_pool.serve() as pool, grpc.insecure_channel(pool.address) as channel:
+        stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+        nobody = endpoints_pb2.ApiServiceDescriptor(url="127.0.0.1:1")
+        for _ in range(2):
+            stub.StartWorker(
+                beam_fn_api_pb2.StartWorkerRequest(worker_id="1-1", provision_endpoint=nobody)
+            )
+        wait_until(lambda: len(workers_of_this_process()) == 2)
+        stub.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id="1-1"))
+        assert len(workers_of_this_process()) == 2
+    wait_until(lambda: not workers_of_this_process())
+
+
+def workers_of_this_process() -> list[int]:
+    return [pid for pid in descendants(os.getpid()) if is_worker(pid)]
 
 
 def test_a_pool_takes_no_port_that_is_taken():
