@@ -25,7 +25,7 @@ ANSWER_SECONDS = 60
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs bundles for the engine until it hangs up."""
-    os.dup2(2, 1)  # a worker pool passes a pipe that it never reads
+    os.dup2(2, 1)  # Beam's own worker pool passes a pipe that it never reads
     options = parse(sys.argv[1:] if arguments is None else arguments)
     info = ask(options.provision_endpoint, options.id)
     os.environ.update(environment(options, info))

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from multiprocessing import forkserver
@@ -38,6 +39,7 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOADED])
         self._workers: list[multiprocessing.process.BaseProcess] = []
+        self._lock = threading.Lock()
         with _usual_temporary_folder():
             forkserver.ensure_running()
 
@@ -55,7 +57,8 @@ class Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
             target=work, args=(arguments, tempfile.gettempdir()), daemon=True
         )
         process.start()
-        self._workers = [each for each in self._workers if each.exitcode != 0] + [process]
+        with self._lock:  # two engines may ask at once
+            self._workers = [each for each in self._workers if each.exitcode != 0] + [process]
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(  # noqa: N802
