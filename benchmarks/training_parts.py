@@ -121,19 +121,20 @@ def ours(
 ) -> dict[str, Any]:
     """Trains through run_fn; returns the mean speed after the warm-up.
 
-    The mean covers 1,000 steps with log lines, summaries and checkpoints, as often as in
-    preset `quick`.
+    The mean covers 1,000 steps with log lines, summaries and checkpoints, after as many images
+    as in preset `quick`.
     """
     from contract import training_record
     from trainer_module import run
 
+    batches = QUICK.batch_size // REFERENCE.batch_size
     hyper_parameters = dataclasses.replace(
         REFERENCE,
         train_steps=STEPS,
         compute_dtype=compute_dtype,
-        log_every_steps=QUICK.log_every_steps,
-        summary_every_steps=QUICK.summary_every_steps,
-        checkpoint_every_steps=QUICK.checkpoint_every_steps,
+        log_every_steps=QUICK.log_every_steps * batches,
+        summary_every_steps=QUICK.summary_every_steps * batches,
+        checkpoint_every_steps=QUICK.checkpoint_every_steps * batches,
         eval_every_steps=STEPS,
     )
     times: list[tuple[int, float]] = []  # of each event: the step, and when it was done

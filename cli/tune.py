@@ -23,7 +23,7 @@ from pipeline_def.config import PipelineConfig, apply_settings, find_preset
     epilog=examples(
         "cifar tune --set learning_rate=log:0.01..0.2 --set train_steps=1_000",
         "cifar tune --set momentum=0.8,0.9,0.95 --set label_smoothing=0..0.2 --trials 40",
-        "cifar run --preset output/tuned.yaml --set train_steps=5_800",
+        "cifar run --preset output/tuned.yaml --set train_steps=2_600",
     )
 )
 @preset_option("The settings to start from.")

@@ -32,11 +32,12 @@ class HyperParameters:
     # and moves the kernels of `muon_layers` equally in all their directions (muon.py)
     optimizer: Literal["sgd", "momentum", "muon"] = "sgd"
     momentum: Fraction = 0.0  # fraction of the last update to add to the next; not for sgd
-    muon_layers: str = "conv1+conv2+local4"  # names from network.py
+    muon_layers: str = "conv1+conv2+local3+local4"  # names from network.py
     muon_momentum: Fraction = 0.6  # the same for the kernels of muon_layers
     muon_update_rms: PositiveFloat = (
-        0.05  # size of an update of their weights, in learning rates
+        0.035  # size of an update of a convolution's weights, in learning rates
     )
+    muon_dense_update_rms: PositiveFloat = 0.008  # the same for a dense layer's weights
     muon_steps: PositiveInt = 3  # Newton–Schulz steps; with more, the directions are more equal
     learning_rate: PositiveFloat = 0.1  # at step 0; weights change by it times the gradient
     learning_rate_decay_factor: float = 0.1  # what each decay multiplies the rate by
@@ -102,35 +103,38 @@ class HyperParameters:
 REFERENCE = HyperParameters()
 QUICK = dataclasses.replace(
     REFERENCE,
-    train_steps=5_800,
+    train_steps=2_600,
+    batch_size=256,
     optimizer="muon",
     momentum=0.9,
-    learning_rate=0.05,
-    epochs_per_decay=4.6,
+    learning_rate=0.1,
+    epochs_per_decay=4.1,
     learning_rate_decay_factor=0.5,
     decay_staircase=False,
     label_smoothing=0.2,
     min_contrast=0.75,
     max_contrast=1.25,
     crop_shift=0.75,
-    ema_decay=0.999,
+    ema_decay=0.998,
     conv_stddev=5e-2,
     conv_identity=0.5,
     compute_dtype="bfloat16",
-    eval_every_steps=2_000,
+    log_every_steps=50,
+    summary_every_steps=250,
+    checkpoint_every_steps=500,
+    eval_every_steps=1_000,
 )
 # The learning rate stays high for longer than in quick, the averages reach further back, and
 # contrast and crops vary more (see docs/measurements.md).
 BEST = dataclasses.replace(
     QUICK,
-    train_steps=34_000,
+    train_steps=16_000,
     epochs_per_decay=14.0,
-    label_smoothing=0.1,
-    ema_decay=0.9998,
+    ema_decay=0.9994,
     min_contrast=0.5,
     max_contrast=1.5,
     crop_shift=1.0,
-    conv_identity=0.0,
+    eval_every_steps=2_000,
 )
 SMOKE = dataclasses.replace(
     QUICK,

@@ -33,8 +33,16 @@ def model_fn(
         return train_spec(
             images, labels, hyper_parameters, len(class_names), num_train_examples
         )
-    logits, scaffold = averaged_logits(images, hyper_parameters, len(class_names))
-    if mode == tf.estimator.ModeKeys.EVAL:
+    is_eval = mode == tf.estimator.ModeKeys.EVAL
+    # What is judged and served is float32: any CPU computes it equally, and probabilities are
+    # not rounded to 8 bits. Evaluations during training only watch it, so they may be faster.
+    logits = layers.logits_of(
+        images,
+        layers_of(hyper_parameters, len(class_names)),
+        hyper_parameters.compute_dtype if is_eval else "float32",
+    )
+    scaffold = head.averaged_scaffold(hyper_parameters.ema_decay)
+    if is_eval:
         return head.eval_spec(logits, labels, scaffold)
     return head.predict_spec(logits, class_names, scaffold)
 
@@ -59,19 +67,6 @@ def train_spec(
         loss=losses["total_loss"],
         train_op=tf.group(update, summaries.add_curves(curves)),
     )
-
-
-def averaged_logits(
-    images: tf.Tensor, hyper_parameters: HyperParameters, num_classes: int
-) -> tuple[tf.Tensor, v1.train.Scaffold]:
-    """Returns the logits, and the scaffold that restores the averaged weights.
-
-    Weights are float32, whatever dtype training computed in, and so is the model that is judged
-    and served. Any CPU computes it equally, and probabilities are not rounded to 8 bits.
-    """
-    all_layers = layers_of(hyper_parameters, num_classes)
-    logits = layers.logits_of(images, all_layers, compute_dtype="float32")
-    return logits, head.averaged_scaffold(hyper_parameters.ema_decay)
 
 
 def layers_of(hyper_parameters: HyperParameters, num_classes: int) -> tuple[network.Layer, ...]:
@@ -140,14 +135,24 @@ def optimizer_of(
         return MuonOptimizer(
             learning_rate,
             hyper_parameters.momentum,
-            layers=hyper_parameters.muon_layers.split("+"),
+            layers=muon_layers_of(hyper_parameters),
             layers_momentum=hyper_parameters.muon_momentum,
-            update_rms=hyper_parameters.muon_update_rms,
             steps=hyper_parameters.muon_steps,
         )
     if hyper_parameters.optimizer == "momentum":
         return v1.train.MomentumOptimizer(learning_rate, hyper_parameters.momentum)
     return v1.train.GradientDescentOptimizer(learning_rate)
+
+
+def muon_layers_of(hyper_parameters: HyperParameters) -> dict[str, float]:
+    """Returns the layers whose kernels Muon moves, each with the size of an update."""
+    return {
+        layer.name: hyper_parameters.muon_dense_update_rms
+        if isinstance(layer, network.Dense)
+        else hyper_parameters.muon_update_rms
+        for layer in network.with_weights(layers_of(hyper_parameters, num_classes=2))
+        if layer.name in hyper_parameters.muon_layers.split("+")
+    }
 
 
 def gradients_of(

@@ -5,7 +5,7 @@ optimizer for hidden layers in neural networks" (2024),
 https://kellerjordan.github.io/posts/muon
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow.compat import v1
@@ -33,9 +33,8 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         self,
         learning_rate: tf.Tensor | float,
         momentum: float,
-        layers: Collection[str],
+        layers: Mapping[str, float],
         layers_momentum: float,
-        update_rms: float,
         steps: int,
     ) -> None:
         """Takes the parameters of the updates.
@@ -43,15 +42,14 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         Args:
             learning_rate: For all weights; float32, a scalar.
             momentum: For the weights that Muon does not move, a fraction.
-            layers: The variable scopes whose kernels Muon moves.
+            layers: The variable scopes whose kernels Muon moves, each with update_rms: the
+                size of the kernel's update per weight, in learning rates.
             layers_momentum: μ, a fraction.
-            update_rms: The size of a kernel's update per weight, in learning rates.
             steps: The number of Newton–Schulz steps.
         """
         super().__init__(learning_rate, momentum)
-        self._layers = frozenset(layers)
+        self._layers = dict(layers)
         self._layers_momentum = layers_momentum
-        self._update_rms = update_rms
         self._steps = steps
 
     def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
@@ -62,7 +60,7 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         momentum = self._layers_momentum * slot + grad
         direction = orthogonalized(grad + self._layers_momentum * momentum, self._steps)
         rms = tf.sqrt(tf.reduce_mean(tf.square(direction)))
-        factor = self._learning_rate_tensor * self._update_rms / (rms + _EPSILON)
+        factor = self._learning_rate_tensor * self._layers[layer] / (rms + _EPSILON)
         return tf.group(slot.assign(momentum), var.assign_sub(factor * direction))
 
 
@@ -88,10 +86,10 @@ def orthogonalized(values: tf.Tensor, steps: int) -> tf.Tensor:
     matrix = matrix / (tf.norm(matrix) + _EPSILON)  # now no singular value exceeds 1
     gram = tf.matmul(matrix, matrix, transpose_a=is_tall, transpose_b=not is_tall)
     identity = tf.eye(min(rows, columns))
-    product = identity
+    product = None
     for _ in range(steps):
         step = a * identity + b * gram + c * (gram @ gram)
-        product = step @ product
+        product = step if product is None else step @ product
         gram = step @ gram @ step
     stepped = matrix @ product if is_tall else product @ matrix
     return tf.reshape(stepped, values.shape)

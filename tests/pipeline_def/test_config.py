@@ -47,7 +47,7 @@ def test_presets_differ_in_hyper_parameters_and_in_what_the_gate_asks_for():
     }
     accuracies = {name: config.min_accuracy for name, config in presets().items()}
     assert accuracies == {"smoke": 0.0, "quick": 0.70, "best": 0.82, "reference": 0.80}
-    assert presets()["quick"].hyper_parameters.train_steps == 5_800
+    assert presets()["quick"].hyper_parameters.train_steps == 2_600
     assert PipelineConfig() == REFERENCE
 
 

@@ -2,11 +2,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.compat import v1
 
+from data_sources.cifar_format import CIFAR10
 from tests.trainer_module import reference_network
 from tests.trainer_module.one_step import CONFIG, Step
 from trainer_module import model
+from trainer_module.hyper_parameters import QUICK
+from trainer_module.preprocessing import STANDARDIZED_IMAGE
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +104,15 @@ def test_small_gradients_survive_float16(monkeypatch):
     assert np.sum(update_of_conv1("float16") * exact) > 0.998
     monkeypatch.setattr(model, "FLOAT16_LOSS_SCALE", 1.0)
     assert np.sum(update_of_conv1("float16") * exact) < 0.9
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [("eval", tf.bfloat16), ("infer", tf.float32)])
+def test_only_evaluations_compute_as_training_does(mode, dtype):
+    with tf.Graph().as_default() as graph:
+        v1.train.get_or_create_global_step()
+        batch = {STANDARDIZED_IMAGE: tf.zeros([4, 24, 24, 3])}
+        params = {"hyper_parameters": QUICK, "class_names": CIFAR10.class_names}
+        labels = tf.zeros([4], tf.int64) if mode == "eval" else None
+        model.model_fn(batch, labels, mode, params)
+    convolutions = [op for op in graph.get_operations() if op.type == "Conv2D"]
+    assert {convolution.outputs[0].dtype for convolution in convolutions} == {dtype}

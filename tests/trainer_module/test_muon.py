@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.compat import v1
 
-from trainer_module import muon
+from trainer_module import model, muon
+from trainer_module.hyper_parameters import HyperParameters
 
 MOMENTUM = 0.6
-UPDATE_RMS = 0.05
+UPDATE_RMS = {"conv1": 0.05, "local4": 0.01}
 STEPS = 3
 
 
@@ -38,7 +39,12 @@ def test_directions_of_a_thousandth_come_out_nearly_as_long_as_the_longest():
 
 
 def test_kernels_of_its_layers_move_by_the_formula_and_all_else_by_momentum():
-    shapes = {"conv1/weights": (5, 5, 3, 64), "conv1/biases": (64,), "local3/weights": (9, 4)}
+    shapes = {
+        "conv1/weights": (5, 5, 3, 64),
+        "conv1/biases": (64,),
+        "local3/weights": (9, 4),
+        "local4/weights": (12, 9),
+    }
     draws = np.random.default_rng(0)
     starts = {name: draws.normal(size=shape) for name, shape in shapes.items()}
     gradients = [
@@ -50,11 +56,11 @@ def test_kernels_of_its_layers_move_by_the_formula_and_all_else_by_momentum():
     for name, expected in starts.items():
         momentum = np.zeros_like(expected)
         for gradient, rate in zip(gradients, rates, strict=True):
-            if name == "conv1/weights":
+            if name in ("conv1/weights", "local4/weights"):
                 momentum = MOMENTUM * momentum + gradient[name]
                 nesterov = gradient[name] + MOMENTUM * momentum
                 update = orthogonalized_by_svd(nesterov, STEPS)
-                update *= UPDATE_RMS / np.sqrt((update**2).mean())
+                update *= UPDATE_RMS[name.split("/")[0]] / np.sqrt((update**2).mean())
             else:
                 update = momentum = 0.9 * momentum + gradient[name]
             expected = expected - rate * update
@@ -71,7 +77,7 @@ def weights_after(
         }
         given = {name: v1.placeholder(tf.float32, v.shape) for name, v in variables.items()}
         rate = v1.placeholder(tf.float32, [])
-        optimizer = muon.MuonOptimizer(rate, 0.9, ["conv1"], MOMENTUM, UPDATE_RMS, STEPS)
+        optimizer = muon.MuonOptimizer(rate, 0.9, UPDATE_RMS, MOMENTUM, STEPS)
         update = optimizer.apply_gradients([(given[name], variables[name]) for name in starts])
         session.run(v1.global_variables_initializer())
         for gradient, at_rate in zip(gradients, rates, strict=True):
@@ -84,3 +90,10 @@ def test_a_gradient_of_zeros_moves_nothing():
     start = {"conv1/weights": np.ones((5, 5, 3, 64))}
     found = weights_after(start, [{"conv1/weights": np.zeros((5, 5, 3, 64))}], [0.1])
     np.testing.assert_array_equal(found["conv1/weights"], start["conv1/weights"])
+
+
+def test_dense_layers_move_by_a_size_of_their_own():
+    hyper_parameters = HyperParameters(
+        muon_layers="conv2+local3", muon_update_rms=0.05, muon_dense_update_rms=0.01
+    )
+    assert model.muon_layers_of(hyper_parameters) == {"conv2": 0.05, "local3": 0.01}
