@@ -158,7 +158,7 @@ GATES = {
 # For the help; measured on two cores, see docs/measurements.md.
 ABOUT = {
     "smoke": "60 steps: tests the pipeline in a minute",
-    "quick": "5,800 steps: 83.0% accuracy in 5 min",
-    "best": "34,000 steps: 85.9% accuracy in 47 min",
+    "quick": "2,600 steps: 83.3% accuracy in 5 min",
+    "best": "16,000 steps: 86% accuracy in 30 min",
     "reference": "100,000 steps: the classic recipe",
 }
