@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contract import records
+from contract.progress import duration
 from contract.search_record import SearchRecord
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -118,23 +119,34 @@ def accuracy() -> Iterable[str]:
         found = preset["accuracy_by_seed"]
         mean = sum(found.values()) / len(found)
         each = ", ".join(f"{seed}: {value:.1%}" for seed, value in found.items())
-        minutes, seconds = divmod(round(preset["training_seconds"]), 60)
-        yield (
-            f"| `{name}` | {preset['steps']:,} | {mean:.1%} | {each} | "
-            f"{minutes} min {seconds:02d} s |"
-        )
+        steps, time = f"{preset['steps']:,}", duration(preset["training_seconds"])
+        yield from row(f"`{name}`", [steps, f"{mean:.1%}", each, time])
 
 
 def accuracy_over_steps() -> Iterable[str]:
-    """Yields the table of `best` on its way."""
-    points = read("accuracy")["presets"]["best"]["curve"]
-    stride = -(-len(points) // MOST_COLUMNS)
-    points = points[::-1][::stride][::-1]
-    yield "| `best`, step | " + " | ".join(f"{one['step']:,}" for one in points) + " |"
-    yield "|---" * (len(points) + 1) + "|"
-    yield (
-        "| mean of the seeds | " + " | ".join(f"{one['accuracy']:.1%}" for one in points) + " |"
-    )
+    """Yields a table of each preset on its way: the mean of the seeds and their spread."""
+    for number, (name, preset) in enumerate(read("accuracy")["presets"].items()):
+        if number:
+            yield ""
+        points = preset["curve"]
+        stride = -(-len(points) // MOST_COLUMNS)
+        points = points[::-1][::stride][::-1]
+        has_spread = len(preset["accuracy_by_seed"]) > 1
+        yield from row(f"`{name}`, step", [f"{one['step']:,}" for one in points])
+        yield "|---" * (len(points) + 1) + "|"
+        yield from row("Trainer", [duration(one["seconds"]) for one in points])
+        yield from row(
+            "mean ± standard deviation" if has_spread else "one seed",
+            [
+                f"{one['accuracy']:.1%}" + (f" ± {one['deviation']:.1%}" if has_spread else "")
+                for one in points
+            ],
+        )
+
+
+def row(name: str, cells: Iterable[str]) -> Iterable[str]:
+    """Yields a row of a table."""
+    yield "| " + " | ".join([name, *cells]) + " |"
 
 
 def settings_tried() -> Iterable[str]:

@@ -52,7 +52,7 @@ def test_a_person_reads_a_table_with_the_meaning_below_each_field():
     assert lines[2].split() == ["field", "value", "default", "range"]
     assert lines[3].split() == [
         "train_steps",
-        "5800",
+        "2600",
         "100000",
         "a",
         "whole",
