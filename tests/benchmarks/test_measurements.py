@@ -53,14 +53,23 @@ def test_the_page_reads_what_cifar_bench_prints(tmp_path, monkeypatch, capsys):
 def test_accuracies_on_the_way_fit_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(measurements, "DOCS", tmp_path)
     (tmp_path / "measurements").mkdir()
-    curve = [{"step": 2_000 * n, "accuracy": n / 20, "seconds": n} for n in range(1, 17)]
-    report = {"presets": {"best": {"curve": curve}}}
-    (tmp_path / "measurements/accuracy.json").write_text(json.dumps(report))
-    heading, _, row = measurements.accuracy_over_steps()
+    curve = [
+        {"step": 2_000 * n, "accuracy": n / 20, "deviation": 0.002, "seconds": 60 * n}
+        for n in range(1, 17)
+    ]
+    one, two = {"0": 0.8}, {"0": 0.798, "1": 0.802}
+    presets = {
+        "best": {"curve": curve, "accuracy_by_seed": one},
+        "quick": {"curve": curve[:2], "accuracy_by_seed": two},
+    }
+    (tmp_path / "measurements/accuracy.json").write_text(json.dumps({"presets": presets}))
+    heading, _, times, row, *of_quick = measurements.accuracy_over_steps()
     assert heading == (
         "| `best`, step | 4,000 | 8,000 | 12,000 | 16,000 | 20,000 | 24,000 | 28,000 | 32,000 |"
     )
+    assert times.endswith(" | 16 min 00 s |")
     assert row.endswith(" | 80.0% |")
+    assert of_quick[-1] == "| mean ± standard deviation | 5.0% ± 0.2% | 10.0% ± 0.2% |"
 
 
 def test_the_best_trial_of_a_search_comes_first_and_a_stopped_one_last(tmp_path, monkeypatch):
