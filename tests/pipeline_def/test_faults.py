@@ -147,12 +147,13 @@ def test_nothing_is_left_of_a_killed_run(killed, next_run):
     ],
 )
 def test_a_run_that_is_told_to_stop_says_so_and_takes_its_children_along(
-    killed, next_run, number, stage, setting, exit_code
+    request, killed, next_run, number, stage, setting, exit_code
 ):
     command = [sys.executable, "-c", MAIN, *smoke(setting), "--output", str(killed.output)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    request.addfinalizer(process.kill)
     children: list[int] = []
     deadline = time.monotonic() + 120
     while killed.record().get("failed_stage") != stage or (
