@@ -120,7 +120,7 @@ def accuracy() -> Iterable[str]:
         mean = sum(found.values()) / len(found)
         each = ", ".join(f"{seed}: {value:.1%}" for seed, value in found.items())
         steps, time = f"{preset['steps']:,}", duration(preset["training_seconds"])
-        yield from row(f"`{name}`", [steps, f"{mean:.1%}", each, time])
+        yield row(f"`{name}`", steps, f"{mean:.1%}", each, time)
 
 
 def accuracy_over_steps() -> Iterable[str]:
@@ -132,21 +132,21 @@ def accuracy_over_steps() -> Iterable[str]:
         stride = -(-len(points) // MOST_COLUMNS)
         points = points[::-1][::stride][::-1]
         has_spread = len(preset["accuracy_by_seed"]) > 1
-        yield from row(f"`{name}`, step", [f"{one['step']:,}" for one in points])
+        yield row(f"`{name}`, step", *(f"{one['step']:,}" for one in points))
         yield "|---" * (len(points) + 1) + "|"
-        yield from row("Trainer", [duration(one["seconds"]) for one in points])
-        yield from row(
+        yield row("Trainer", *(duration(one["seconds"]) for one in points))
+        yield row(
             "mean ± standard deviation" if has_spread else "one seed",
-            [
+            *(
                 f"{one['accuracy']:.1%}" + (f" ± {one['deviation']:.1%}" if has_spread else "")
                 for one in points
-            ],
+            ),
         )
 
 
-def row(name: str, cells: Iterable[str]) -> Iterable[str]:
-    """Yields a row of a table."""
-    yield "| " + " | ".join([name, *cells]) + " |"
+def row(*cells: str) -> str:
+    """Returns a row of a table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def settings_tried() -> Iterable[str]:
@@ -170,14 +170,14 @@ def search() -> Iterable[str]:
     yield "### A search"
     yield ""
     yield from origin(f"cifar tune --preset {record.preset}", report)
-    yield f"| {' | '.join(f'`{name}`' for name in names)} | trained | held-out accuracy |"
+    yield row(*(f"`{name}`" for name in names), "trained", "held-out accuracy")
     yield "|---" * (len(names) + 2) + "|"
     for trial in sorted(record.trials, key=lambda one: (one.outcome, -(one.accuracy or 0.0))):
         values = [trial.values[name] for name in names]
         texts = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
         steps = f"{trial.curve[-1][0]:,} steps" if trial.curve else trial.outcome
         accuracy = "–" if trial.accuracy is None else f"{trial.accuracy:.1%}"
-        yield f"| {' | '.join(texts)} | {steps} | {accuracy} |"
+        yield row(*texts, steps, accuracy)
     shares = ", ".join(f"`{name}` {share:.0%}" for name, share in record.importance.items())
     yield ""
     words = (
