@@ -144,6 +144,17 @@ def accuracy_over_steps() -> Iterable[str]:
         )
 
 
+def accuracy_times() -> Iterable[str]:
+    """Yields a table of the time that each preset takes to reach each accuracy."""
+    presets = read("accuracy")["presets"]
+    levels = next(iter(presets.values()))["seconds_to"]
+    yield row("Trainer time to", *levels)
+    yield "|---" * (len(levels) + 1) + "|"
+    for name, preset in presets.items():
+        times = (preset["seconds_to"][level] for level in levels)
+        yield row(f"`{name}`", *("–" if time is None else duration(time) for time in times))
+
+
 def row(*cells: str) -> str:
     """Returns a row of a table."""
     return f"| {' | '.join(cells)} |"
@@ -240,6 +251,7 @@ OPTIONAL: dict[str, Callable[[], Iterable[str]]] = {
 TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "accuracy": accuracy,
     "accuracy-over-steps": accuracy_over_steps,
+    "accuracy-times": accuracy_times,
     "settings-tried": settings_tried,
     "faults": faults,
     **{name: targets_of(name) for name in ("training", "pipeline", "serving")},

@@ -138,6 +138,7 @@ def optimizer_of(
             layers=muon_layers_of(hyper_parameters),
             layers_momentum=hyper_parameters.muon_momentum,
             steps=hyper_parameters.muon_steps,
+            weight_decay=hyper_parameters.muon_weight_decay,
         )
     if hyper_parameters.optimizer == "momentum":
         return v1.train.MomentumOptimizer(learning_rate, hyper_parameters.momentum)

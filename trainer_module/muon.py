@@ -23,10 +23,13 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
 
         M ← μ·M + G
         U ← orthogonalized(G + μ·M), as a matrix of one column for each output
-        W ← W - learning_rate · update_rms · U / rms(U)
+        W ← W - learning_rate · (update_rms · U / rms(U) + weight_decay · W)
 
     where rms(U) is the root mean square of its values. M is the slot `momentum`, as in
     MomentumOptimizer: float32, and part of every checkpoint.
+
+    The weight decay is decoupled (I. Loshchilov and F. Hutter, "Decoupled weight decay
+    regularization", 2019): an L2 loss would only turn U, which has the same size for every G.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         layers: Mapping[str, float],
         layers_momentum: float,
         steps: int,
+        weight_decay: float = 0.0,
     ) -> None:
         """Takes the parameters of the updates.
 
@@ -46,11 +50,13 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
                 size of the kernel's update per weight, in learning rates.
             layers_momentum: μ, a fraction.
             steps: The number of Newton–Schulz steps.
+            weight_decay: The part of a kernel to subtract at each step, in learning rates.
         """
         super().__init__(learning_rate, momentum)
         self._layers = dict(layers)
         self._layers_momentum = layers_momentum
         self._steps = steps
+        self._weight_decay = weight_decay
 
     def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
         layer, _, _ = var.name.partition("/")
@@ -60,8 +66,10 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         momentum = self._layers_momentum * slot + grad
         direction = orthogonalized(grad + self._layers_momentum * momentum, self._steps)
         rms = tf.sqrt(tf.reduce_mean(tf.square(direction)))
-        factor = self._learning_rate_tensor * self._layers[layer] / (rms + _EPSILON)
-        return tf.group(slot.assign(momentum), var.assign_sub(factor * direction))
+        update = self._layers[layer] / (rms + _EPSILON) * direction + self._weight_decay * var
+        return tf.group(
+            slot.assign(momentum), var.assign_sub(self._learning_rate_tensor * update)
+        )
 
 
 def orthogonalized(values: tf.Tensor, steps: int) -> tf.Tensor:

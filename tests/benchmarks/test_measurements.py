@@ -72,6 +72,22 @@ def test_accuracies_on_the_way_fit_the_page(tmp_path, monkeypatch):
     assert of_quick[-1] == "| mean ± standard deviation | 5.0% ± 0.2% | 10.0% ± 0.2% |"
 
 
+def test_the_time_to_an_accuracy_that_some_seed_did_not_reach_is_a_dash(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurements, "DOCS", tmp_path)
+    (tmp_path / "measurements").mkdir()
+    presets = {
+        "quick": {"seconds_to": {"80%": 107.0, "86%": None}},
+        "best": {"seconds_to": {"80%": 209.6, "86%": 590.0}},
+    }
+    (tmp_path / "measurements/accuracy.json").write_text(json.dumps({"presets": presets}))
+    assert [*measurements.accuracy_times()] == [
+        "| Trainer time to | 80% | 86% |",
+        "|---|---|---|",
+        "| `quick` | 1 min 47 s | – |",
+        "| `best` | 3 min 30 s | 9 min 50 s |",
+    ]
+
+
 def test_the_best_trial_of_a_search_comes_first_and_a_stopped_one_last(tmp_path, monkeypatch):
     monkeypatch.setattr(measurements, "DOCS", tmp_path)
     (tmp_path / "measurements").mkdir()

@@ -11,6 +11,7 @@ from trainer_module.hyper_parameters import HyperParameters
 MOMENTUM = 0.6
 UPDATE_RMS = {"conv1": 0.05, "local4": 0.01}
 STEPS = 3
+WEIGHT_DECAY = 0.5
 
 
 def orthogonalized_by_svd(values: np.ndarray, steps: int) -> np.ndarray:
@@ -51,7 +52,7 @@ def test_kernels_of_its_layers_move_by_the_formula_and_all_else_by_momentum():
         {name: draws.normal(size=shape) for name, shape in shapes.items()} for _ in range(3)
     ]
     rates = [0.1, 0.05, 0.02]
-    found = weights_after(starts, gradients, rates)
+    found = weights_after(starts, gradients, rates, WEIGHT_DECAY)
 
     for name, expected in starts.items():
         momentum = np.zeros_like(expected)
@@ -61,6 +62,7 @@ def test_kernels_of_its_layers_move_by_the_formula_and_all_else_by_momentum():
                 nesterov = gradient[name] + MOMENTUM * momentum
                 update = orthogonalized_by_svd(nesterov, STEPS)
                 update *= UPDATE_RMS[name.split("/")[0]] / np.sqrt((update**2).mean())
+                update += WEIGHT_DECAY * expected
             else:
                 update = momentum = 0.9 * momentum + gradient[name]
             expected = expected - rate * update
@@ -68,7 +70,10 @@ def test_kernels_of_its_layers_move_by_the_formula_and_all_else_by_momentum():
 
 
 def weights_after(
-    starts: dict[str, np.ndarray], gradients: list[dict[str, np.ndarray]], rates: list[float]
+    starts: dict[str, np.ndarray],
+    gradients: list[dict[str, np.ndarray]],
+    rates: list[float],
+    decay: float,
 ) -> dict[str, np.ndarray]:
     with tf.Graph().as_default(), v1.Session() as session:
         variables = {
@@ -77,7 +82,7 @@ def weights_after(
         }
         given = {name: v1.placeholder(tf.float32, v.shape) for name, v in variables.items()}
         rate = v1.placeholder(tf.float32, [])
-        optimizer = muon.MuonOptimizer(rate, 0.9, UPDATE_RMS, MOMENTUM, STEPS)
+        optimizer = muon.MuonOptimizer(rate, 0.9, UPDATE_RMS, MOMENTUM, STEPS, decay)
         update = optimizer.apply_gradients([(given[name], variables[name]) for name in starts])
         session.run(v1.global_variables_initializer())
         for gradient, at_rate in zip(gradients, rates, strict=True):
@@ -88,7 +93,7 @@ def weights_after(
 
 def test_a_gradient_of_zeros_moves_nothing():
     start = {"conv1/weights": np.ones((5, 5, 3, 64))}
-    found = weights_after(start, [{"conv1/weights": np.zeros((5, 5, 3, 64))}], [0.1])
+    found = weights_after(start, [{"conv1/weights": np.zeros((5, 5, 3, 64))}], [0.1], decay=0.0)
     np.testing.assert_array_equal(found["conv1/weights"], start["conv1/weights"])
 
 
