@@ -1,6 +1,5 @@
 """`cifar beam`: Beam engines on this machine, and what others need of us on theirs."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from cli.command_help import examples
+from contract import stopping
 from pipeline_def.beam import cluster as clusters
 from pipeline_def.beam import runner
 
@@ -116,6 +116,6 @@ def worker_pool(port: int) -> None:
     """
     from pipeline_def.beam import worker_pool
 
-    with worker_pool.serve(port) as pool:
+    with worker_pool.serve(port) as pool, stopping.Alarm() as alarm:
         click.echo(f"Waiting for requests for workers at {pool.address}.")
-        threading.Event().wait()
+        alarm.wait()

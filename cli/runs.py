@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 import json
-import threading
 from pathlib import Path
 
 import click
 
 from cli.command_help import examples, metadata_url_option
-from contract import imports
+from contract import imports, stopping
 from contract.files import PAGE_FILE
 from pipeline_def.config import PipelineConfig
 
@@ -192,5 +191,5 @@ def board(context: click.Context, output: Path) -> None:
         terminal.say(
             f"TensorBoard is at {board.launch(trainings, context.args)}  Ctrl-C ends it."
         )
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        with contextlib.suppress(KeyboardInterrupt), stopping.Alarm() as alarm:
+            alarm.wait()

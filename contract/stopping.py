@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -53,6 +54,35 @@ def _stop(number: int, frame: FrameType | None) -> None:
         os._exit(_Request.error.exit_code)
     _Request.error = StoppedError(number)
     raise _Request.error
+
+
+class Alarm:
+    """Lets the main thread wait until a signal arrives or another thread rings.
+
+    The system may deliver a signal to any thread. Python runs the handler in the main thread,
+    but does not wake it if it waits for a lock, as in `Event.wait`. A byte in a socket does.
+    """
+
+    def __enter__(self) -> "Alarm":
+        """Makes signals wake the wait, until the end of the block."""
+        self._main_end, self._other_end = socket.socketpair()
+        self._other_end.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._other_end.fileno())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Gives signals back their former way to wake."""
+        signal.set_wakeup_fd(self._before)
+        self._main_end.close()
+        self._other_end.close()
+
+    def wait(self) -> None:
+        """Returns when it rings or a signal was handled; raises what the handler raises."""
+        self._main_end.recv(1)
+
+    def ring(self) -> None:
+        """Wakes the main thread."""
+        self._other_end.send(b"!")
 
 
 def check() -> None:

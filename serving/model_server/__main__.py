@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
-from contract import imports
+from contract import imports, stopping
 from serving.model_server import command_line
 from serving.model_server.command_line import FAILED
 from serving.model_server.process import FAILURE
@@ -48,9 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _serve(server: "ModelServer") -> int:
     """Starts the server in a thread; the main thread waits for a signal."""
-    wake = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: wake.set())
+    is_stopping = threading.Event()
     failures: list[Exception] = []
 
     def start() -> None:
@@ -59,13 +57,17 @@ def _serve(server: "ModelServer") -> int:
             ready = vars(server.address) | {"models": server.manager.states()}
             print(json.dumps(ready), flush=True)
         except Exception as error:
-            if not wake.is_set():
+            if not is_stopping.is_set():
                 failures.append(error)
-                wake.set()
+                alarm.ring()
 
-    threading.Thread(target=start, daemon=True).start()
-    wake.wait()
-    server.stop()
+    with stopping.Alarm() as alarm:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: is_stopping.set())
+        threading.Thread(target=start, daemon=True).start()
+        alarm.wait()
+        is_stopping.set()
+        server.stop()
     if failures:
         raise failures[0]
     return 0

@@ -101,3 +101,27 @@ def test_the_process_ends_without_waiting_for_a_thread():
         "stopping.end_process(stopping.StoppedError(signal.SIGTERM))\n"
     )
     assert (ended.returncode, ended.stdout) == (143, "kept in a buffer\n")
+
+
+# SIGTERM for a thread other than the main one, which waits.
+TO_ANOTHER_THREAD = """
+import os, threading, time
+
+def send():
+    time.sleep(0.2)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    time.sleep(10)
+
+threading.Thread(target=send, daemon=True).start()
+"""
+
+
+def test_a_signal_to_any_thread_ends_the_wait_of_the_main_one():
+    waiting = "with stopping.signals_raise(), stopping.Alarm() as alarm:\n    alarm.wait()"
+    result = run(TO_ANOTHER_THREAD + waiting)
+    assert "StoppedError: Stopped by SIGTERM" in result.stderr
+
+
+def test_another_thread_can_end_the_wait():
+    result = run("with stopping.Alarm() as alarm:\n    alarm.ring()\n    alarm.wait()")
+    result.check_returncode()
