@@ -39,7 +39,7 @@ class MuonOptimizer(v1.train.MomentumOptimizer):
         layers: Mapping[str, float],
         layers_momentum: float,
         steps: int,
-        weight_decay: float = 0.0,
+        weight_decay: float,
     ) -> None:
         """Takes the parameters of the updates.
 
