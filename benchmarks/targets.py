@@ -5,8 +5,9 @@ import datetime
 import json
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
+
+from contract import processor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +59,4 @@ def conclude(
 def origin() -> dict[str, Any]:
     """Returns when and where something is measured."""
     today = datetime.date.today().isoformat()
-    return {"date": today, "cpu": cpu_model(), "cores": os.cpu_count()}
-
-
-def cpu_model() -> str:
-    """Returns the name of this machine's processor, as Linux has it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return "an unknown processor"
+    return {"date": today, "cpu": processor.name(), "cores": os.cpu_count()}

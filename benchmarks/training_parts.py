@@ -21,7 +21,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from contract import events, example_files, features, image_set
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
-from trainer_module import inputs
+from trainer_module import compute_dtype, inputs
 from trainer_module.hyper_parameters import PRESETS, QUICK, REFERENCE, HyperParameters
 from trainer_module.loop import Loop
 
@@ -116,9 +116,7 @@ def fn_args_of(folder: str, output_dir: str, hyper_parameters: HyperParameters) 
     )
 
 
-def ours(
-    folder: str, output_dir: str, compute_dtype: Literal["float32", "bfloat16"]
-) -> dict[str, Any]:
+def ours(folder: str, output_dir: str, dtype: Literal["float32", "bfloat16"]) -> dict[str, Any]:
     """Trains through run_fn; returns the mean speed after the warm-up.
 
     The mean covers 1,000 steps with log lines, summaries and checkpoints, after as many images
@@ -131,7 +129,7 @@ def ours(
     hyper_parameters = dataclasses.replace(
         REFERENCE,
         train_steps=STEPS,
-        compute_dtype=compute_dtype,
+        compute_dtype=dtype,
         log_every_steps=QUICK.log_every_steps * batches,
         summary_every_steps=QUICK.summary_every_steps * batches,
         checkpoint_every_steps=QUICK.checkpoint_every_steps * batches,
@@ -169,8 +167,12 @@ def input_alone(folder: str) -> dict[str, Any]:
 
 
 def limit() -> dict[str, Any]:
-    """Returns the training speed if a step consisted of its products only."""
-    return {dtype: limit_of(tf.as_dtype(dtype)) for dtype in ("float32", "bfloat16")}
+    """Returns the training speed if a step consisted of its products only, and `fastest`.
+
+    That is the dtype in which the Trainer computes on this machine.
+    """
+    limits = {dtype: limit_of(tf.as_dtype(dtype)) for dtype in ("float32", "bfloat16")}
+    return {**limits, "fastest": compute_dtype.fastest()}
 
 
 def limit_of(dtype: tf.DType) -> dict[str, float]:

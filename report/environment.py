@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from contract import processor
+
 PACKAGES = (
     "tfx",
     "tensorflow",
@@ -51,7 +53,7 @@ def read(root: Path) -> Environment:
         python=platform.python_version(),
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
         system=platform.platform(terse=True),
-        cpu=_cpu(),
+        cpu=processor.name(),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
@@ -75,13 +77,3 @@ def _git(root: Path, *arguments: str) -> str:
         command, check=True, capture_output=True, text=True, timeout=GIT_SECONDS
     )
     return done.stdout.strip()
-
-
-def _cpu() -> str:
-    """Returns the processor's name according to Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

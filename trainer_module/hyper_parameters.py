@@ -67,9 +67,9 @@ class HyperParameters:
         0.0  # added to conv2's initial weight from each channel to itself, same pixel
     )
     seed: int = 0  # for everything random: weights, order of images, distortions
-    compute_dtype: Literal["float32", "bfloat16", "float16"] = (
-        "float32"  # of activations and gradients; weights stay float32
-    )
+    # Of activations and gradients; weights stay float32. auto: bfloat16 where the hardware
+    # computes in it, else float32.
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     distribution: Literal["none", "mirrored"] = (
         "none"  # mirrored: all devices of this machine share each batch
     )
@@ -123,7 +123,7 @@ QUICK = dataclasses.replace(
     ema_decay=0.998,
     conv_stddev=5e-2,
     conv_identity=0.5,
-    compute_dtype="bfloat16",
+    compute_dtype="auto",
     log_every_steps=50,
     summary_every_steps=250,
     checkpoint_every_steps=500,

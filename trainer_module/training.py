@@ -25,6 +25,7 @@ from contract.training_record import Evaluation, TrainingRecord
 from trainer_module import (
     checkpoints,
     cluster,
+    compute_dtype,
     hand_over,
     hooks,
     inputs,
@@ -102,7 +103,7 @@ def run(
         ValueError: Training cannot start from the version that the settings name.
         hooks.TrainingDivergedError: The loss or a weight is NaN or infinite.
     """
-    hyper_parameters = kind(**fn_args.custom_config["hyper_parameters"])
+    hyper_parameters = compute_dtype.resolved(kind(**fn_args.custom_config["hyper_parameters"]))
     checkpoint_dir = fn_args.custom_config["checkpoint_dir"]
     data = find_data(fn_args)
     examples = example_files.read_first(data.eval_files, PREDICTION_COUNT)

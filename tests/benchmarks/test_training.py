@@ -1,14 +1,14 @@
 from benchmarks import training
 
 
-def measured(ours: float, limit: float) -> dict:
+def measured(ours: float, limit: float, fastest: str = "bfloat16") -> dict:
     speed = {"examples_per_second": ours, "peak_bytes": 2**30}
-    limits = {dtype: {"examples_per_second": limit} for dtype in training.DTYPES}
+    limits = {dtype: {"examples_per_second": limit} for dtype in training.LIMIT_DTYPES}
     return {
         "classic": {"examples_per_second": 1_000.0},
         "input": {"examples_per_second": 100_000.0},
-        "limit": limits,
-        **{f"ours_{dtype}": speed for dtype in training.DTYPES},
+        "limit": {**limits, "fastest": fastest},
+        **{f"ours_{dtype}": speed for dtype in ("float32", fastest)},
     }
 
 
@@ -29,6 +29,17 @@ def test_targets_compare_with_the_classic_way_and_with_the_limit():
     ]
     slow = training.judge([measured(2_100, 4_000)])
     assert [target.is_met for target in slow] == [False, False, True, True]
+
+
+def test_without_instructions_for_bfloat16_float32_is_judged():
+    rounds = [measured(700, 1_000, fastest="float32")]
+    classic, limit, *_ = training.judge(rounds)
+    assert (classic.measured, limit.measured) == (0.7, 70)
+    assert limit.name == "share of the float32 limit"
+    report = {"cores": 2, "python": "3.10", "data_source": "npm", "rounds": rounds}
+    report["medians"] = training.medians_of(rounds)
+    lines = "\n".join(training.table(report, []))
+    assert "ours, float32" in lines and "ours, bfloat16" not in lines
 
 
 def test_a_ratio_is_that_of_one_round():

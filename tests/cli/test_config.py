@@ -42,7 +42,7 @@ def test_every_field_has_a_meaning_a_range_its_default_and_its_value():
         "range": "a whole number > 0",
         "meaning": "steps, one batch each; about 256 passes over 50,000 images",
     }
-    assert found["compute_dtype"]["range"] == "one of float32, bfloat16, float16"
+    assert found["compute_dtype"]["range"] == "one of auto, float32, bfloat16, float16"
     assert found["seed"]["value"] == 3
 
 
@@ -83,4 +83,4 @@ def test_the_table_fits_a_terminal(width):
     exit_code, shown = run_in_terminal(cifar("config"), COLUMNS=str(width))
     assert exit_code == 0
     assert max(map(len, shown.splitlines())) <= width
-    assert "one of float32, bfloat16, float16" in " ".join(shown.split())
+    assert "one of auto, float32, bfloat16, float16" in " ".join(shown.split())

@@ -40,7 +40,7 @@ def test_the_reference_preset_is_the_classic_recipe():
         ("muon_layers", "conv1+conv3", r"names of conv1\+conv2\+local3.*got 'conv1\+conv3'"),
         ("crop_shift", 1.5, "crop_shift must be a number >= 0 and <= 1"),
         ("label_smoothing", 1.0, "label_smoothing must be a number >= 0 and < 1"),
-        ("compute_dtype", "float8", "compute_dtype must be one of float32"),
+        ("compute_dtype", "float8", "compute_dtype must be one of auto, float32"),
         ("min_contrast", 2.0, "min_contrast must be at most max_contrast"),
         ("weight_decay", -1.0, "weight_decay must be a number >= 0"),
     ],

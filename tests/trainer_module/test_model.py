@@ -111,7 +111,8 @@ def test_only_evaluations_compute_as_training_does(mode, dtype):
     with tf.Graph().as_default() as graph:
         v1.train.get_or_create_global_step()
         batch = {STANDARDIZED_IMAGE: tf.zeros([4, 24, 24, 3])}
-        params = {"hyper_parameters": QUICK, "class_names": CIFAR10.class_names}
+        hyper_parameters = dataclasses.replace(QUICK, compute_dtype="bfloat16")
+        params = {"hyper_parameters": hyper_parameters, "class_names": CIFAR10.class_names}
         labels = tf.zeros([4], tf.int64) if mode == "eval" else None
         model.model_fn(batch, labels, mode, params)
     convolutions = [op for op in graph.get_operations() if op.type == "Conv2D"]

@@ -1,0 +1,59 @@
+import dataclasses
+import logging
+
+import pytest
+import tensorflow as tf
+
+from contract import processor, training_record
+from tests.trainer_module.conftest import TINY
+from trainer_module import compute_dtype, run
+from trainer_module.hyper_parameters import BEST, QUICK
+
+ZEN_3, ZEN_4 = {"avx2", "fma"}, {"avx2", "avx512f", "avx512_bf16"}
+
+
+@pytest.fixture(params=[(ZEN_3, "float32"), (ZEN_4, "bfloat16")], ids=["zen-3", "zen-4"])
+def expected(request, monkeypatch) -> str:
+    """The dtype for a processor, which this one then pretends to be."""
+    instructions, dtype = request.param
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
+    return dtype
+
+
+def test_the_trainer_computes_in_bfloat16_only_where_the_processor_does(
+    expected, make_fn_args, tmp_path
+):
+    tiny = dataclasses.replace(TINY, train_steps=4, compute_dtype="auto")
+    fn_args = make_fn_args(tiny, tmp_path)
+    run.run_fn(fn_args)
+    assert training_record.read(fn_args.model_run_dir).compute_dtype == expected
+    (graph,) = (tmp_path / "checkpoints").glob("graph.pbtxt")
+    is_bfloat16 = "DT_BFLOAT16" in graph.read_text()
+    assert is_bfloat16 == (expected == "bfloat16")
+
+
+@pytest.mark.parametrize("capability, dtype", [((7, 5), "float32"), ((8, 0), "bfloat16")])
+def test_gpus_decide_where_there_are_some(monkeypatch, capability, dtype):
+    gpus = ["/physical_device:GPU:0", "/physical_device:GPU:1"]
+    details = dict(zip(gpus, [(9, 0), capability], strict=True))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda gpu: {"compute_capability": details[gpu]},
+    )
+    assert compute_dtype.fastest() == dtype
+
+
+def test_presets_leave_the_dtype_to_the_machine():
+    assert {QUICK.compute_dtype, BEST.compute_dtype} == {"auto"}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_slow_dtype_is_kept_with_a_warning(monkeypatch, caplog, dtype):
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset(ZEN_3))
+    given = dataclasses.replace(QUICK, compute_dtype=dtype)
+    with caplog.at_level(logging.WARNING, "cifar.train"):
+        assert compute_dtype.resolved(given) is given
+    (message,) = caplog.messages
+    assert message.startswith(f"compute_dtype is {dtype}, but this machine has no instructions")
