@@ -255,6 +255,7 @@ TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "settings-tried": settings_tried,
     "faults": faults,
     **{name: targets_of(name) for name in ("training", "pipeline", "serving")},
+    "training-float32": targets_of("training-float32", "cifar bench training"),
     **OPTIONAL,
 }
 
