@@ -12,37 +12,37 @@ log = logging.getLogger("cifar.train")
 
 AUTO = "auto"
 EXACT = "float32"
-# Without them TensorFlow computes in bfloat16 too, but several times slower than in float32.
-_CPU_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
-_GPU_CAPABILITY = (8, 0)  # NVIDIA's Ampere
+# What a machine needs for a dtype to be faster than float32. Without it, TensorFlow emulates
+# bfloat16; float16 is computed in float32 on every CPU (fast_operations.py).
+_CPU_INSTRUCTIONS = {"bfloat16": {"avx512_bf16", "amx_bf16"}, "float16": set()}
+_GPU_CAPABILITIES = {"bfloat16": (8, 0), "float16": (7, 0)}  # NVIDIA's Ampere and Volta
 
 
 def resolved(hyper_parameters: Any) -> Any:
     """Returns the hyper-parameters with the fastest dtype in place of `auto`, if they have one.
 
-    It logs a warning if they name another dtype that is slower here than float32.
+    It logs a warning if they name a dtype that is slower here than float32.
     """
     given = getattr(hyper_parameters, "compute_dtype", EXACT)
-    if given == EXACT:
-        return hyper_parameters
-    found = fastest()
     if given == AUTO:
-        return dataclasses.replace(hyper_parameters, compute_dtype=found)
-    if found == EXACT:
+        return dataclasses.replace(hyper_parameters, compute_dtype=fastest())
+    if given in _CPU_INSTRUCTIONS and not is_fast(given):
         log.warning(
-            f"compute_dtype is {given}, but this machine has no instructions for it, so each "
-            f"step takes several times as long as with {AUTO} or {EXACT}."
+            f"compute_dtype is {given}, but this machine has no instructions for it, so steps "
+            f"are slower than with {AUTO} or {EXACT}."
         )
     return hyper_parameters
 
 
 def fastest() -> str:
-    """Returns bfloat16 if this machine's GPUs, or without any its CPU, compute in it."""
+    """Returns bfloat16 if this machine computes in it, else float32."""
+    return "bfloat16" if is_fast("bfloat16") else EXACT
+
+
+def is_fast(dtype: str) -> bool:
+    """Returns whether all GPUs, or without any the CPU, compute in a dtype of 16 bits."""
     if gpus := tf.config.list_physical_devices("GPU"):
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        is_quick = all(
-            detail.get("compute_capability", (0, 0)) >= _GPU_CAPABILITY for detail in details
-        )
-    else:
-        is_quick = not _CPU_INSTRUCTIONS.isdisjoint(processor.instructions())
-    return "bfloat16" if is_quick else EXACT
+        needed = _GPU_CAPABILITIES[dtype]
+        return all(detail.get("compute_capability", (0, 0)) >= needed for detail in details)
+    return not _CPU_INSTRUCTIONS[dtype].isdisjoint(processor.instructions())

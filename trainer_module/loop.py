@@ -19,7 +19,7 @@ class Loop:
     seed: int = 0  # for everything random
     data_memory_gib: float = 1.0  # of images; more are streamed
     learning_rate: float | None = None  # for the error when training diverges
-    compute_dtype: str = ""  # for the record
+    compute_dtype: str = ""  # for the record; `training.run` replaces auto by the fastest
     distribution: str = "none"  # mirrored: all devices of this machine share each batch
     log_every_steps: int = 100
     summary_every_steps: int = 500

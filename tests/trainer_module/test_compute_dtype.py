@@ -32,16 +32,15 @@ def test_the_trainer_computes_in_bfloat16_only_where_the_processor_does(
     assert is_bfloat16 == (expected == "bfloat16")
 
 
+def pretend_gpus(monkeypatch, *capabilities: tuple[int, int]) -> None:
+    details = {f"GPU:{n}": {"compute_capability": has} for n, has in enumerate(capabilities)}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [*details])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.get)
+
+
 @pytest.mark.parametrize("capability, dtype", [((7, 5), "float32"), ((8, 0), "bfloat16")])
 def test_gpus_decide_where_there_are_some(monkeypatch, capability, dtype):
-    gpus = ["/physical_device:GPU:0", "/physical_device:GPU:1"]
-    details = dict(zip(gpus, [(9, 0), capability], strict=True))
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
-    monkeypatch.setattr(
-        tf.config.experimental,
-        "get_device_details",
-        lambda gpu: {"compute_capability": details[gpu]},
-    )
+    pretend_gpus(monkeypatch, (9, 0), capability)
     assert compute_dtype.fastest() == dtype
 
 
@@ -49,11 +48,22 @@ def test_presets_leave_the_dtype_to_the_machine():
     assert {QUICK.compute_dtype, BEST.compute_dtype} == {"auto"}
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_slow_dtype_is_kept_with_a_warning(monkeypatch, caplog, dtype):
-    monkeypatch.setattr(processor, "instructions", lambda: frozenset(ZEN_3))
+@pytest.mark.parametrize(
+    ("dtype", "instructions"),
+    [("bfloat16", ZEN_3), ("float16", ZEN_3), ("float16", ZEN_4)],
+)
+def test_a_slow_dtype_is_kept_with_a_warning(monkeypatch, caplog, dtype, instructions):
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset(instructions))
     given = dataclasses.replace(QUICK, compute_dtype=dtype)
     with caplog.at_level(logging.WARNING, "cifar.train"):
         assert compute_dtype.resolved(given) is given
     (message,) = caplog.messages
     assert message.startswith(f"compute_dtype is {dtype}, but this machine has no instructions")
+
+
+def test_a_dtype_that_the_gpus_compute_in_is_no_reason_to_warn(monkeypatch, caplog):
+    pretend_gpus(monkeypatch, (7, 5))
+    given = dataclasses.replace(QUICK, compute_dtype="float16")
+    with caplog.at_level(logging.WARNING, "cifar.train"):
+        assert compute_dtype.resolved(given) is given
+    assert not caplog.messages
