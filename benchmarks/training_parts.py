@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.compat import v1
-from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import events, example_files, features, image_set
+from contract import events, example_files, features, image_set, imports
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
-from trainer_module import compute_dtype, inputs
 from trainer_module.hyper_parameters import PRESETS, QUICK, REFERENCE, HyperParameters
-from trainer_module.loop import Loop
+
+with imports.fast():
+    import tensorflow as tf
+    from tensorflow.compat import v1
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from trainer_module import compute_dtype, inputs
+    from trainer_module.loop import Loop
 
 TRANSFORM_DIR = "transform"
 SCHEMA_DIR = "schema"

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from contract import imports
 from data_sources.cifar_format import BATCH_FILES
 from tests.finished_runs import output, pushed, refused
 from tests.shared_server import models_dir, server
 
 __all__ = ["models_dir", "output", "pushed", "refused", "server"]  # fixtures of several folders
+
+imports.use_onednn()  # as in a run; no module above imports TensorFlow
 
 # One colour per class, none of them grey: red, green, blue from 0 to 240.
 CLASS_COLOURS = (

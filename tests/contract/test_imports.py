@@ -1,8 +1,11 @@
 import gc
+import os
+import subprocess
+import sys
 
 import pytest
 
-from contract import imports
+from contract import imports, processor
 
 
 def test_collection_waits_for_the_imports_and_then_leaves_them_alone():
@@ -22,3 +25,37 @@ def test_collection_goes_on_after_an_import_that_fails():
         assert gc.isenabled()
     finally:
         gc.unfreeze()
+
+
+USES_ONEDNN = """
+from contract import imports
+with imports.fast():
+    from tensorflow.python.framework import test_util
+print(test_util.IsMklEnabled())
+"""
+
+
+def tensorflow_uses_onednn(environment: dict[str, str]) -> bool:
+    inherited = os.environ.copy()
+    inherited.pop(imports.ONEDNN_VARIABLE, None)
+    command = [sys.executable, "-W", "ignore", "-c", USES_ONEDNN]
+    done = subprocess.run(
+        command, env=inherited | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-1] == "True"
+
+
+@pytest.mark.skipif("avx2" not in processor.instructions(), reason="needs a CPU with AVX2")
+def test_tensorflow_computes_with_onednn_wherever_there_is_avx2():
+    assert tensorflow_uses_onednn({})
+
+
+def test_the_user_has_the_last_word_on_onednn():
+    assert not tensorflow_uses_onednn({imports.ONEDNN_VARIABLE: "0"})
+
+
+def test_onednn_is_left_to_tensorflow_on_other_processors(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(imports.ONEDNN_VARIABLE, raising=False)
+    monkeypatch.setattr(processor, "instructions", lambda: frozenset({"sse4_2", "asimd"}))
+    imports.use_onednn()
+    assert imports.ONEDNN_VARIABLE not in os.environ
