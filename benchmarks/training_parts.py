@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from contract import events, example_files, features, image_set, imports
+from contract import events, features, image_set, imports
 from data_sources.cifar_format import CIFAR10, EVAL_FILES, TRAIN_FILES
 from trainer_module.hyper_parameters import PRESETS, QUICK, REFERENCE, HyperParameters
 
@@ -25,6 +25,7 @@ with imports.fast():
     from tensorflow.compat import v1
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+    from contract import example_files
     from trainer_module import compute_dtype, inputs
     from trainer_module.loop import Loop
 
