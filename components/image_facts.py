@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from contract import features
-from contract.data_facts import BINS, EDGES, IMAGE_FACTS, SplitFacts
+from contract.data_facts import BIN_WIDTH, BINS, IMAGE_FACTS, SplitFacts
 
 DIGEST_BYTES = 12  # two of a million images collide with a probability of 1 in 10^17
-CHUNK_BYTES = 1 << 20  # pixels examined at once: larger arrays take twice as long
+CHUNK_BYTES = 1 << 19  # pixels examined at once: larger arrays take twice as long
+ROUNDING = 0.01  # the sharpness that rounding may give to an image of a single colour
 
 
 class Counter:
@@ -47,10 +48,10 @@ class Counter:
             )
         for pixels in _of_equal_size(whole):
             facts = dict(zip(IMAGE_FACTS, image_facts(pixels), strict=True))
-            flat = pixels[facts["sharpness"] == 0]
+            flat = pixels[facts["sharpness"] < ROUNDING]
             self._constant += int((flat == flat[:, :1]).all(axis=(1, 2)).sum())
             self._histograms += np.stack(
-                [np.histogram(np.minimum(each, 255), EDGES)[0] for each in facts.values()]
+                [_histogram(np.minimum(each, 255)) for each in facts.values()]
             )
 
     def facts(self) -> SplitFacts:
@@ -72,10 +73,9 @@ def image_facts(pixels: np.ndarray) -> Sequence[np.ndarray]:
     """
     values = pixels.astype(np.float32)
     count, area, _ = pixels.shape
-    size = math.isqrt(area)
-    # Lines first: NumPy adds long rows many times as fast as three channels.
-    columns = values.reshape(count, size, -1).sum(axis=1).reshape(count, size, -1)
-    channels = columns.sum(axis=1) / area
+    # A product with a matrix adds many times as fast as a sum over every third value.
+    every_third = np.tile(np.eye(3, dtype=np.float32), (area, 1))
+    channels = values.reshape(count, -1) @ every_third / area
     brightness = channels.mean(axis=1)
     squares = np.einsum("nij,nij->n", values, values) / (3 * area)
     contrast = np.sqrt(np.maximum(squares - brightness**2, 0))
@@ -92,10 +92,21 @@ def sharpness(values: np.ndarray) -> np.ndarray:
         values: float32, shape (n, size × size, 3).
     """
     size = math.isqrt(values.shape[1])
-    grey = (values @ np.full(3, 1 / 3, np.float32)).reshape(-1, size, size)
-    wide = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    neighbours = wide[:, :-2, 1:-1] + wide[:, 2:, 1:-1] + wide[:, 1:-1, :-2] + wide[:, 1:-1, 2:]
-    found: np.ndarray = (neighbours - 4 * grey).std(axis=(1, 2))
+    grey = (values.reshape(-1, 3) @ np.full(3, 1 / 3, np.float32)).reshape(-1, size, size)
+    # The difference to the right neighbour, in one long row, which NumPy takes faster.
+    row = grey.ravel()
+    right = np.zeros_like(row)
+    np.subtract(row[1:], row[:-1], out=right[:-1])
+    right[size - 1 :: size] = 0  # beyond the border, a pixel repeats
+    laplacian = right.copy()
+    laplacian[1:] -= right[:-1]
+    laplacian = laplacian.reshape(grey.shape)
+    below = grey[:, 1:] - grey[:, :-1]
+    laplacian[:, :-1] += below
+    laplacian[:, 1:] -= below
+    # Each difference is in it once with either sign, so the mean is 0.
+    variance = np.einsum("nij,nij->n", laplacian, laplacian) / size**2
+    found: np.ndarray = np.sqrt(variance)
     return found
 
 
@@ -103,6 +114,11 @@ def size_of(image: bytes) -> int:
     """Returns the height and width of a square RGB image; 0 if it is none."""
     size = math.isqrt(len(image) // features.CHANNELS)
     return size if size * size * features.CHANNELS == len(image) else 0
+
+
+def _histogram(values: np.ndarray) -> np.ndarray:
+    """Returns the number of values, from 0 to 255, in each bin, int64, shape (BINS,)."""
+    return np.bincount((values / BIN_WIDTH).astype(np.int64), minlength=BINS)
 
 
 def _of_equal_size(images: Sequence[bytes]) -> Iterator[np.ndarray]:

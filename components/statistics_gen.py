@@ -1,17 +1,26 @@
-"""The stock StatisticsGen, plus facts about the images, which it only sees as bytes."""
+"""TFDV's statistics of the examples, plus facts about the images, which TFDV sees as bytes.
+
+The stock StatisticsGen reads TFRecords in Python, one record after the other. Here Beam
+distributes shards, and TensorFlow's own reader reads them.
+"""
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
+import tensorflow_data_validation as tfdv
 from tfx import types
-from tfx.components.statistics_gen import executor as stock_executor
 from tfx.components.statistics_gen.component import StatisticsGen as StockStatisticsGen
-from tfx.dsl.components.base import executor_spec
+from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME
+from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.types import artifact_utils
+from tfx_bsl.coders import example_coder
 
 from components import image_facts
 from contract import data_facts, example_files, features, image_set
@@ -22,8 +31,8 @@ log = logging.getLogger("cifar.statistics_gen")
 READ_BATCH = 1_000
 
 
-class Executor(stock_executor.Executor):
-    """Computes TFDV's statistics, then the facts about the images."""
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Computes TFDV's statistics and the facts about the images."""
 
     def Do(  # noqa: N802 - the name TFX calls
         self,
@@ -31,27 +40,62 @@ class Executor(stock_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the statistics of each split, and `data_facts.json`."""
-        super().Do(input_dict, output_dict, exec_properties)
+        """Writes `Split-<name>/FeatureStats.pb` and `data_facts.json`.
+
+        Raises:
+            FileNotFoundError: A split has no examples.
+        """
         examples = artifact_utils.get_single_instance(input_dict["examples"])
+        statistics = artifact_utils.get_single_instance(output_dict["statistics"])
+        statistics.split_names, statistics.span = examples.split_names, examples.span
         files = {
-            split: sorted(
-                tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*")
-            )
+            split: example_files.find([f"{artifact_utils.get_split_uri([examples], split)}/*"])
             for split in artifact_utils.decode_split_names(examples.split_names)
         }
         schema_dir = artifact_utils.get_single_uri(input_dict["schema"])
+        given = exec_properties.get("stats_options_json")
+        options = tfdv.StatsOptions.from_json(given) if given else tfdv.StatsOptions()
+        options.schema = tfdv.load_schema_text(
+            posixpath.join(schema_dir, image_set.SCHEMA_FILE)
+        )
+        self._describe(files, options, statistics)
         class_names = image_set.read(schema_dir).class_names
         facts = dataclasses.replace(collect(files), class_names=class_names)
-        data_facts.write(artifact_utils.get_single_uri(output_dict["statistics"]), facts)
+        data_facts.write(statistics.uri, facts)
         images = sum(one.examples for one in facts.splits.values())
         log.info("Examined %s images", f"{images:,}")
+
+    def _describe(
+        self,
+        files: Mapping[str, Sequence[str]],
+        options: tfdv.StatsOptions,
+        statistics: types.Artifact,
+    ) -> None:
+        """Writes TFDV's statistics of each split in a Beam job."""
+        with self._make_beam_pipeline() as pipeline:
+            for split, paths in files.items():
+                split_uri = artifact_utils.get_split_uri([statistics], split)
+                _ = (
+                    pipeline
+                    | f"Shards[{split}]" >> beam.Create(paths, reshuffle=True)
+                    | f"Read[{split}]" >> beam.FlatMap(read_record_batches)
+                    | f"Describe[{split}]" >> tfdv.GenerateStatistics(options)
+                    | f"Write[{split}]"
+                    >> tfdv.WriteStatisticsToBinaryFile(f"{split_uri}/{DEFAULT_FILE_NAME}")
+                )
 
 
 class StatisticsGen(StockStatisticsGen):
     """Emits TFDV's statistics together with facts about the images."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+def read_record_batches(path: str) -> Iterator[pa.RecordBatch]:
+    """Yields the examples of a TFRecord file in the form that TFDV takes."""
+    decoder = example_coder.ExamplesToRecordBatchDecoder()
+    for serialized in example_files.read([path]).batch(READ_BATCH).as_numpy_iterator():
+        yield decoder.DecodeBatch(serialized)
 
 
 def collect(files: dict[str, list[str]]) -> DataFacts:

@@ -11,7 +11,8 @@ DATA_FACTS_FILE = "data_facts.json"  # in the statistics artifact
 # Of each image, 0 to 255; what is above counts as 255.
 IMAGE_FACTS = ("brightness", "contrast", "sharpness", "red", "green", "blue")
 BINS = 16  # in their histograms
-EDGES = tuple(256 / BINS * number for number in range(BINS + 1))  # of the bins
+BIN_WIDTH = 256 / BINS
+EDGES = tuple(BIN_WIDTH * number for number in range(BINS + 1))  # of the bins
 
 
 @dataclasses.dataclass(frozen=True)

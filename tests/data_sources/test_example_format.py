@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from tensorflow.core.example import example_pb2
 
@@ -40,6 +41,25 @@ def test_the_records_of_a_piece_keep_their_numbers():
         ([4], b"b:4"),
     ]
     assert examples == encode_examples(content, "b", CIFAR10)[2:]
+
+
+@pytest.mark.parametrize("size", [1, 6, 64])
+@pytest.mark.parametrize("key", ["k", "a/b/картинка.png", "x" * 200])
+def test_examples_are_what_protobuf_serializes(size: int, key: str):
+    classes = RecordFormat("mine", 2, 0, tuple(map(str, range(300))), size, "<u2")
+    rng = np.random.default_rng(size)
+    pixels = rng.integers(256, size=(300, 3 * size * size), dtype=np.uint8)
+    pixels[0], pixels[1] = 0, 255
+    content = b"".join(
+        label.to_bytes(2, "little") + image.tobytes() for label, image in enumerate(pixels)
+    )
+    keys = [f"{key}{record}" for record in range(300)]
+    examples = encode_examples(content, "b", classes, keys=keys)
+    for label, (example, image) in enumerate(zip(examples, pixels, strict=True)):
+        interleaved = image.reshape(3, -1).T.tobytes()
+        assert decode(example) == (interleaved, [label], keys[label].encode())
+        parsed = example_pb2.Example.FromString(example)
+        assert example == parsed.SerializeToString(deterministic=True)
 
 
 def test_a_wrong_label_is_named_by_its_place_in_the_file():
