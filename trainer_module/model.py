@@ -89,7 +89,7 @@ def losses_of(
     smoothing = hyper_parameters.label_smoothing
     losses = {"cross_entropy": head.cross_entropy_of(logits, labels, smoothing)}
     decaying = {f"{layer.name}/weights": layer.name for layer in network.decaying(all_layers)}
-    for variable in v1.trainable_variables():
+    for variable in v1.trainable_variables() if hyper_parameters.weight_decay else ():
         if name := decaying.get(summaries.name_of(variable)):
             losses[f"{name}/weight_loss"] = hyper_parameters.weight_decay * tf.nn.l2_loss(
                 variable

@@ -57,6 +57,16 @@ def test_a_smoothed_loss_asks_for_a_share_of_every_class():
     assert smoothed.session.run(smoothed.spec.loss) == pytest.approx(expected, rel=1e-5)
 
 
+def test_without_decay_there_is_only_the_cross_entropy():
+    step = Step(dataclasses.replace(CONFIG, weight_decay=0.0))
+    logits = reference_network.activations(step.images.astype(float), step.weights())
+    logits = logits["softmax_linear"]
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -log_probabilities[np.arange(4), step.labels].mean()
+    assert step.session.run(step.spec.loss) == pytest.approx(expected, rel=1e-5)
+    assert not [node for node in step.graph.get_operations() if node.type == "L2Loss"]
+
+
 def test_one_update_follows_the_gradient_and_the_averages_follow_the_new_weights():
     step = Step(CONFIG)
     before, gradients = step.weights(), step.session.run(step.gradients)
