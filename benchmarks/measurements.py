@@ -255,7 +255,10 @@ TABLES: dict[str, Callable[[], Iterable[str]]] = {
     "settings-tried": settings_tried,
     "faults": faults,
     **{name: targets_of(name) for name in ("training", "pipeline", "serving")},
-    "training-float32": targets_of("training-float32", "cifar bench training"),
+    **{
+        f"{name}-float32": targets_of(f"{name}-float32", f"cifar bench {name}")
+        for name in ("training", "pipeline")
+    },
     **OPTIONAL,
 }
 
