@@ -65,7 +65,7 @@ def test_runs_share_their_metadata_through_a_server(url, tmp_path):
     cifar(finished_runs.smoke_run(output), url)
     again = record(output)["stages"]
     assert all(stage["cached"] for name, stage in again.items() if name != "ReportGen")
-    for part in (metadata_servers.PASSWORD, "w:rd"):
+    for part in (metadata_servers.PASSWORD, "w:rd@"):
         files = [file for file in output.rglob("*") if file.is_file()]
         assert not [file for file in files if part.encode() in file.read_bytes()]
 
