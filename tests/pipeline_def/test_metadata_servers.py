@@ -66,7 +66,8 @@ def test_runs_share_their_metadata_through_a_server(url, tmp_path):
     again = record(output)["stages"]
     assert all(stage["cached"] for name, stage in again.items() if name != "ReportGen")
     files = [file for file in output.rglob("*") if file.is_file()]
-    assert not [file for file in files if metadata_servers.PASSWORD.encode() in file.read_bytes()]
+    password = metadata_servers.PASSWORD.encode()
+    assert not [file for file in files if password in file.read_bytes()]
     # Among millions of bytes of weights, any four can stand by chance.
     others = [file for file in files if ".data-" not in file.name]
     assert not [file for file in others if b"w:rd" in file.read_bytes()]
