@@ -21,7 +21,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from components import paired_metric
+from components import paired_metric, prediction_writer
 from contract import events, example_files, features, gate_record, image_set, signatures
 from contract.image_set import ImageSet
 from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, top_k_metrics
@@ -46,7 +46,7 @@ class Executor(stock_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes metrics, validations and the blessing; drops an empty baseline first."""
+        """Writes metrics, predictions and the blessing; drops an empty baseline first."""
         schema_dir = artifact_utils.get_single_uri(
             input_dict[standard_component_specs.SCHEMA_KEY]
         )
@@ -65,7 +65,9 @@ class Executor(stock_executor.Executor):
             **exec_properties,
             standard_component_specs.EVAL_CONFIG_KEY: config,
         }
-        super().Do(input_dict, output_dict, exec_properties)
+        evaluation_dir = artifact_utils.get_single_uri(output_dict["evaluation"])
+        with prediction_writer.written_to(evaluation_dir):
+            super().Do(input_dict, output_dict, exec_properties)
         write_record(output_dict, images.class_names)
 
 
@@ -100,12 +102,16 @@ class Evaluator(StockEvaluator):
         super().__init__(eval_config=config, **arguments, module_path=__name__)
 
 
-def custom_extractors(**arguments: Any) -> list[Any]:
-    """Returns TFMA's extractors after one that splits batches, and before one that reports."""
+def custom_extractors(eval_config: tfma.EvalConfig, **arguments: Any) -> list[Any]:
+    """Returns TFMA's extractors, and ours for smaller batches, progress and predictions."""
+    stock = tfma.default_extractors(eval_config=eval_config, **arguments)
+    after = [extractor.stage_name for extractor in stock].index("ExtractPredictions") + 1
     return [
         tfma.extractors.extractor.Extractor("SplitBatches", beam.FlatMap(split_batch)),
-        *tfma.default_extractors(**arguments),
+        *stock[:after],
         tfma.extractors.extractor.Extractor("SayProgress", beam.Map(_say_progress)),
+        prediction_writer.extractor(eval_config),
+        *stock[after:],
     ]
 
 
@@ -117,7 +123,7 @@ def split_batch(extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
 
 
 def _say_progress(extracts: tfma.Extracts) -> tfma.Extracts:
-    events.advance(len(extracts[tfma.LABELS_KEY]))
+    events.advance(len(extracts[tfma.INPUT_KEY]))
     return extracts
 
 
@@ -197,7 +203,7 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
                 model_type="tf_generic",
                 signature_name=signatures.EXAMPLES,
                 label_key=features.LABEL,
-                prediction_key="probabilities",
+                prediction_key=prediction_writer.PREDICTION_KEY,
             )
         ],
         slicing_specs=[tfma.SlicingSpec(), by_class],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from contract import data_record, features, image_set, serving_report
+from contract import data_record, eval_predictions, features, image_set, serving_report
 from contract.image_set import ImageSet
 from report import data, evaluation, model, pictures, predictions, settings, training
 from report.facts import ExampleRequest, Facts
@@ -79,16 +79,17 @@ def _with_examples(facts: Facts, sources: Sources, images: ImageSet) -> Facts:
     record = data_record.read(sources.examples)
     of_data = data.data_facts(summaries, images, record, sources.anomalies)
     facts = dataclasses.replace(facts, data=of_data)
-    if not sources.model:
+    if sources.model:
+        facts = dataclasses.replace(facts, model=model.model_facts(sources.model))
+    if not (sources.evaluation and eval_predictions.exist(sources.evaluation)):
         return facts
     eval_batches = functools.partial(
         data.read_batches, sources.examples, features.EVAL_SPLIT, images
     )
-    found = predictions.predict(sources.model, eval_batches())
+    found = predictions.read(sources.evaluation, eval_batches())
     pictured = data.pick_images(eval_batches(), found.pictured() | {EXAMPLE})
     return dataclasses.replace(
         facts,
-        model=model.model_facts(sources.model),
         predictions=predictions.prediction_facts(found, pictured, images.class_names),
         request=example_request(found, pictured[EXAMPLE], images.class_names),
     )

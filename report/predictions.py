@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
-from contract import signatures
+from contract import eval_predictions
 from report import confusions, pictures
 from report.data import Split
 from report.facts import Calibration, CalibrationBin, Mistake, PredictionFacts
@@ -43,24 +42,33 @@ class Predictions:
         return {*mistakes[:MISTAKES], *(index for pair in pairs for index in pair.pictured)}
 
 
-def predict(model_dir: str, batches: Iterable[Split]) -> Predictions:
-    """Returns the predictions of a SavedModel for examples that need not fit in memory.
+def read(evaluation_dir: str, batches: Iterable[Split]) -> Predictions:
+    """Returns the predictions that the Evaluator wrote, in the order of the examples.
 
     Args:
-        model_dir: The folder of `saved_model.pb`.
+        evaluation_dir: The Evaluator's evaluation.
         batches: The examples; at least one.
+
+    Raises:
+        ValueError: The Evaluator did not predict all of these examples.
     """
-    signature = tf.saved_model.load(model_dir).signatures[signatures.PIXELS]
-    labels, predicted, confidence = [], [], []
-    keys: list[str] = []
+    labels, keys = [], []
     for batch in batches:
-        probabilities = signature(images=tf.constant(batch.images))["probabilities"].numpy()
         labels.append(batch.labels)
-        predicted.append(probabilities.argmax(axis=1))
-        confidence.append(probabilities.max(axis=1))
         keys += batch.keys
+    table = eval_predictions.read(evaluation_dir)
+    rows = {key: row for row, key in enumerate(table["key"].to_pylist())}
+    if missing := [key for key in keys if key not in rows]:
+        raise ValueError(
+            f"{evaluation_dir} has no predictions of {len(missing):,} examples, such as "
+            f"{missing[0]}. Run the Evaluator on these examples."
+        )
+    order = [rows[key] for key in keys]
     return Predictions(
-        np.concatenate(labels), np.concatenate(predicted), np.concatenate(confidence), keys
+        np.concatenate(labels),
+        table["class_id"].to_numpy()[order],
+        table["probability"].to_numpy()[order],
+        keys,
     )
 
 
