@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import tensorflow_model_analysis as tfma
-from google.protobuf import json_format
 from ml_metadata import metadata_store
 from tfx.components import Evaluator, ImportExampleGen, SchemaGen, StatisticsGen, Transform
 from tfx.dsl.components.base import base_node
@@ -20,8 +19,9 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto import example_gen_pb2
 from tfx.types import standard_artifacts
 
-from components.evaluator import Limits, complete_config, eval_config
+from components.evaluator import Limits, eval_config
 from contract import features
+from contract.metrics import ACCURACY, CROSS_ENTROPY, top_k_metrics
 from data_sources.cifar_format import CIFAR10
 
 PREPROCESSING_FN = "trainer_module.preprocessing.preprocessing_fn"
@@ -55,14 +55,12 @@ def create_pipeline(
     )
     nodes: list[base_node.BaseNode] = [example_gen, statistics_gen, schema_gen, transform]
     if model_dir:
-        no_gate = eval_config(Limits(max_accuracy_drop=0.0))
-        config = complete_config(json_format.MessageToJson(no_gate), CIFAR10.num_classes)
         model = Importer(source_uri=str(model_dir), artifact_type=standard_artifacts.Model)
         evaluator = Evaluator(
             examples=example_gen.outputs["examples"],
             model=model.outputs["result"],
             schema=schema_gen.outputs["schema"],
-            eval_config=json_format.Parse(config, tfma.EvalConfig()),
+            eval_config=stock_eval_config(CIFAR10.num_classes),
         )
         nodes += [model, evaluator]
     return pipeline.Pipeline(
@@ -73,6 +71,26 @@ def create_pipeline(
         ),
         components=nodes,
     )
+
+
+def stock_eval_config(num_classes: int) -> tfma.EvalConfig:
+    """Returns our Evaluator's config with TFMA's own metrics, which need no baseline."""
+    config = eval_config(Limits())
+    metrics = {
+        "ExampleCount": {},
+        "SparseCategoricalAccuracy": {"name": ACCURACY},
+        "SparseCategoricalCrossentropy": {"name": CROSS_ENTROPY},
+        "MultiClassConfusionMatrixPlot": {},
+    }
+    del config.metrics_specs[0].metrics[:]
+    for class_name, arguments in metrics.items():
+        config.metrics_specs[0].metrics.add(class_name=class_name, config=json.dumps(arguments))
+    for name, k in top_k_metrics(num_classes).items():
+        config.metrics_specs[0].metrics.add(
+            class_name="SparseTopKCategoricalAccuracy",
+            config=json.dumps({"name": name, "k": k}),
+        )
+    return config
 
 
 def read_stage_seconds(definition: pipeline.Pipeline) -> dict[str, float]:

@@ -5,6 +5,7 @@ baseline_model.py), so one pipeline definition serves every run.
 """
 
 import dataclasses
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,10 +22,10 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils
 
-from components import paired_metric, prediction_writer
+from components import classifier_metrics, prediction_writer
 from contract import events, example_files, features, gate_record, image_set, signatures
 from contract.image_set import ImageSet
-from contract.metrics import ACCURACY, ACCURACY_CHANGE, CROSS_ENTROPY, top_k_metrics
+from contract.metrics import ACCURACY, ACCURACY_CHANGE, top_k_metrics
 from report import evaluation
 
 log = logging.getLogger("cifar.evaluator")
@@ -178,23 +179,9 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
     if limits.max_class_accuracy_drop < 1:
         least_change.append(_at_least(by_class, -limits.max_class_accuracy_drop))
     metrics = [
-        tfma.MetricConfig(class_name="ExampleCount"),
-        tfma.MetricConfig(
-            class_name="SparseCategoricalAccuracy",
-            config=f'"name": "{ACCURACY}"',
-            per_slice_thresholds=least,
-        ),
-        tfma.MetricConfig(
-            class_name="SparseCategoricalCrossentropy", config=f'"name": "{CROSS_ENTROPY}"'
-        ),
-        tfma.MetricConfig(class_name="MultiClassConfusionMatrixPlot"),
+        _metric("ClassifierMetrics", ACCURACY, least),
         # TFMA's own change threshold rejects everything if the baseline's accuracy is 0.
-        tfma.MetricConfig(
-            class_name="PairedAccuracy",
-            module=paired_metric.__name__,
-            config=f'"name": "{ACCURACY_CHANGE}"',
-            per_slice_thresholds=least_change,
-        ),
+        _metric("PairedAccuracy", ACCURACY_CHANGE, least_change),
     ]
     return tfma.EvalConfig(
         # No name: with exactly one unnamed model, TFMA adds the baseline itself.
@@ -208,6 +195,18 @@ def eval_config(limits: Limits) -> tfma.EvalConfig:
         ],
         slicing_specs=[tfma.SlicingSpec(), by_class],
         metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+    )
+
+
+def _metric(
+    class_name: str, name: str, thresholds: Sequence[tfma.PerSliceMetricThreshold]
+) -> tfma.MetricConfig:
+    """Returns the config of one of our metrics."""
+    return tfma.MetricConfig(
+        class_name=class_name,
+        module=classifier_metrics.__name__,
+        config=json.dumps({"name": name}),
+        per_slice_thresholds=thresholds,
     )
 
 
@@ -235,8 +234,7 @@ def complete_config(config_json: str, num_classes: int) -> str:
     config = json_format.Parse(config_json, tfma.EvalConfig())
     for metric in config.metrics_specs[0].metrics:
         metric.config = metric.config.replace(QUOTE, '"')
-    for name, k in top_k_metrics(num_classes).items():
-        config.metrics_specs[0].metrics.add(
-            class_name="SparseTopKCategoricalAccuracy", config=f'"name": "{name}", "k": {k}'
-        )
+        if metric.class_name == "ClassifierMetrics":
+            arguments = json.loads(metric.config) | {"top_k": top_k_metrics(num_classes)}
+            metric.config = json.dumps(arguments)
     return json_format.MessageToJson(config, sort_keys=True)

@@ -1,5 +1,6 @@
 """The names of the metrics that the Evaluator writes and the gate and the report read."""
 
+EXAMPLE_COUNT = "example_count"
 ACCURACY = "sparse_categorical_accuracy"
 CROSS_ENTROPY = "sparse_categorical_crossentropy"
 TOP_3 = "top_3_accuracy"

@@ -10,6 +10,7 @@ from contract.metrics import (
     ACCURACY,
     ACCURACY_CHANGE,
     CROSS_ENTROPY,
+    EXAMPLE_COUNT,
     ONLY_BASELINE_RIGHT,
     ONLY_CANDIDATE_RIGHT,
     TOP_3,
@@ -52,7 +53,7 @@ def read_metrics(
         top_3_accuracy=overall.get(TOP_3),
         top_5_accuracy=overall.get(TOP_5),
         cross_entropy=overall[CROSS_ENTROPY],
-        eval_examples=int(overall["example_count"]),
+        eval_examples=int(overall[EXAMPLE_COUNT]),
         class_accuracy={
             class_names[label]: metrics[ACCURACY] for label, metrics in sorted(by_label.items())
         },

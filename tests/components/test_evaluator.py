@@ -1,19 +1,23 @@
 """The gate's thresholds on predictions written by hand, judged by TFMA and read back."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
 
-from components.evaluator import Limits, eval_config
+from benchmarks.stock_pipeline import stock_eval_config
+from components.evaluator import Limits, complete_config, eval_config
 from contract import features
 from data_sources.cifar_format import CIFAR10
 from report import evaluation
 from report.facts import Gate
 
 CLASSES = 10
+CLASSES_OF_MANY = 20  # so many have a top 5
 
 
 def judge(
@@ -26,7 +30,7 @@ def judge(
     """Returns the gate's verdict on predicted classes."""
     predicted = {"candidate": candidate} | ({"baseline": baseline} if baseline else {})
     columns = {name: list(np.eye(CLASSES)[classes]) for name, classes in predicted.items()}
-    config = eval_config(limits)
+    config = completed(limits)
     del config.model_specs[:]
     for name in predicted:
         config.model_specs.add(
@@ -44,6 +48,12 @@ def judge(
         limits.max_accuracy_drop,
         "17" if baseline else None,
     )
+
+
+def completed(limits: Limits, num_classes: int = CLASSES) -> tfma.EvalConfig:
+    """Returns the config that the Evaluator completes when it runs."""
+    as_json = json_format.MessageToJson(eval_config(limits))
+    return json_format.Parse(complete_config(as_json, num_classes), tfma.EvalConfig())
 
 
 def right(labels: list[int], wrong: set[int]) -> list[int]:
@@ -100,3 +110,49 @@ def test_a_class_that_the_baseline_never_got_right_refuses_nobody(tmp_path):
     limits = Limits(max_accuracy_drop=0.2, max_class_accuracy_drop=0.5)
     assert judge(tmp_path / "a", limits, LABELS, baseline, baseline).refusals == []
     assert judge(tmp_path / "b", limits, LABELS, LABELS, baseline).refusals == []
+
+
+def test_the_metrics_are_those_of_tfma(tmp_path):
+    """Both evaluate random models, the images of which have equal probabilities and zeros."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CLASSES_OF_MANY, 2_500)
+    logits = random.normal(size=(2, len(labels), CLASSES_OF_MANY)).astype(np.float32)
+    logits[:, np.arange(len(labels)), labels] += 2
+    logits = logits.round(1)  # so that some are equal
+    logits[:, 0] = 0
+    probabilities = np.exp(logits)
+    probabilities /= probabilities.sum(axis=2, keepdims=True)
+    probabilities[:, 1] = 0
+    data = pd.DataFrame(
+        {
+            features.LABEL: labels,
+            "candidate": list(probabilities[0]),
+            "baseline": list(probabilities[1]),
+        }
+    )
+    found = {}
+    for name, config in (
+        ("ours", completed(Limits(), CLASSES_OF_MANY)),
+        ("stock", stock_eval_config(CLASSES_OF_MANY)),
+    ):
+        del config.model_specs[:]
+        for model in ("candidate", "baseline"):
+            config.model_specs.add(
+                name=model,
+                is_baseline=model == "baseline",
+                label_key=features.LABEL,
+                prediction_key=model,
+            )
+        tfma.analyze_raw_data(data, config, output_path=str(tmp_path / name))
+        class_names = [str(label) for label in range(CLASSES_OF_MANY)]
+        found[name] = [
+            dataclasses.asdict(
+                evaluation.read_metrics(str(tmp_path / name), class_names, model)
+            )
+            for model in (evaluation.CANDIDATE, evaluation.BASELINE)
+        ]
+    for ours, stock in zip(found["ours"], found["stock"], strict=True):
+        assert 0.2 < ours["accuracy"] < ours["top_3_accuracy"] < ours["top_5_accuracy"] < 1
+        for name, value in stock.items():
+            is_number = isinstance(value, float) or name == "class_accuracy"
+            assert ours[name] == (pytest.approx(value, rel=1e-6) if is_number else value), name
