@@ -1,13 +1,14 @@
 """TFDV's statistics of the examples, plus facts about the images, which TFDV sees as bytes.
 
-The stock StatisticsGen reads TFRecords in Python, one record after the other. Here Beam
-distributes shards, and TensorFlow's own reader reads them.
+The stock StatisticsGen reads TFRecords in Python, one record after the other, in a Beam graph
+of dozens of steps for each split. Here Beam distributes shards, TensorFlow's own reader reads
+them, and TFDV's generators of statistics get batches of a thousand examples.
 """
 
 import dataclasses
 import logging
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -15,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_data_validation as tfdv
+from tensorflow_data_validation.statistics import stats_impl
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx import types
 from tfx.components.statistics_gen.component import StatisticsGen as StockStatisticsGen
 from tfx.components.statistics_gen.executor import DEFAULT_FILE_NAME
@@ -53,42 +56,74 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split in artifact_utils.decode_split_names(examples.split_names)
         }
         schema_dir = artifact_utils.get_single_uri(input_dict["schema"])
-        given = exec_properties.get("stats_options_json")
-        options = tfdv.StatsOptions.from_json(given) if given else tfdv.StatsOptions()
-        options.schema = tfdv.load_schema_text(
-            posixpath.join(schema_dir, image_set.SCHEMA_FILE)
-        )
-        self._describe(files, options, statistics)
+        schema = tfdv.load_schema_text(posixpath.join(schema_dir, image_set.SCHEMA_FILE))
+        uris = {split: artifact_utils.get_split_uri([statistics], split) for split in files}
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(shards_of(files), reshuffle=True)
+                | "Describe" >> beam.CombinePerKey(Describe(schema))
+                | "Write" >> beam.Map(write, uris)
+            )
         class_names = image_set.read(schema_dir).class_names
         facts = dataclasses.replace(collect(files), class_names=class_names)
         data_facts.write(statistics.uri, facts)
         images = sum(one.examples for one in facts.splits.values())
         log.info("Examined %s images", f"{images:,}")
 
-    def _describe(
-        self,
-        files: Mapping[str, Sequence[str]],
-        options: tfdv.StatsOptions,
-        statistics: types.Artifact,
-    ) -> None:
-        """Writes TFDV's statistics of each split in a Beam job."""
-        with self._make_beam_pipeline() as pipeline:
-            for split, paths in files.items():
-                split_uri = artifact_utils.get_split_uri([statistics], split)
-                _ = (
-                    pipeline
-                    | f"Shards[{split}]" >> beam.Create(paths, reshuffle=True)
-                    | f"Read[{split}]" >> beam.FlatMap(read_record_batches)
-                    | f"Describe[{split}]" >> tfdv.GenerateStatistics(options)
-                    | f"Write[{split}]"
-                    >> tfdv.WriteStatisticsToBinaryFile(f"{split_uri}/{DEFAULT_FILE_NAME}")
-                )
-
 
 class StatisticsGen(StockStatisticsGen):
     """Emits TFDV's statistics together with facts about the images."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+class Describe(beam.CombineFn):
+    """Computes TFDV's statistics of the examples in TFRecord files."""
+
+    def __init__(self, schema: schema_pb2.Schema) -> None:
+        """Takes the schema of the examples."""
+        options = tfdv.StatsOptions(schema=schema)
+        self._generators = stats_impl.get_generators(options, in_memory=True)
+
+    def setup(self) -> None:
+        for generator in self._generators:
+            generator.setup()
+
+    def create_accumulator(self) -> list[Any]:
+        return [generator.create_accumulator() for generator in self._generators]
+
+    def add_input(self, sums: list[Any], path: str) -> list[Any]:
+        for batch in read_record_batches(path):
+            sums = [
+                generator.add_input(one, batch)
+                for generator, one in zip(self._generators, sums, strict=True)
+            ]
+        return sums
+
+    def merge_accumulators(self, many: Iterable[list[Any]]) -> list[Any]:
+        return [
+            generator.merge_accumulators(column)
+            for generator, column in zip(self._generators, zip(*many, strict=True), strict=True)
+        ]
+
+    def extract_output(self, sums: list[Any]) -> statistics_pb2.DatasetFeatureStatisticsList:
+        return stats_impl.extract_statistics_output(sums, self._generators)
+
+
+def shards_of(files: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """Returns split and path of each file."""
+    return [(split, path) for split, paths in files.items() for path in paths]
+
+
+def write(
+    described: tuple[str, statistics_pb2.DatasetFeatureStatisticsList], uris: dict[str, str]
+) -> None:
+    """Writes the statistics of a split, given the folder of each split."""
+    split, statistics = described
+    tf.io.gfile.makedirs(uris[split])
+    with tf.io.gfile.GFile(f"{uris[split]}/{DEFAULT_FILE_NAME}", "wb") as file:
+        file.write(statistics.SerializeToString())
 
 
 def read_record_batches(path: str) -> Iterator[pa.RecordBatch]:
