@@ -24,7 +24,7 @@ from contract.metrics import (
 )
 
 CONFUSION = "multi_class_confusion_matrix_plot"  # as TFMA names it
-BLOCK = 1_000  # images that are counted at once
+BLOCK = 50  # images that are counted at once; each slice keeps so many
 EPSILON = 1e-7  # Keras keeps probabilities this far from 0 and 1 in the cross-entropy
 NO_CLASS = -1  # what TFMA calls predicted where no probability is above 0
 
