@@ -137,13 +137,10 @@ class ClassifierCombiner(beam.CombineFn):
         self._outputs = outputs
         self._ks = list(top_k.values())
         names = (EXAMPLE_COUNT, accuracy_name, CROSS_ENTROPY, *top_k)
-        self._keys = [metric_types.MetricKey(name, outputs.model) for name in names]
-        self._plot = metric_types.PlotKey(CONFUSION, outputs.model)
-
-    @property
-    def keys(self) -> list[metric_types.MetricKey]:
-        """Returns the keys of the results."""
-        return [*self._keys, self._plot]
+        self.keys = [
+            *(metric_types.MetricKey(name, outputs.model) for name in names),
+            metric_types.PlotKey(CONFUSION, outputs.model),
+        ]
 
     def create_accumulator(self) -> Counts:
         return Counts()
@@ -158,14 +155,14 @@ class ClassifierCombiner(beam.CombineFn):
         if not counts.labels:
             return counts
         labels, probabilities = np.array(counts.labels), np.stack(counts.probabilities)
+        own = np.arange(len(labels)), labels
+        of_label = probabilities[own]
         kept = np.clip(probabilities.astype(np.float64), EPSILON, 1 - EPSILON)
-        of_label = probabilities[np.arange(len(labels)), labels]
         more_probable = (~(probabilities <= of_label[:, np.newaxis])).sum(axis=1)  # or NaN
         predicted = probabilities.argmax(axis=1)
         predicted[probabilities.max(axis=1) <= 0] = NO_CLASS
         return Counts(
-            counts.cross_entropy
-            + float(np.log(kept.sum(axis=1) / kept[np.arange(len(labels)), labels]).sum()),
+            counts.cross_entropy + float(np.log(kept.sum(axis=1) / kept[own]).sum()),
             counts.in_top + (more_probable[:, np.newaxis] < self._ks).sum(axis=0),
             counts.confusion
             + collections.Counter(zip(counts.labels, predicted.tolist(), strict=True)),
@@ -187,11 +184,8 @@ class ClassifierCombiner(beam.CombineFn):
         )
         in_top = np.broadcast_to(counts.in_top, len(self._ks))
         means = np.array([right, counts.cross_entropy, *in_top]) / max(images, 1)
-        values = map(float, (images, *means))
-        return {
-            **dict(zip(self._keys, values, strict=True)),
-            self._plot: _confusion_proto(counts.confusion),
-        }
+        values = (float(images), *means.tolist(), _confusion_proto(counts.confusion))
+        return dict(zip(self.keys, values, strict=True))
 
 
 def _confusion_proto(

@@ -77,6 +77,10 @@ class StatisticsGen(StockStatisticsGen):
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
+    def __init__(self, examples: types.BaseChannel, schema: types.BaseChannel) -> None:
+        """Makes the node, which unlike the stock one has no options."""
+        super().__init__(examples=examples, schema=schema)
+
 
 class Describe(beam.CombineFn):
     """Computes TFDV's statistics of the examples in TFRecord files."""
