@@ -41,10 +41,13 @@ def operator(served, monkeypatch) -> Operator:
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(account / "ca.crt"))
     monkeypatch.setattr(tfjobs, "NAMESPACE_FILE", account / "namespace")
     operator.requests.clear()
+    before = set(threading.enumerate())
     yield operator
     operator.outage = False
     for name in list(operator.jobs):
         operator.delete(name)
+    # Those that follow a log would otherwise call the next test's operator, or none.
+    wait_until(lambda: not any(each.daemon for each in set(threading.enumerate()) - before))
 
 
 @pytest.fixture

@@ -46,23 +46,30 @@ def test_gradients_are_the_slopes_of_the_loss(step):
 
 def test_a_smoothed_loss_asks_for_a_share_of_every_class():
     smoothed = Step(dataclasses.replace(CONFIG, label_smoothing=0.1))
-    weights = smoothed.weights()
-    images = smoothed.images.astype(float)
-    logits = reference_network.activations(images, weights)["softmax_linear"]
-    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    wanted = 0.9 * np.eye(10)[smoothed.labels] + 0.1 / 10
-    plain = -log_probabilities[np.arange(4), smoothed.labels].mean()
-    decay = reference_network.total_loss(images, smoothed.labels, weights) - plain
-    expected = -(wanted * log_probabilities).sum(axis=1).mean() + decay
+    images, weights = smoothed.images.astype(float), smoothed.weights()
+    one_hot = np.eye(10)[smoothed.labels]
+    decay = reference_network.total_loss(images, smoothed.labels, weights)
+    decay -= cross_entropy(smoothed, one_hot)
+    expected = cross_entropy(smoothed, 0.9 * one_hot + 0.1 / 10) + decay
     assert smoothed.session.run(smoothed.spec.loss) == pytest.approx(expected, rel=1e-5)
+
+
+def cross_entropy(step: Step, wanted: np.ndarray) -> float:
+    """Returns the mean cross-entropy of a step's images.
+
+    Args:
+        step: Has the images and the weights.
+        wanted: Probabilities, [image, class].
+    """
+    activations = reference_network.activations(step.images.astype(float), step.weights())
+    logits = activations["softmax_linear"]
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return -(wanted * log_probabilities).sum(axis=1).mean()
 
 
 def test_without_decay_there_is_only_the_cross_entropy():
     step = Step(dataclasses.replace(CONFIG, weight_decay=0.0))
-    logits = reference_network.activations(step.images.astype(float), step.weights())
-    logits = logits["softmax_linear"]
-    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    expected = -log_probabilities[np.arange(4), step.labels].mean()
+    expected = cross_entropy(step, np.eye(10)[step.labels])
     assert step.session.run(step.spec.loss) == pytest.approx(expected, rel=1e-5)
     assert not [node for node in step.graph.get_operations() if node.type == "L2Loss"]
 
