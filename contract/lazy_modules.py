@@ -42,6 +42,14 @@ LARGE: LazyModules = {
     "tensorflow_model_analysis": ("constants", "proto", "sdk", "version"),
 }
 
+# TensorFlow imports these, and with them pandas, so that tf.saved_model.load knows optimizers.
+# A process that never calls it can make them lazy.
+KERAS: LazyModules = {
+    "keras": ("_tf_keras", "api", "src"),
+    "keras.src": ("optimizers",),
+    "keras.src.optimizers": (),
+}
+
 # Python itself and tools that look through all modules ask for these names.
 ASKED_OF_ALL = ("__path__", "__warningregistry__", "__wrapped__")
 

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
-from contract import imports, stopping
+from contract import imports, lazy_modules, stopping
 from serving.model_server import command_line
 from serving.model_server.command_line import FAILED
 from serving.model_server.process import FAILURE
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         logging.warning(warning)
 
     # Import TensorFlow only once the flags are checked.
+    lazy_modules.make_lazy(lazy_modules.KERAS)
     with imports.fast():
         from serving.model_server.server import ModelServer
     try:

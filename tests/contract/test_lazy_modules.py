@@ -157,3 +157,21 @@ import os; os._exit(0)
         "set()\nClient BigQueryReadClient\nPublisherClient build\ncheck_python_version\n"
         "None\nTuner\nx y\n"
     ), done.stderr
+
+
+def test_tensorflow_comes_without_keras_until_it_is_used():
+    code = """
+from contract import imports, lazy_modules
+lazy_modules.make_lazy(lazy_modules.KERAS)
+with imports.fast():
+    import tensorflow as tf
+import sys
+print({"keras.src.backend", "pandas"} & set(sys.modules))
+model = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,))])
+model.compile("adam", tf.losses.MeanSquaredError())
+print(model.predict([[1.0, 2.0, 3.0]], verbose=0).shape, tf.optimizers.Adam.__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n(1, 2) Adam\n", done.stderr
