@@ -97,7 +97,6 @@ def tune(
             output_dir=output,
             metadata_url=metadata_url,
         )
-        started_from = config.hyper_parameters
         config = apply_settings(config, [one for one in settings if one not in searched])
         config = dataclasses.replace(
             config,
@@ -111,7 +110,7 @@ def tune(
     from contract import terminal
     from pipeline_def import tuning
 
-    found = tuning.run(config, started_from, verbose)
+    found = tuning.run(config, verbose)
     best = found.record.best
     cifar = Path(sys.argv[0])
     terminal.say(

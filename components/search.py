@@ -22,7 +22,7 @@ from tensorflow.compat import v1
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import parallel_trials
-from contract import events, example_files, training_record
+from contract import events, example_files
 from contract.events import Evaluated
 from contract.search_record import Outcome, Trial
 from contract.search_space import Choice, Range, Space
@@ -40,6 +40,7 @@ _OUTCOMES: dict[TrialState, Outcome] = {
 _ENDED = tuple(_OUTCOMES)
 _UNPRUNED_TRIALS = 4  # this many finish before any is stopped early
 _TRIALS_FOR_IMPORTANCE = 4
+_EVALUATIONS = 5  # at least, so that a hopeless trial can be stopped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Search:
     Attributes:
         directory: Where its state is kept, so that it can be continued.
         space: The values to choose from.
-        hyper_parameters: All other hyper-parameters, by name.
+        hyper_parameters: All hyper-parameters, by name; the space replaces some.
+        kind: Their class, which raises ValueError for values that exclude one another.
         trials: The total number of trials, including stopped and failed ones.
         held_out: The fraction of the train examples that scores the trials.
         parallel: How many trials train at the same time.
@@ -58,6 +60,7 @@ class Search:
     directory: Path
     space: Space
     hyper_parameters: Mapping[str, Any]
+    kind: Callable[..., Any]
     trials: int
     held_out: float
     parallel: int = 1
@@ -91,7 +94,8 @@ def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> op
 def open_study(search: Search) -> optuna.Study:
     """Returns the study in a folder, new or continued.
 
-    A trial is stopped early if it is worse at a step than the median of the earlier ones.
+    A trial is stopped early if it is worse at a step than the median of the earlier ones. Its last
+    step is no reason to stop.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
@@ -166,35 +170,74 @@ def run_trial(
 ) -> None:
     """Trains with the values that the study suggests, and reports the result to it.
 
-    A training that ends in a RuntimeError, for example because it diverges, is a failed trial.
-    Any other error ends the search, which tries these values again when it is continued.
+    A trial fails if its training diverges or its values exclude one another. Any other error,
+    for example a full disk, ends the search, which tries these values again when it is
+    continued.
     """
     values = {name: suggest(trial, name, space) for name, space in search.space.items()}
     words = in_words(values)
     log.info(f"trial {trial.number + 1} of {search.trials}  {words}")
     directory = search.directory / TRIALS_DIR / f"trial-{trial.number:03d}"
+    hyper_parameters = evaluated_often({**search.hyper_parameters, **values})
 
     def prune(evaluated: Evaluated) -> None:
         trial.report(evaluated.accuracy, evaluated.step)
-        if trial.should_prune():
+        if evaluated.step < hyper_parameters["train_steps"] and trial.should_prune():
             raise optuna.TrialPruned(f"stopped after step {evaluated.step:,}")
 
     try:
+        check(search.kind, hyper_parameters)
         with events.sent_to(prune, Evaluated):
-            run_fn(args_of_trial(fn_args, directory, {**search.hyper_parameters, **values}))
+            run_fn(args_of_trial(fn_args, directory, hyper_parameters))
     except optuna.TrialPruned as pruned:
         study.tell(trial, state=TrialState.PRUNED)
         outcome = str(pruned)
-    except RuntimeError as error:
+    except (InvalidTrialError, tf.estimator.NanLossDuringTrainingError) as error:
         log.warning(f"trial {trial.number + 1} failed: {error}")
         study.tell(trial, state=TrialState.FAIL)
         outcome = "failed"
     else:
-        evaluations = training_record.read(str(directory / "model_run")).evaluations
-        study.tell(trial, evaluations[-1].accuracy)
-        outcome = f"accuracy {evaluations[-1].accuracy:.1%}"
+        accuracy = last_accuracy(study, trial)
+        study.tell(trial, accuracy)
+        outcome = f"accuracy {accuracy:.1%}"
     log.info(f"trial {trial.number + 1} of {search.trials}  {outcome}  {words}")
     leave_for_tensorboard(directory, values)
+
+
+class InvalidTrialError(ValueError):
+    """The values of a trial exclude one another."""
+
+
+def check(kind: Callable[..., Any], hyper_parameters: Mapping[str, Any]) -> None:
+    """Raises InvalidTrialError for values that exclude one another."""
+    try:
+        kind(**hyper_parameters)
+    except ValueError as error:
+        raise InvalidTrialError(error) from error
+
+
+def evaluated_often(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the hyper-parameters of a trial, which can be compared before it ends."""
+    often = dict(hyper_parameters)
+    if "eval_every_steps" in often:
+        few_steps = max(1, often["train_steps"] // _EVALUATIONS)
+        often["eval_every_steps"] = min(often["eval_every_steps"], few_steps)
+    return often
+
+
+def last_accuracy(study: optuna.Study, trial: optuna.Trial) -> float:
+    """Returns the accuracy of a trial's last evaluation, even if it was before a kill.
+
+    Raises:
+        ValueError: There was none.
+    """
+    accuracies = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    if not accuracies:
+        raise ValueError(
+            "The trainer module reports no accuracy, so trials cannot be compared. Let run_fn "
+            "call contract.events.send(Evaluated(step, accuracy)) after each evaluation."
+        )
+    return accuracies[max(accuracies)]
 
 
 def suggest(trial: optuna.Trial, name: str, space: Range | Choice) -> Any:

@@ -53,6 +53,7 @@ class Executor(base_executor.BaseExecutor):
                 directory=Path(config["study_dir"]),
                 space=search_space.parse(space, kind(**hyper_parameters)),
                 hyper_parameters=hyper_parameters,
+                kind=kind,
                 trials=config["trials"],
                 held_out=config["held_out"],
                 parallel=config["parallel"],

@@ -19,17 +19,17 @@ class PresetFile:
     settings: Mapping[str, Any]
 
 
-def write(path: Path, record: SearchRecord, started_from: Any) -> None:
+def write(path: Path, record: SearchRecord, named: Any) -> None:
     """Writes the best values of a search.
 
     Args:
         path: The file.
         record: The result of the search.
-        started_from: The hyper-parameters of the preset itself.
+        named: The hyper-parameters of the preset that the record names.
     """
     found = {**record.hyper_parameters, **record.best.values}
     differing = {
-        name: value for name, value in found.items() if value != getattr(started_from, name)
+        name: value for name, value in found.items() if value != getattr(named, name)
     }
     held_out = f"{record.held_out:.0%} of the train examples"
     content = {

@@ -3,13 +3,12 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
 
 from contract import imports, records
 from contract.files import SEARCH_FILE, SEARCH_PAGE_FILE
 from contract.search_record import SearchRecord
 from pipeline_def import local_runner, preset_file
-from pipeline_def.config import PipelineConfig
+from pipeline_def.config import PipelineConfig, find_preset
 from pipeline_def.console import quiet
 
 TUNING_DIR = "tuning"
@@ -27,12 +26,11 @@ class Found:
     trials_dir: Path
 
 
-def run(config: PipelineConfig, started_from: Any, verbose: bool = False) -> Found:
+def run(config: PipelineConfig, verbose: bool = False) -> Found:
     """Searches `config.tuned`; continues a search that was killed.
 
     Args:
         config: The settings.
-        started_from: The hyper-parameters of the preset itself.
         verbose: Shows every log line.
 
     Raises:
@@ -59,6 +57,8 @@ def run(config: PipelineConfig, started_from: Any, verbose: bool = False) -> Fou
     results = Path(outputs["tuner_results"].uri)
     record = records.from_json(SearchRecord, (results / SEARCH_FILE).read_text())
     page = Path(shutil.copy(results / SEARCH_PAGE_FILE, output / SEARCH_PAGE_FILE))
-    preset_file.write(output / PRESET_FILE, record, started_from)
+    # Not those of a preset file that the search started from, which would be missing.
+    named = find_preset(config.preset, config.trainer_module).hyper_parameters
+    preset_file.write(output / PRESET_FILE, record, named)
     trials_dir = identity.study_dir(config, batches) / "trials"
     return Found(record, page, output / PRESET_FILE, trials_dir)

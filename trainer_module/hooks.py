@@ -21,8 +21,10 @@ _APPLIES = re.compile(r"(?:Resource)?(?:Sparse)?Apply(\w+?)(?:V2)?")  # operatio
 _STARTUP_STEPS = 10  # graph optimization and first allocations make these slow
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(tf.estimator.NanLossDuringTrainingError):
     """The loss or the weights are NaN or infinite."""
+
+    __str__ = RuntimeError.__str__  # TensorFlow's has one message for all
 
     def __init__(self, found: str, step: int, learning_rate: float | None) -> None:
         """Says what was found where, and what to do."""

@@ -82,7 +82,7 @@ class HyperParameters:
     summary_every_steps: PositiveInt = dataclasses.field(default=500, metadata=WATCHING)
     # steps between checkpoints; a killed run loses at most these
     checkpoint_every_steps: PositiveInt = dataclasses.field(default=1_000, metadata=WATCHING)
-    # steps between evaluations, which select nothing
+    # steps between evaluations, which select nothing; each writes a checkpoint
     eval_every_steps: PositiveInt = dataclasses.field(default=5_000, metadata=WATCHING)
     # whether to log which device computes each operation
     log_device_placement: bool = dataclasses.field(default=False, metadata=WATCHING)

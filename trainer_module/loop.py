@@ -11,10 +11,11 @@ class Loop:
     """How long training lasts and how it is watched.
 
     Each field comes from the hyper-parameter of the same name; if there is none, it has the
-    default here.
+    default here, and there are five evaluations.
     """
 
     train_steps: int  # one batch each
+    eval_every_steps: int
     batch_size: int = 128
     seed: int = 0  # for everything random
     data_memory_gib: float = 1.0  # of images; more are streamed
@@ -24,7 +25,6 @@ class Loop:
     log_every_steps: int = 100
     summary_every_steps: int = 500
     checkpoint_every_steps: int = 1_000
-    eval_every_steps: int = 5_000
     log_device_placement: bool = False
 
     @classmethod
@@ -36,4 +36,4 @@ class Loop:
             for field in dataclasses.fields(hyper_parameters)
             if field.name in names
         }
-        return cls(**given)
+        return cls(**{"eval_every_steps": max(1, given["train_steps"] // 5), **given})

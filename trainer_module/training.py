@@ -258,7 +258,9 @@ def build_estimator(task: Task, checkpoint_dir: str) -> tf.estimator.Estimator:
         train_distribute=cluster.distribution_strategy(task.loop.distribution),
         tf_random_seed=task.loop.seed,
         save_summary_steps=task.loop.summary_every_steps,
-        save_checkpoints_steps=task.loop.checkpoint_every_steps,
+        save_checkpoints_steps=min(
+            task.loop.checkpoint_every_steps, task.loop.eval_every_steps
+        ),
         keep_checkpoint_max=_KEPT_CHECKPOINTS,
         log_step_count_steps=task.loop.log_every_steps,
         session_config=tf.compat.v1.ConfigProto(

@@ -9,9 +9,9 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import search
 from components.search import Search
-from contract import events, example_files, training_record
+from contract import events, example_files
 from contract.search_space import Range
-from contract.training_record import Evaluation, TrainingRecord
+from trainer_module.hooks import TrainingDivergedError
 
 STEPS = (10, 20, 30)
 
@@ -22,15 +22,10 @@ def train(fn_args: FnArgs) -> None:
     checkpoint = Path(fn_args.custom_config["checkpoint_dir"], "checkpoint")
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     start = int(checkpoint.read_text()) if checkpoint.exists() else 0
-    accuracy = 0.0
     for step in STEPS:
         if step > start:
             checkpoint.write_text(str(step))
-            accuracy = (1 - abs(rate - 0.3)) * step / 30
-            events.send(events.Evaluated(step, accuracy))
-    Path(fn_args.model_run_dir).mkdir(parents=True)
-    record = TrainingRecord(steps=30, evaluations=(Evaluation(30, accuracy, 0.0),))
-    training_record.write(fn_args.model_run_dir, record)
+            events.send(events.Evaluated(step, (1 - abs(rate - 0.3)) * step / 30))
 
 
 def fn_args_in(directory: Path) -> FnArgs:
@@ -49,7 +44,8 @@ def search_in(directory: Path, **changes: Any) -> Search:
     defaults = {
         "directory": directory / "study",
         "space": {"rate": Range(0.0, 1.0)},
-        "hyper_parameters": {"rate": 0.5, "other": 7},
+        "hyper_parameters": {"rate": 0.5, "other": 7, "train_steps": 30},
+        "kind": dict,
         "trials": 12,
         "held_out": 0.2,
     }
@@ -83,7 +79,7 @@ def test_hopeless_trials_are_stopped_early(searched):
     assert stopped
     best = max(trial.accuracy for trial in trials)
     assert all(trial.accuracy < best and trial.number >= 4 for trial in stopped)
-    assert any(trial.curve[-1][0] < 30 for trial in stopped)
+    assert all(trial.curve[-1][0] < 30 for trial in stopped)
 
 
 def test_trials_leave_summaries_and_no_models(searched):
@@ -141,17 +137,75 @@ def test_a_killed_search_goes_on_with_its_trial_and_then_with_new_ones(fn_args, 
 def test_a_trial_that_diverges_has_failed_and_the_search_goes_on(fn_args, tmp_path, caplog):
     def diverge(args: FnArgs) -> None:
         if Path(args.custom_config["checkpoint_dir"]).name == "trial-000":
-            raise RuntimeError("the loss is nan")
+            raise TrainingDivergedError("the loss is nan", 7, None)
         train(args)
 
     study = search.run(search_in(tmp_path, trials=2), fn_args, diverge)
     assert [trial.outcome for trial in search.trials_of(study)] == ["failed", "ended"]
-    assert "failed: the loss is nan" in caplog.text
+    assert "failed: Training diverged: the loss is nan at step 7" in caplog.text
+
+
+def test_values_that_exclude_one_another_fail_a_trial_before_it_trains(fn_args, tmp_path):
+    def kind(rate: float, **others: Any) -> None:
+        if rate > 0.5:
+            raise ValueError("rate must be at most 0.5")
+
+    trained = []
+
+    def note(args: FnArgs) -> None:
+        trained.append(args.custom_config["hyper_parameters"]["rate"])
+        train(args)
+
+    study = search.run(search_in(tmp_path, trials=8, kind=kind), fn_args, note)
+    trials = list(search.trials_of(study))
+    assert {trial.outcome == "failed" for trial in trials} == {True, False}
+    assert all((t.outcome == "failed") == (t.values["rate"] > 0.5) for t in trials)
+    assert max(trained) <= 0.5
+
+
+def test_an_error_that_is_no_fault_of_the_values_ends_the_search(fn_args, tmp_path):
+    def fill_the_disk(args: FnArgs) -> None:
+        train(args)
+        if not is_mended:
+            raise RuntimeError("The model could not be exported: no space left on device")
+
+    wanted, is_mended = search_in(tmp_path, trials=2), False
+    with pytest.raises(RuntimeError, match="no space left"):
+        search.run(wanted, fn_args, fill_the_disk)
+    is_mended = True
+    study = search.run(wanted, fn_args, fill_the_disk)
+    trials = list(search.trials_of(study))
+    assert [trial.outcome for trial in trials] == ["ended", "ended"]
+    # Its training had ended, so that no evaluation came after the error.
+    assert trials[0].accuracy == pytest.approx(1 - abs(trials[0].values["rate"] - 0.3))
+
+
+def test_a_trial_that_has_trained_to_its_end_counts_however_bad_it_is(fn_args, tmp_path):
+    def evaluate_once(args: FnArgs) -> None:
+        rate = args.custom_config["hyper_parameters"]["rate"]
+        events.send(events.Evaluated(30, 1 - abs(rate - 0.3)))
+
+    study = search.run(search_in(tmp_path, trials=10), fn_args, evaluate_once)
+    assert {trial.outcome for trial in search.trials_of(study)} == {"ended"}
+    assert len(search.results_of(study)) == 10
+
+
+def test_a_trial_is_evaluated_before_its_end():
+    values = {"train_steps": 1_000, "eval_every_steps": 1_000, "rate": 0.1}
+    assert search.evaluated_often(values) == {**values, "eval_every_steps": 200}
+    seldom = {**values, "eval_every_steps": 50}
+    assert search.evaluated_often(seldom) == seldom
+    assert search.evaluated_often({"train_steps": 3}) == {"train_steps": 3}
+
+
+def test_a_module_that_reports_no_accuracy_is_told_how(fn_args, tmp_path):
+    with pytest.raises(ValueError, match=r"no accuracy.*send\(Evaluated"):
+        search.run(search_in(tmp_path, trials=2), fn_args, lambda args: None)
 
 
 def test_a_search_without_any_result_says_what_to_do(fn_args, tmp_path):
     def diverge(args: FnArgs) -> None:
-        raise RuntimeError("the loss is nan")
+        raise TrainingDivergedError("the loss is nan", 7, None)
 
     with pytest.raises(RuntimeError, match=r"None of 1 trials finished.*smaller"):
         search.run(search_in(tmp_path, trials=1), fn_args, diverge)

@@ -1,13 +1,19 @@
 """A search as a node of a run, and by itself, on the real sample."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tfx.types import standard_artifacts
 
+from contract import records
 from contract.event_files import read_scalars
+from contract.files import SEARCH_FILE, SEARCH_PAGE_FILE
+from contract.search_record import SearchRecord, Trial
+from pipeline_def import execution, tuning
 from pipeline_def.config import find_preset
 
 SETTINGS = ("train_steps=20", "eval_every_steps=20")
@@ -49,9 +55,35 @@ def test_a_search_leaves_a_preset_a_page_and_summaries(output, searched):
     (trials,) = output.glob("tuning/*/trials")
     assert str(trials) in searched
     accuracies = [read_scalars(str(trial / "eval"))["accuracy"] for trial in trials.iterdir()]
-    best = max(accuracy for ((_, accuracy),) in accuracies)
+    assert all([step for step, _ in curve] == [4, 8, 12, 16, 20] for curve in accuracies)
+    best = max(curve[-1][1] for curve in accuracies)
     assert f"Best      {best:.2%} on held-out train examples" in searched
     assert not list(output.glob("tuning/*/trials/*/model*"))
+
+
+def test_a_search_from_a_preset_file_keeps_what_the_file_holds(tmp_path, monkeypatch):
+    first = tmp_path / "first.yaml"
+    first.write_text("trainer_module: trainer_module\npreset: smoke\nsettings: {momentum: 0.8}")
+    config = dataclasses.replace(
+        find_preset(str(first)), data="sample", output_dir=str(tmp_path), tuned="seed=1,2"
+    )
+    record = SearchRecord(
+        trainer_module="trainer_module",
+        preset=config.preset,
+        hyper_parameters=vars(config.hyper_parameters),
+        space=("seed=1,2",),
+        held_out=0.1,
+        trials=(Trial(0, {"seed": 2}, "ended", 0.5),),
+    )
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / SEARCH_FILE).write_text(records.to_json(record))
+    (folder / SEARCH_PAGE_FILE).touch()
+    results = standard_artifacts.TunerResults()
+    results.uri = str(folder)
+    monkeypatch.setattr(execution, "run_until_tuned", lambda *_: {"tuner_results": results})
+    found = find_preset(str(tuning.run(config).preset)).hyper_parameters
+    assert (found.momentum, found.seed) == (0.8, 2)
 
 
 @pytest.mark.slow
