@@ -94,8 +94,7 @@ def run(search: Search, fn_args: FnArgs, run_fn: Callable[[FnArgs], None]) -> op
 def open_study(search: Search) -> optuna.Study:
     """Returns the study in a folder, new or continued.
 
-    A trial is stopped early if it is worse at a step than the median of the earlier ones. Its last
-    step is no reason to stop.
+    A trial is stopped early if it is worse at a step than the median of the earlier ones.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(

@@ -14,7 +14,15 @@ from typing import Any
 import filelock
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import cluster, estimator, example_files, exported_model, image_set, records
+from contract import (
+    cluster,
+    estimator,
+    example_files,
+    exported_model,
+    image_set,
+    records,
+    training_record,
+)
 from contract.warm_start import KEY, WarmStart
 from serving import warm_start
 
@@ -31,15 +39,18 @@ def run_fn(fn_args: FnArgs) -> None:
         ContractError: Its output breaks the contract with later stages.
         Exception: Whatever the trainer module raises.
     """
-    fn_args.custom_config = with_found_start(
-        with_found_values(fn_args.custom_config, fn_args.hyperparameters)
-    )
+    found = (fn_args.hyperparameters or {}).get("values", {})
+    fn_args.custom_config = with_found_start(with_found_values(fn_args.custom_config, found))
     trainer_module = estimator.load(fn_args.custom_config["trainer_module"])
     run = importlib.import_module(trainer_module.run_module).run_fn
     checkpoint_dir = Path(fn_args.custom_config["checkpoint_dir"])
     with sole_user(checkpoint_dir / LOCK_FILE) if cluster.is_chief() else nullcontext():
         run(fn_args)
     if cluster.is_chief():
+        if found:
+            record = training_record.read(fn_args.model_run_dir)
+            record = dataclasses.replace(record, found=found)
+            training_record.write(fn_args.model_run_dir, record)
         images = image_set.read(posixpath.dirname(fn_args.schema_path))
         exported_model.check(
             exported_model.Training(
@@ -76,19 +87,18 @@ def sole_user(lock_file: Path) -> Iterator[None]:
 
 
 def with_found_values(
-    custom_config: Mapping[str, Any], found: Mapping[str, Any] | None
+    custom_config: Mapping[str, Any], found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns the config with the hyper-parameters that a Tuner found, if there was one.
+    """Returns the config with the hyper-parameters that a Tuner found, if any.
 
     They get their own checkpoint folder, since another search may find others.
     """
     if not found:
         return dict(custom_config)
-    values = found["values"]
-    checksum = zlib.crc32(json.dumps(values, sort_keys=True).encode())
+    checksum = zlib.crc32(json.dumps(found, sort_keys=True).encode())
     return {
         **custom_config,
-        "hyper_parameters": {**custom_config["hyper_parameters"], **values},
+        "hyper_parameters": {**custom_config["hyper_parameters"], **found},
         "checkpoint_dir": f"{custom_config['checkpoint_dir']}-{checksum:08x}",
     }
 

@@ -3,6 +3,8 @@
 import dataclasses
 import logging
 import posixpath
+from collections.abc import Mapping
+from typing import Any
 
 from contract import records
 from contract.files import TRAINING_FILE
@@ -42,6 +44,8 @@ class TrainingRecord:
     evaluations: tuple[Evaluation, ...] = ()  # in order of steps
     start_version: str = ""  # the version whose weights it started from; empty: random ones
     start_refusal: str = ""  # why it did not start from those it was to start from
+    # Hyper-parameters that a search found, which replaced those of the settings.
+    found: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def read(directory: str) -> TrainingRecord:

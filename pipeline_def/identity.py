@@ -11,10 +11,18 @@ from pipeline_def.code_version import algorithm_version
 from pipeline_def.config import PipelineConfig
 from serving.baseline import Candidate
 
+_TRIALS = "."
+
 
 def study_dir(config: PipelineConfig, batches: Batches) -> Path:
     """Returns the folder of a search, from which it continues if killed or extended."""
-    return Path(config.output_dir) / "tuning" / training_fingerprint(config, batches)
+    fingerprint = training_fingerprint(config, batches)
+    return Path(config.output_dir) / "tuning" / search_of(fingerprint)
+
+
+def search_of(fingerprint: str) -> str:
+    """Returns the identity of a training's search, whatever its number of trials."""
+    return fingerprint.partition(_TRIALS)[0]
 
 
 def serving_model_dir(config: PipelineConfig) -> Path:
@@ -27,7 +35,8 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
     """Returns the identity of a training: a hash of everything that shapes the weights.
 
     This includes the data and their conversion to examples, the network with its inputs, and
-    the hyper-parameters or their search, but not how training is run, logged and exported.
+    the hyper-parameters or their search, but not how training is run, logged and exported. The
+    number of a search's trials follows the hash: with more trials it may find other values.
     """
     trainer_module = estimator.load(config.trainer_module)
     facts = {
@@ -43,7 +52,8 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
     }
     if start := start_of(config, batches):
         facts["start"] = [start.weights or start.version, start.learning_rate]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return f"{digest}{_TRIALS}{config.tuning_trials}" if config.tuned else digest
 
 
 def start_of(config: PipelineConfig, batches: Batches) -> WarmStart | None:

@@ -28,9 +28,7 @@ def write(path: Path, record: SearchRecord, named: Any) -> None:
         named: The hyper-parameters of the preset that the record names.
     """
     found = {**record.hyper_parameters, **record.best.values}
-    differing = {
-        name: value for name, value in found.items() if value != getattr(named, name)
-    }
+    differing = {name: value for name, value in found.items() if value != getattr(named, name)}
     held_out = f"{record.held_out:.0%} of the train examples"
     content = {
         "trainer_module": record.trainer_module,

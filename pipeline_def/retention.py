@@ -13,6 +13,7 @@ from pathlib import Path
 
 from contract import metadata
 from contract.files import DATA_GATE_FILE, PAGE_FILE, RECORD_FILE
+from pipeline_def import identity
 from pipeline_def.recorder import LOG_FILE
 from report import runs
 from report.run_record import RunRecord
@@ -95,6 +96,8 @@ def make_plan(output: Path, keep_runs: int) -> Plan:
     }
     trainings = {run.training_fingerprint for run in kept}
     known = {run.training_fingerprint for run in records}
+    for fingerprints in (trainings, known):
+        fingerprints |= set(map(identity.search_of, fingerprints))
     # Until enough runs have been made, what is not on record may be wanted yet.
     oldest = min(map(started, newest)) if len(records) > keep_runs else 0.0
     return Plan(

@@ -293,8 +293,9 @@ class Facts:
 
     @functools.cached_property
     def settings(self) -> settings.Settings:
-        """Returns the settings that a report uses."""
-        return settings.read(self.config)
+        """Returns the settings that a report uses, with the values that a search found."""
+        found = self.training.record.found if self.training else {}
+        return settings.read({**self.config, **found})
 
 
 @dataclasses.dataclass(frozen=True)

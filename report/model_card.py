@@ -72,6 +72,8 @@ def _training_sentences(facts: Facts) -> list[str]:
     if settings.learning_rate is not None:
         rate = settings.learning_rate * (settings.warm_start_learning_rate if version else 1)
         parts.append(f"learning rate {rate:g} at the start")
+    if record.found:
+        parts.append(f"found by a search: {', '.join(record.found)}")
     return ["; ".join(parts) + "."]
 
 

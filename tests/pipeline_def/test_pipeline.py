@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_def.batches import Batches
 from pipeline_def.config import find_preset
-from pipeline_def.identity import training_fingerprint
+from pipeline_def.identity import study_dir, training_fingerprint
 from pipeline_def.pipeline import create_pipeline
 
 BATCHES = Batches("/data", "abc")
@@ -57,6 +57,16 @@ def test_only_settings_that_shape_the_weights_train_anew(config):
 
     assert fingerprint(verbose=True) == fingerprint()
     assert fingerprint(train_steps=4) != fingerprint()
+
+
+def test_more_trials_continue_a_search_and_train_anew(config):
+    few, many = (
+        dataclasses.replace(config, tuned="train_steps=2,3", tuning_trials=trials)
+        for trials in (20, 40)
+    )
+    assert study_dir(few, BATCHES) == study_dir(many, BATCHES)
+    fingerprints = {training_fingerprint(one, BATCHES) for one in (config, few, many)}
+    assert len(fingerprints) == 3
 
 
 def test_the_estimator_of_a_run_is_on_record(config):

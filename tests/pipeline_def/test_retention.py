@@ -217,6 +217,18 @@ def test_a_search_goes_when_no_kept_run_is_older(output):
     assert size > 3000
 
 
+def test_a_search_stays_as_long_as_a_training_with_its_values(output):
+    for name in ("tuning/5ea7c4/trials", "checkpoints/5ea7c4.20-0badcafe"):
+        (output.root / name).mkdir(parents=True)
+    records = [output.run() for _ in range(3)]
+    last = dataclasses.replace(records[-1], training_fingerprint="5ea7c4.20")
+    runs.write(last, output.root / "runs" / last.run_id / "run.json")
+    retention.clean(output.root, keep_runs=1)
+    assert "5ea7c4.20-0badcafe" in output.trainings()
+    assert "f1" not in output.trainings()
+    assert (output.root / "tuning/5ea7c4/trials").exists()
+
+
 def test_a_training_of_a_kept_run_whose_record_does_not_name_it_is_kept(output):
     records = [output.run() for _ in range(3)]
     last = dataclasses.replace(records[-1], training_fingerprint="")

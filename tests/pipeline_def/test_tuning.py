@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tfx.types import standard_artifacts
 
-from contract import records
+from contract import records, training_record
 from contract.event_files import read_scalars
 from contract.files import SEARCH_FILE, SEARCH_PAGE_FILE
 from contract.search_record import SearchRecord, Trial
@@ -96,6 +96,10 @@ def test_a_run_finds_the_search_done_and_trains_with_its_best(output, searched):
     rates = read_scalars(stages["Trainer"]["outputs"]["model_run"])["learning_rate"]
     found = find_preset(str(output / "tuned.yaml")).hyper_parameters
     assert rates[0][1] == pytest.approx(found.learning_rate, rel=0.05)
+    record = training_record.read(stages["Trainer"]["outputs"]["model_run"])
+    assert record.found["learning_rate"] == pytest.approx(found.learning_rate)
+    report = (output / "report.html").read_text()
+    assert "found by a search: learning_rate, random_flip" in report
 
 
 def test_a_search_of_nothing_is_a_wrong_option():

@@ -37,6 +37,18 @@ def test_the_card_tells_how_the_model_was_trained():
     )
 
 
+def test_the_card_has_the_values_that_a_search_found():
+    found = {"learning_rate": 0.03, "optimizer": "muon"}
+    record = dataclasses.replace(TRAINED.record, found=found)
+    (details,) = model_card(Facts(CONFIG, training=TrainingFacts(record, Curves())))[
+        "Model details"
+    ]
+    assert details.endswith(
+        "optimizer muon; learning rate 0.03 at the start; found by a search: learning_rate, "
+        "optimizer."
+    )
+
+
 def test_of_another_estimator_the_card_says_only_what_its_record_holds():
     config = {"preset": "spring", "trainer_module": "my_team.flowers", "petals": 5}
     (details,) = model_card(Facts(config, training=TRAINED))["Model details"]
