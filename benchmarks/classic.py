@@ -25,6 +25,7 @@ LEARNING_RATE = 0.1
 EPOCHS_PER_DECAY = 350
 EMA_DECAY = 0.9999
 WEIGHT_DECAY = 0.004
+CONV_STDDEV = 1e-4  # as in the tutorial's first version; later ones have 5e-2
 LOG_EVERY_STEPS = 10
 SUMMARY_EVERY_STEPS = 100
 WARMUP_STEPS = 30
@@ -126,7 +127,7 @@ def inference(images: tf.Tensor) -> tf.Tensor:
 def convolution(name: str, x: tf.Tensor, bias: float) -> tf.Tensor:
     """Returns relu(5×5 convolution to 64 channels + bias)."""
     with v1.variable_scope(name):
-        kernel = variable("weights", [5, 5, int(x.shape[-1]), 64], 5e-2)
+        kernel = variable("weights", [5, 5, int(x.shape[-1]), 64], CONV_STDDEV)
         biases = v1.get_variable("biases", [64], initializer=v1.constant_initializer(bias))
         products = tf.nn.conv2d(x, kernel, [1, 1, 1, 1], padding="SAME")
         return summarize(tf.nn.relu(tf.nn.bias_add(products, biases)))

@@ -132,8 +132,8 @@ def judge(rounds: list[dict[str, Any]]) -> list[Target]:
     limit_percent = 100 * ratio(f"ours_{fastest}", f"limit_{fastest}")
     input_ratio = ratio("input", f"ours_{fastest}")
     return [
-        Target("compared with the classic way", classic, 2.2, "× faster", True),
-        Target(f"share of the {fastest} limit", limit_percent, 60, "%", True),
+        Target("compared with the classic way", classic, 2.6, "× faster", True),
+        Target(f"share of the {fastest} limit", limit_percent, 85, "%", True),
         Target("input pipeline, compared with a step", input_ratio, 4, "× faster", True),
         Target("peak memory", medians_of(rounds)["ours_peak_bytes"] / GIB, 2, "GiB"),
     ]

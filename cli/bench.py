@@ -73,7 +73,8 @@ class Listed(click.ParamType):
     "--seeds",
     metavar="N[,N…]",
     type=Listed(click.INT),
-    help="For `accuracy`: train each preset once with each seed. [default: 0,1,2]",
+    help="For `accuracy`: train each preset with each seed, and `reference` with the first. "
+    "[default: 0,1,2]",
 )
 @click.option(
     "--steps",

@@ -60,8 +60,15 @@ def model_fn(
     )
     spec = classifier.model_fn(features, labels, mode, config)
     if mode == tf.estimator.ModeKeys.PREDICT:
-        return head.predict_spec(spec.predictions["logits"], class_names)
+        return head.predict_spec(logits_of_all(spec.predictions["logits"]), class_names)
     return spec
+
+
+def logits_of_all(logits: tf.Tensor) -> tf.Tensor:
+    """Returns a logit for each class; of two classes, the Estimator has only the second's."""
+    if logits.shape[-1] > 1:
+        return logits
+    return tf.concat([tf.zeros_like(logits), logits], axis=1)
 
 
 def preprocessing_fn(

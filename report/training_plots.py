@@ -64,7 +64,7 @@ def _draw_loss(runs: Sequence[Run]) -> str:
             _plot(axes, curves.loss, colour, label="raw", alpha=0.35, linewidth=1)
         _plot(axes, curves.loss_averaged, colour, name or "averaged", dashes)
         if not name:
-            _plot(axes, curves.cross_entropy_averaged, SERIES[2], "without penalty")
+            _plot(axes, curves.cross_entropy_averaged, SERIES[2], "cross-entropy")
         label = "" if name else "on eval"
         _plot(axes, curves.eval_loss, SERIES[1] if not name else colour, label, ":", "o")
     label_steps(axes)

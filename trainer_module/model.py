@@ -56,7 +56,8 @@ def train_spec(
 ) -> tf.estimator.EstimatorSpec:
     """Returns the loss and the op of one training step."""
     all_layers = layers_of(hyper_parameters, num_classes)
-    parts = fast_operations.num_parts(hyper_parameters.batch_size)
+    # A replica has only a part of the batch.
+    parts = fast_operations.num_parts(images.shape[0] or hyper_parameters.batch_size)
     logits = layers.logits_of(images, all_layers, hyper_parameters.compute_dtype, parts)
     v1.summary.image("images", images, max_outputs=8)
     losses = losses_of(logits, labels, all_layers, hyper_parameters)
@@ -82,20 +83,24 @@ def losses_of(
     all_layers: Sequence[network.Layer],
     hyper_parameters: HyperParameters,
 ) -> dict[str, tf.Tensor]:
-    """Returns each part of the loss, and their sum as `total_loss`; float32 scalars.
+    """Returns the loss as `total_loss`, and what it consists of; float32 scalars.
 
-    The parts are the cross-entropy, and weight_decay · ½ Σ w² of each layer that decays.
+    It is the cross-entropy, plus weight_decay · ½ Σ w² of each layer that decays. With label
+    smoothing, `cross_entropy` is without it, as on eval, and the total with it.
     """
-    smoothing = hyper_parameters.label_smoothing
-    losses = {"cross_entropy": head.cross_entropy_of(logits, labels, smoothing)}
+    smoothed = head.cross_entropy_of(logits, labels, hyper_parameters.label_smoothing)
+    losses = {}
     decaying = {f"{layer.name}/weights": layer.name for layer in network.decaying(all_layers)}
     for variable in v1.trainable_variables() if hyper_parameters.weight_decay else ():
         if name := decaying.get(summaries.name_of(variable)):
             losses[f"{name}/weight_loss"] = hyper_parameters.weight_decay * tf.nn.l2_loss(
                 variable
             )
-    losses["total_loss"] = tf.add_n(list(losses.values()))
-    return losses
+    return {
+        "cross_entropy": head.cross_entropy_of(logits, labels),
+        **losses,
+        "total_loss": tf.add_n([smoothed, *losses.values()]),
+    }
 
 
 def training_step(

@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 
 import click.testing
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from cli.main import main
+from examples import dnn_classifier
 from serving import doctor
 
 EXAMPLES = ("batch_norm", "dnn_classifier")
@@ -114,3 +117,21 @@ def test_the_second_estimator_takes_data_from_the_cache_and_is_held_against_the_
     assert {"CifarExampleGen", "StatisticsGen", "ExampleValidator"} <= cached
     assert "Trainer" not in cached
     assert second.record["gate"]["baseline_version"] == first.version.name
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_canned_estimator_gives_each_class_a_probability(classes):
+    params = {
+        "hyper_parameters": dnn_classifier.HyperParameters(hidden_units=4),
+        "class_names": ["cat", "dog", "ship"][:classes],
+    }
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        images = tf.constant(np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3))
+        spec = dnn_classifier.model_fn(
+            dnn_classifier.prepare(images), None, "infer", params, tf.estimator.RunConfig()
+        )
+        session.run(tf.compat.v1.global_variables_initializer())
+        probabilities = session.run(spec.predictions["probabilities"])
+    assert probabilities.shape == (2, classes)
+    assert 0 < probabilities.min() and probabilities.max() < 1
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)

@@ -54,6 +54,19 @@ def test_a_smoothed_loss_asks_for_a_share_of_every_class():
     assert smoothed.session.run(smoothed.spec.loss) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_curve_of_the_cross_entropy_is_comparable_with_that_on_eval():
+    logits = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
+    smooth = dataclasses.replace(QUICK, label_smoothing=0.3)
+    with tf.Graph().as_default(), v1.Session() as session:
+        losses = model.losses_of(tf.constant(logits), tf.constant([0, 1]), (), smooth)
+        found = session.run(losses)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    plain = -(log_probabilities[0, 0] + log_probabilities[1, 1]) / 2
+    assert found["cross_entropy"] == pytest.approx(plain)
+    smoothed = 0.7 * plain - 0.3 * log_probabilities.mean()
+    assert found["total_loss"] == pytest.approx(smoothed)
+
+
 def cross_entropy(step: Step, wanted: np.ndarray) -> float:
     """Returns the mean cross-entropy of a step's images.
 
