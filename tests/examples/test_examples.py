@@ -133,5 +133,5 @@ def test_the_canned_estimator_gives_each_class_a_probability(classes):
         session.run(tf.compat.v1.global_variables_initializer())
         probabilities = session.run(spec.predictions["probabilities"])
     assert probabilities.shape == (2, classes)
-    assert 0 < probabilities.min() and probabilities.max() < 1
+    assert probabilities.min() > 0 and probabilities.max() < 1
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
