@@ -18,6 +18,7 @@ import logging
 import os
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ ROTATE_BYTES = 64 * 2**20
 ROTATE_SECONDS = 300
 MAX_FILES = 100  # per prefix; the oldest are deleted
 WRITING = ".writing"
+_OWN_NAME = r"-\d{8}T\d{6}-\d+-\d{5,}\.tfrecord"  # after the prefix, as in `_opened`
 _COMPLAINT_SECONDS = 60
 
 # The field of a PredictionLog for each API; gRPC and REST differ in the name's case.
@@ -219,7 +221,7 @@ class RotatedFiles:
         finally:
             done.path.rename(done.path.with_suffix(""))
             done.lock.close()
-        for path in self._found(".tfrecord")[:-MAX_FILES]:
+        for path in self._found()[:-MAX_FILES]:
             path.unlink(missing_ok=True)
 
     def _opened(self) -> _OpenFile:
@@ -232,7 +234,8 @@ class RotatedFiles:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _OpenFile(path, lock, tf.io.TFRecordWriter(str(path)), time.monotonic())
 
-    def _found(self, suffix: str) -> list[Path]:
-        """Returns the files of this prefix, oldest first."""
-        pattern = f"{self._prefix.name}-*{suffix}"
-        return sorted(self._prefix.parent.glob(pattern), key=lambda path: path.name)
+    def _found(self, suffix: str = "") -> list[Path]:
+        """Returns the files of this prefix, oldest first; not those of `<prefix>-canary`."""
+        name = re.compile(re.escape(self._prefix.name) + _OWN_NAME + re.escape(suffix))
+        found = (path for path in self._prefix.parent.glob("*") if name.fullmatch(path.name))
+        return sorted(found, key=lambda path: path.name)

@@ -128,6 +128,27 @@ def test_files_are_rotated_and_the_oldest_go(tmp_path, monkeypatch):
     assert records == [3, 4, 5]
 
 
+@pytest.mark.parametrize("prefix", ["cifar10", "[m]*"])
+def test_only_files_of_the_prefix_itself_are_counted_and_deleted(tmp_path, monkeypatch, prefix):
+    monkeypatch.setattr(request_log, "ROTATE_BYTES", 1)
+    monkeypatch.setattr(request_log, "MAX_FILES", 3)
+    others = {f"{prefix}-canary-20260101T00000{i}-1-00001.tfrecord" for i in range(5)}
+    others |= {
+        f"{prefix}-canary-20260101T000005-1-00001.tfrecord.writing",
+        f"{prefix}-a.tfrecord",
+    }
+    for name in others:
+        (tmp_path / name).write_bytes(b"of another")
+    files = RotatedFiles(tmp_path / prefix)
+    for i in range(6):
+        files.write(bytes([i]))
+        files.rotate_if_due()
+    there = {path.name for path in tmp_path.iterdir()}
+    assert others < there
+    own = sorted(name.removesuffix(".tfrecord")[-5:] for name in there - others)
+    assert own == ["00004", "00005", "00006"]
+
+
 def test_what_a_killed_server_left_is_taken_over_and_what_another_writes_is_not(tmp_path):
     mine, others = RotatedFiles(tmp_path / "m"), RotatedFiles(tmp_path / "m")
     others.write(b"of another")
