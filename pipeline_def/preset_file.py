@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from contract.search_record import SearchRecord
+from contract.writing import write_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,11 @@ def write(path: Path, record: SearchRecord, named: Any) -> None:
         "preset": record.preset,
         "settings": differing,
     }
-    path.write_text(
+    write_whole(
+        path,
         f"# Found in {len(record.trials)} trials of {' '.join(record.space)}:\n"
         f"# {record.best.accuracy:.2%} right on {held_out}, which were held out of training.\n"
-        + yaml.safe_dump(content, sort_keys=False)
+        + yaml.safe_dump(content, sort_keys=False),
     )
 
 

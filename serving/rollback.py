@@ -27,6 +27,8 @@ log = logging.getLogger("cifar.versions")
 def roll_back(model_dir: Path, version: int | None = None, quarantine: bool = True) -> Change:
     """Serves the model of an earlier version again, under the next number.
 
+    After a rollback that was killed, the same call finishes it.
+
     Args:
         model_dir: The folder of the versions.
         version: The version to restore; by default, the newest intact one from a different
@@ -36,12 +38,15 @@ def roll_back(model_dir: Path, version: int | None = None, quarantine: bool = Tr
 
     Raises:
         LookupError: There is no such version.
-        ValueError: It is already served, broken, or in quarantine.
+        ValueError: It or its model is already served, or it is broken or in quarantine.
         OSError: The folder cannot be written.
     """
     check_exists(model_dir)
     with version_ledger.held(model_dir):
         finish_quarantine(model_dir)
+        finished = _finish_killed(model_dir)
+        if finished and version in (None, finished.restored):
+            return finished
         ledger = version_ledger.read(model_dir)
         versions = model_registry.pushed_versions(model_dir)
         if not versions:
@@ -53,28 +58,50 @@ def roll_back(model_dir: Path, version: int | None = None, quarantine: bool = Tr
             for one in versions
             if one is served or version_ledger.is_same_model(one.provenance, served.provenance)
         ]
-        if not quarantine:
+        if not quarantine or version_ledger.is_same_model(chosen.provenance, served.provenance):
             banned = []
-        # Marked before anything is served, so that a killed rollback can be continued.
-        for number in banned:
-            why = f"rolled back to {chosen.number} on {version_ledger.now()[:16]}"
-            record = dataclasses.replace(ledger.versions[number], quarantined=why)
-            ledger = ledger.with_version(number, record)
-        if banned:
-            version_ledger.write(model_dir, ledger)
-    provenance = dataclasses.replace(chosen.provenance, restored_from=chosen.number)
-    new = version_store.push(chosen.path, model_dir, provenance)
-    with version_ledger.held(model_dir):
-        finish_quarantine(model_dir)
         change = Change(
             version_ledger.now(),
             "rollback",
-            int(new.name),
+            version=0,
             restored=chosen.number,
             replaced=served.number,
             quarantined=banned,
         )
-        version_ledger.write(model_dir, version_ledger.read(model_dir).with_change(change))
+        # Marked before anything is served, so that a killed rollback can be continued.
+        for number in banned:
+            why = f"rolled back to {chosen.number} on {change.time[:16]}"
+            record = dataclasses.replace(ledger.versions[number], quarantined=why)
+            ledger = ledger.with_version(number, record)
+        version_ledger.write(model_dir, dataclasses.replace(ledger, started=change))
+    provenance = dataclasses.replace(chosen.provenance, restored_from=chosen.number)
+    new = version_store.push(chosen.path, model_dir, provenance)
+    with version_ledger.held(model_dir):
+        finish_quarantine(model_dir)
+        return _record(model_dir, change, int(new.name))
+
+
+def _finish_killed(model_dir: Path) -> Change | None:
+    """Records a rollback that was killed after its push; returns it, or None."""
+    started = version_ledger.read(model_dir).started
+    newest = next(reversed(model_registry.pushed_versions(model_dir)), None)
+    if (
+        started is None
+        or newest is None
+        or newest.provenance.restored_from != started.restored
+        or newest.number <= started.replaced
+    ):
+        return None
+    return _record(model_dir, started, newest.number)
+
+
+def _record(model_dir: Path, started: Change, version: int) -> Change:
+    """Records a rollback once, with the version that it pushed."""
+    change = dataclasses.replace(started, version=version)
+    ledger = version_ledger.read(model_dir)
+    if change not in ledger.changes:  # another call may have just finished it
+        ledger = ledger.with_change(change)
+    version_ledger.write(model_dir, dataclasses.replace(ledger, started=None))
     return change
 
 
@@ -104,6 +131,12 @@ def find_target(
         raise LookupError(f"{model_dir} has no version {version}. It has: {kept}.")
     if chosen is served:
         raise ValueError(f"Version {version} is already served.")
+    is_same = version_ledger.is_same_model(chosen.provenance, served.provenance)
+    if is_same and not model_registry.find_fault(served):
+        raise ValueError(
+            f"Version {served.number} is served and already contains the model of {version}. "
+            "`cifar versions` lists all versions."
+        )
     if fault := model_registry.find_fault(chosen):
         raise ValueError(f"{chosen.path} is broken: {fault}. Choose another version.")
     return chosen

@@ -12,6 +12,7 @@ from contract.terminal import Column
 from data_sources import cifar_format
 from data_sources.dataset import SAMPLE_DIR
 from serving.client import Client, Prediction
+from serving.predict import BATCH_SIZE
 
 COLUMNS = (
     Column("image", cut="start"),
@@ -65,11 +66,13 @@ def draw(count: int, seed: int, data_dir: Path) -> list[Drawn]:
 
 
 def ask(client: Client, drawn: Sequence[Drawn]) -> list[Answer]:
-    """Returns the model's answer to each image."""
-    predictions = client.classify_pixels(np.stack([image.pixels for image in drawn]))
-    return [
-        Answer(image, prediction) for image, prediction in zip(drawn, predictions, strict=True)
-    ]
+    """Returns the model's answer to each image, from requests of at most `BATCH_SIZE`."""
+    answers: list[Answer] = []
+    for start in range(0, len(drawn), BATCH_SIZE):
+        batch = drawn[start : start + BATCH_SIZE]
+        predictions = client.classify_pixels(np.stack([image.pixels for image in batch]))
+        answers += [Answer(*pair) for pair in zip(batch, predictions, strict=True)]
+    return answers
 
 
 def show(answers: Sequence[Answer], as_json: bool) -> None:

@@ -55,7 +55,7 @@ class Change:
 
     Attributes:
         time: ISO 8601, with the offset of the local time.
-        version: The version; for a rollback, the new number.
+        version: The version; for a rollback, the new number, or 0 before its push.
         restored: For a rollback, the version whose model is served again.
         replaced: For a rollback, the version that was served.
         quarantined: The versions that were quarantined with it.
@@ -71,10 +71,15 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """Every version by its number, and every change, oldest first."""
+    """Every version by its number, and every change, oldest first.
+
+    Attributes:
+        started: The rollback that is running, or was killed.
+    """
 
     versions: Mapping[int, VersionRecord] = dataclasses.field(default_factory=dict)
     changes: Sequence[Change] = ()
+    started: Change | None = None
 
     def with_version(self, number: int, record: VersionRecord) -> "Ledger":
         """Returns the ledger with another record of a version."""

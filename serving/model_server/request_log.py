@@ -8,7 +8,8 @@ TensorFlow Serving's binary reads that config but has no collector; ours has one
     }
 
 A thread writes PredictionLogs to `<prefix>-<time>-<number>.tfrecord`. The name of a file that
-is still being written ends in `.writing`. A full disk loses records but fails no request.
+is still being written ends in `.writing`. A full disk loses records but fails no request, and
+deletes no file.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import logging
 import os
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -39,7 +41,8 @@ ROTATE_BYTES = 64 * 2**20
 ROTATE_SECONDS = 300
 MAX_FILES = 100  # per prefix; the oldest are deleted
 WRITING = ".writing"
-_COMPLAINT_SECONDS = 60
+_OWN_NAME = r"-\d{8}T\d{6}-\d+-\d{5,}\.tfrecord"  # after the prefix, as in `_opened`
+PAUSE_SECONDS = 60  # without any attempt to write, after one that failed
 
 # The field of a PredictionLog for each API; gRPC and REST differ in the name's case.
 _FIELDS = {
@@ -139,30 +142,24 @@ class Collector:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        next_complaint = 0.0
-        while True:
+        paused_until = 0.0
+        record: bytes | None = b""
+        while record is not None:
             try:
                 record = self._waiting.get(timeout=1)
             except queue.Empty:
                 record = b""
             try:
-                if record:
-                    self._written(record)
                 if record is None:
                     self._files.close()
-                    return
+                elif record and time.monotonic() >= paused_until:
+                    self._files.write(record)
                 self._files.rotate_if_due()
             except (OSError, tf.errors.OpError) as error:
-                if time.monotonic() >= next_complaint:
-                    next_complaint = time.monotonic() + _COMPLAINT_SECONDS
-                    _log.error("Cannot log requests: %s", error)
-
-    def _written(self, record: bytes) -> None:
-        try:
-            self._files.write(record)
-        finally:
+                paused_until = time.monotonic() + PAUSE_SECONDS
+                _log.error("Cannot log requests, next try in %d s: %s", PAUSE_SECONDS, error)
             with self._lock:
-                self._waiting_bytes -= len(record)
+                self._waiting_bytes -= len(record or b"")
 
 
 @dataclasses.dataclass
@@ -173,7 +170,7 @@ class _OpenFile:
     lock: IO[Any]  # released when the process ends
     writer: tf.io.TFRecordWriter
     since: float  # on the monotonic clock
-    size_bytes: int = 0
+    size_bytes: int = 0  # of the complete records
 
 
 class RotatedFiles:
@@ -190,21 +187,22 @@ class RotatedFiles:
                 path.rename(path.with_suffix(""))
 
     def write(self, record: bytes) -> None:
-        """Appends a record to the current file."""
+        """Appends a record to the current file; if that fails, ends the file."""
         if self._open is None:
             self._open = self._opened()
         try:
             self._open.writer.write(record)
-            self._open.size_bytes += len(record) + 16
+            self._open.writer.flush()
         except tf.errors.OpError:
-            self.close()
+            with contextlib.suppress(tf.errors.OpError):
+                self._finish(self._open)
             raise
+        self._open.size_bytes += len(record) + 16
 
     def rotate_if_due(self) -> None:
-        """Flushes; closes the file if it is large or old."""
+        """Closes the file if it is large or old."""
         if self._open is None:
             return
-        self._open.writer.flush()
         age = time.monotonic() - self._open.since
         if self._open.size_bytes >= ROTATE_BYTES or age >= ROTATE_SECONDS:
             self.close()
@@ -213,14 +211,21 @@ class RotatedFiles:
         """Finishes the file, and deletes the oldest files beyond the limit."""
         if self._open is None:
             return
-        done, self._open = self._open, None
+        self._finish(self._open)
+        for path in self._found()[:-MAX_FILES]:
+            path.unlink(missing_ok=True)
+
+    def _finish(self, done: _OpenFile) -> None:
+        """Closes the file, and keeps it if it contains a complete record."""
+        self._open = None
         try:
             done.writer.close()
         finally:
-            done.path.rename(done.path.with_suffix(""))
+            if done.size_bytes:
+                done.path.rename(done.path.with_suffix(""))
+            else:
+                done.path.unlink()
             done.lock.close()
-        for path in self._found(".tfrecord")[:-MAX_FILES]:
-            path.unlink(missing_ok=True)
 
     def _opened(self) -> _OpenFile:
         self._prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +237,8 @@ class RotatedFiles:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _OpenFile(path, lock, tf.io.TFRecordWriter(str(path)), time.monotonic())
 
-    def _found(self, suffix: str) -> list[Path]:
-        """Returns the files of this prefix, oldest first."""
-        pattern = f"{self._prefix.name}-*{suffix}"
-        return sorted(self._prefix.parent.glob(pattern), key=lambda path: path.name)
+    def _found(self, suffix: str = "") -> list[Path]:
+        """Returns the files of this prefix, oldest first; not those of `<prefix>-canary`."""
+        name = re.compile(re.escape(self._prefix.name) + _OWN_NAME + re.escape(suffix))
+        found = (path for path in self._prefix.parent.glob("*") if name.fullmatch(path.name))
+        return sorted(found, key=lambda path: path.name)

@@ -3,12 +3,13 @@ import pytest
 from contract.search_record import SearchRecord, Trial
 from pipeline_def import preset_file
 from pipeline_def.config import find_preset
+from tests.full_disk import files_of_at_most
 
 
 @pytest.fixture
-def tuned(tmp_path):
+def record():
     smoke = find_preset("smoke").hyper_parameters
-    record = SearchRecord(
+    return SearchRecord(
         trainer_module="trainer_module",
         preset="smoke",
         hyper_parameters={**vars(smoke), "train_steps": 40},
@@ -16,8 +17,12 @@ def tuned(tmp_path):
         held_out=0.1,
         trials=(Trial(0, {"learning_rate": 0.07, "random_flip": False}, "ended", 0.5),),
     )
+
+
+@pytest.fixture
+def tuned(tmp_path, record):
     path = tmp_path / "tuned.yaml"
-    preset_file.write(path, record, smoke)
+    preset_file.write(path, record, find_preset("smoke").hyper_parameters)
     return path
 
 
@@ -34,6 +39,13 @@ def test_a_preset_file_holds_what_differs_from_its_preset(tuned):
 
 def test_a_preset_file_says_how_it_was_found(tuned):
     assert "50.00% right on 10% of the train examples" in tuned.read_text()
+
+
+def test_a_full_disk_leaves_the_preset_file_of_an_earlier_search(tuned, record):
+    before = tuned.read_text()
+    with files_of_at_most(100), pytest.raises(OSError, match="too large"):
+        preset_file.write(tuned, record, find_preset("quick").hyper_parameters)
+    assert tuned.read_text() == before
 
 
 @pytest.mark.parametrize("content", ["", "- 1", "preset: quick", "{", "a: b"])

@@ -22,6 +22,7 @@ from serving.model_server.model_configs import ModelConfig, configs_by_name
 from serving.model_server.process import ServerProcess
 from serving.model_server.request_log import Collector, RequestLog, RotatedFiles
 from serving.model_server.status import ServingError
+from tests.full_disk import files_of_at_most
 from tests.serving import saved_models
 
 LOGGING = """
@@ -128,6 +129,27 @@ def test_files_are_rotated_and_the_oldest_go(tmp_path, monkeypatch):
     assert records == [3, 4, 5]
 
 
+@pytest.mark.parametrize("prefix", ["cifar10", "[m]*"])
+def test_only_files_of_the_prefix_itself_are_counted_and_deleted(tmp_path, monkeypatch, prefix):
+    monkeypatch.setattr(request_log, "ROTATE_BYTES", 1)
+    monkeypatch.setattr(request_log, "MAX_FILES", 3)
+    others = {f"{prefix}-canary-20260101T00000{i}-1-00001.tfrecord" for i in range(5)}
+    others |= {
+        f"{prefix}-canary-20260101T000005-1-00001.tfrecord.writing",
+        f"{prefix}-a.tfrecord",
+    }
+    for name in others:
+        (tmp_path / name).write_bytes(b"of another")
+    files = RotatedFiles(tmp_path / prefix)
+    for i in range(6):
+        files.write(bytes([i]))
+        files.rotate_if_due()
+    there = {path.name for path in tmp_path.iterdir()}
+    assert others < there
+    own = sorted(name.removesuffix(".tfrecord")[-5:] for name in there - others)
+    assert own == ["00004", "00005", "00006"]
+
+
 def test_what_a_killed_server_left_is_taken_over_and_what_another_writes_is_not(tmp_path):
     mine, others = RotatedFiles(tmp_path / "m"), RotatedFiles(tmp_path / "m")
     others.write(b"of another")
@@ -151,6 +173,33 @@ def test_a_disk_that_takes_nothing_fails_no_request(tmp_path):
         assert log.wants("m")
         log.add("regress", request.model_spec, request, regression_pb2.RegressionResponse())
     log.close()
+
+
+def test_a_full_disk_costs_no_earlier_log_and_is_tried_once_a_minute(tmp_path, caplog):
+    earlier = {f"m-20260101T000000-1-{i:05}.tfrecord" for i in range(request_log.MAX_FILES)}
+    for name in earlier:
+        (tmp_path / name).write_bytes(b"of an earlier day")
+    collector = Collector(str(tmp_path / "m"))
+    with files_of_at_most(1000):
+        for _ in range(150):
+            assert collector.add(b"a" * 2000)
+        collector.close()
+    assert {path.name for path in tmp_path.iterdir()} == earlier
+    assert caplog.text.count("Cannot log requests") == 1
+
+
+def test_requests_are_logged_again_when_the_disk_has_room(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(request_log, "PAUSE_SECONDS", 0)
+    collector = Collector(str(tmp_path / "m"))
+    with files_of_at_most(1000):
+        assert collector.add(b"before" * 10) and collector.add(b"full" * 1000)
+        while "Cannot log requests" not in caplog.text:
+            time.sleep(0.01)
+    assert collector.add(b"after")
+    collector.close()
+    first, second = sorted(tmp_path.iterdir())
+    assert next(tf.data.TFRecordDataset(str(first)).as_numpy_iterator()) == b"before" * 10
+    assert list(tf.data.TFRecordDataset(str(second)).as_numpy_iterator()) == [b"after"]
 
 
 def test_a_writer_that_falls_behind_costs_records_and_no_memory(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
 import shutil
 from pathlib import Path
 
@@ -143,6 +145,86 @@ def test_a_rollback_killed_after_its_push_hides_the_bad_version_with_the_next_ch
     assert served(serving) == "good"
     assert states(serving)[bad] == "quarantined"
     assert version_ledger.find_ban(serving, Provenance(training_fingerprint="bad")) == bad
+
+
+KILLED = 9
+RENAMES = ["mark", "push", "record the version", "hide", "record the change"]
+
+
+def roll_back_until(serving: Path, step: int, version: int | None) -> int | None:
+    """Rolls back in a process that is killed instead of its rename number `step`."""
+
+    def be_killed() -> None:
+        rename, renames = Path.rename, iter(range(step))
+
+        def rename_or_die(path: Path, target: Path) -> Path:
+            if next(renames, None) is None:
+                os._exit(KILLED)
+            return rename(path, target)
+
+        Path.rename = rename_or_die  # type: ignore[assignment, method-assign]
+        rollback.roll_back(serving, version)
+
+    process = multiprocessing.get_context("fork").Process(target=be_killed)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["newest other", "by number"])
+@pytest.mark.parametrize("step", range(len(RENAMES)), ids=RENAMES)
+def test_a_rollback_killed_at_any_step_is_finished_by_the_same_command(serving, step, is_named):
+    old, good, bad = (push(serving, name) for name in ("old", "good", "bad"))
+    version = good if is_named else None
+    assert roll_back_until(serving, step, version) == KILLED
+    change = rollback.roll_back(serving, version)
+    assert served(serving) == "good"
+    assert states(serving) == {
+        old: "kept",
+        good: "kept",
+        bad: "quarantined",
+        change.version: "served",
+    }
+    assert (change.restored, change.replaced, change.quarantined) == (good, bad, [bad])
+    assert version_ledger.read(serving).changes == [change]
+
+
+def test_a_rollback_that_is_complete_does_not_harm_the_model_it_restored(serving):
+    old, good, bad = (push(serving, name) for name in ("old", "good", "bad"))
+    assert roll_back_until(serving, len(RENAMES), good) == 0
+    before = states(serving)
+    with pytest.raises(ValueError, match=f"already contains the model of {good}"):
+        rollback.roll_back(serving, good)
+    assert states(serving) == before
+    assert [before[number] for number in (old, good, bad)] == ["kept", "kept", "quarantined"]
+
+
+def test_a_killed_rollback_is_recorded_before_one_to_another_version(serving):
+    old, good, bad = (push(serving, name) for name in ("old", "good", "bad"))
+    assert roll_back_until(serving, RENAMES.index("hide"), good) == KILLED
+    change = rollback.roll_back(serving, old, quarantine=False)
+    assert served(serving) == "old"
+    killed, last = version_ledger.read(serving).changes
+    assert (killed.restored, killed.replaced) == (good, bad)
+    assert last == change
+    assert (last.restored, last.replaced) == (old, killed.version)
+
+
+def test_a_push_after_a_killed_rollback_is_replaced_by_the_next(serving):
+    push(serving, "good"), push(serving, "bad")
+    assert roll_back_until(serving, RENAMES.index("hide"), None) == KILLED
+    worse = push(serving, "worse")
+    assert rollback.roll_back(serving).replaced == worse
+    assert served(serving) == "good"
+
+
+def test_a_damaged_version_is_replaced_by_a_whole_one_of_its_model(serving):
+    whole, damaged = push(serving, "good"), push(serving, "good")
+    (serving / str(damaged) / "saved_model.pb").write_text("torn")
+    change = rollback.roll_back(serving, whole)
+    assert served(serving) == "good"
+    assert change.quarantined == []
+    assert states(serving) == {whole: "kept", damaged: "kept", change.version: "served"}
 
 
 @pytest.mark.parametrize("wrong", ["absent", "served", "quarantined"])

@@ -14,6 +14,7 @@ class MeanColourClient:
 
     def classify_pixels(self, images):
         assert (images.dtype, images.shape[1:]) == (np.uint8, (32, 32, 3))
+        assert 1 <= len(images) <= 32  # as deploy/config/batching.config allows
         ids = [int(image[0, 0, 0]) % 10 for image in images]
         return [Prediction(one, CLASS_NAMES[one], (0.1,) * 10) for one in ids]
 
@@ -39,6 +40,15 @@ def test_the_seed_chooses_the_images(cifar_dir):
 def test_more_images_than_there_are_is_an_error(cifar_dir):
     with pytest.raises(ValueError, match="has 20 images, but 21 were requested"):
         draw(21, seed=0, data_dir=cifar_dir)
+
+
+@pytest.mark.parametrize("count", [1, 32, 33, 64, 100])
+def test_any_number_of_images_is_asked_in_requests_that_batching_takes(tmp_path, count):
+    drawn = draw(count, seed=0, data_dir=tmp_path)
+    answers = ask(MeanColourClient(), drawn)
+    assert [answer.drawn.key for answer in answers] == [image.key for image in drawn]
+    for answer in answers:
+        assert answer.prediction.class_id == answer.drawn.pixels[0, 0, 0] % 10
 
 
 def test_answers_are_shown_and_drawn(cifar_dir, tmp_path, capsys):
