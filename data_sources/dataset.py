@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from contract.progress import Progress
-from data_sources import picture_folder, spans
+from data_sources import picture_file, picture_folder, spans
 from data_sources.archive import unpack, unpack_files
 from data_sources.batch_files import (
     CIFAR100,
@@ -173,7 +173,8 @@ def read_archive(
     skip = "-skip" if options.skip_corrupt else ""
     selected = "" if options.spans == spans.ALL else f"-{options.spans.replace(':', '-')}"
     as_batches = kept_dir(data_dir) / name
-    as_pictures = kept_dir(data_dir) / f"{name}-{options.image_size}{skip}{selected}"
+    how = f"{picture_file.CONVERSION}-{options.image_size}{skip}{selected}"
+    as_pictures = kept_dir(data_dir) / f"{name}-{how}"
     for target, selection in ((as_batches, options.spans), (as_pictures, spans.ALL)):
         if (target / SUMS_FILE).is_file() and not verify(target):
             return read_dataset(

@@ -46,7 +46,7 @@ class PictureRecord:
 
     Attributes:
         checksums: One SHA-256 for each split, or each split of a span, over the paths and
-            contents of the pictures.
+            contents of the pictures, and over how they were converted.
         skipped: How many unusable files were skipped, by reason.
         groups: What each of the checksums covers.
     """

@@ -9,6 +9,9 @@ import io
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# Raise it with every change to the pixels that a file becomes: pictures that were converted
+# before are then converted again, and are other data.
+CONVERSION = 1
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 89_000_000  # where Pillow starts to warn about decompression bombs

@@ -16,7 +16,7 @@ from pathlib import Path
 from contract.features import EVAL_SPLIT, TRAIN_SPLIT
 from contract.image_set import MAX_CLASSES, MIN_CLASSES
 from contract.progress import Progress
-from data_sources import spans
+from data_sources import picture_file, spans
 from data_sources.picture_file import MAX_FILE_BYTES
 
 EVAL_FOLDERS = ("eval", "val", "test")  # the first one that exists
@@ -92,11 +92,11 @@ class Scan:
 
     @property
     def checksums(self) -> dict[str, str]:
-        """Returns one SHA-256 for each group, over the paths and contents of its pictures."""
+        """Returns one SHA-256 for each group, over its pictures and how they are converted."""
         sums = {}
         for group, pictures in self.groups().items():
             span = group.rpartition("/")[0]
-            digest = hashlib.sha256()
+            digest = hashlib.sha256(f"conversion {picture_file.CONVERSION}\n".encode())
             for picture in pictures:
                 digest.update(f"{picture.digest}  {picture.path}\n".encode())
             for path, _, found in self.bad:

@@ -245,6 +245,59 @@ def test_training_resizes_as_the_model_server_does():
     assert np.abs(served.astype(int) - trained).max() <= 1
 
 
+# Another decoder
+
+
+@pytest.mark.parametrize("is_archive", [False, True])
+def test_pictures_that_another_decoder_converted_are_converted_again(
+    folder, read, tmp_path, monkeypatch, is_archive
+):
+    data = folder
+    if is_archive:
+        data = tmp_path / "flowers.tar.gz"
+        with tarfile.open(data, "w:gz") as tar:
+            tar.add(folder, "flowers")
+    before, _ = read(data)
+    decode = picture_file.decode
+    monkeypatch.setattr(picture_file, "decode", lambda *given: 255 - decode(*given))
+    monkeypatch.setattr(picture_file, "CONVERSION", picture_file.CONVERSION + 1)
+    after, images = read(data)
+    for _, name, pixels in images["train"] + images["eval"]:
+        assert np.abs(255 - pixels.astype(int) - CLASSES[name]).max() <= 4
+    assert after.fingerprint != before.fingerprint
+    assert after.eval_fingerprint != before.eval_fingerprint
+
+
+def test_other_pixels_need_another_number_of_the_conversion(tmp_path, read):
+    """If this fails, raise CONVERSION, and write it and the new checksum here."""
+    shades = np.arange(35 * 55 * 3).reshape(35, 55, 3) * 7 % 256
+    image = Image.fromarray(shades.astype(np.uint8))
+    grey16 = Image.fromarray((np.arange(40 * 40).reshape(40, 40) * 40).astype(np.uint16))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    root = tmp_path / "kinds"
+    for name, one, kind, options in (
+        ("a", image, "PNG", {}),
+        ("b", image.convert("RGBA"), "TIFF", {}),
+        ("c", image, "PNG", {"exif": turned}),
+        ("d", image.convert("P"), "GIF", {}),
+        ("e", grey16, "PNG", {}),
+        ("f", image, "JPEG", {}),
+        ("g", image, "WEBP", {}),
+    ):
+        for place in (root / "train/one", root / "eval/one"):
+            place.mkdir(parents=True, exist_ok=True)
+            one.save(place / name, kind, **options)
+    for split in ("train", "eval"):
+        write(root, **{f"{split}__two__a": picture(RED)})
+    _, images = read(root)
+    pixels = b"".join(
+        one.tobytes() for _, _, one in sorted(images["train"], key=lambda i: i[0])
+    )
+    found = picture_file.CONVERSION, hashlib.sha256(pixels).hexdigest()[:16]
+    assert found == (1, "b48ea4ecdeb42f12")
+
+
 # What cannot be used: all of it in one message, or left out
 
 
