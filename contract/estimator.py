@@ -15,12 +15,14 @@ the Trainer has exported. A trainer module is a module or a package that contain
   default all,
 * `ABOUT` (optional): by preset name, a line for the help,
 * `WEIGHT_MODULES` (optional): dotted paths of the modules whose edits retrain the model. By
-  default, any edit of the code behind `run_fn` does.
+  default, any edit of the code behind `run_fn` and `preprocessing_fn` does.
 
 A package may spread them over its modules `run`, `preprocessing` and `hyper_parameters`; the
-last is then read without the first two, and therefore without TensorFlow.
+last is then read without the first two, and therefore without TensorFlow. If it contains only
+settings (`_has_only_settings`), an edit retrains only the presets whose values it changes.
 """
 
+import ast
 import contextlib
 import dataclasses
 import functools
@@ -96,13 +98,58 @@ def load(name: str = DEFAULT) -> TrainerModule:
         name=name,
         run_module=homes["run"],
         preprocessing_module=homes["preprocessing"],
-        settings_module=homes["hyper_parameters"] if is_apart else "",
+        settings_module=homes["hyper_parameters"]
+        if is_apart and _has_only_settings(settings_module)
+        else "",
         presets=presets,
         gates=getattr(settings_module, "GATES", {}),
         about=getattr(settings_module, "ABOUT", {}),
         image_sizes=getattr(settings_module, "IMAGE_SIZES", None),
-        weight_modules=tuple(getattr(package, "WEIGHT_MODULES", (homes["run"],))),
+        weight_modules=tuple(
+            getattr(package, "WEIGHT_MODULES", sorted({homes["run"], homes["preprocessing"]}))
+        ),
     )
+
+
+def _has_only_settings(module: ModuleType) -> bool:
+    """Returns whether other code gets nothing from a module but the values of settings.
+
+    Then it contains imports, HyperParameters with fields and the checks of `__post_init__`,
+    instances of it, and the constants that only the pipeline reads.
+    """
+    kind = getattr(module, "HyperParameters", None)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        return False  # which `check` reports
+    try:
+        statements = ast.parse(inspect.getsource(module)).body
+    except (OSError, TypeError):  # compiled
+        return False
+    presets = {name for name, value in vars(module).items() if isinstance(value, kind)}
+    constants = presets | {"PRESETS", "GATES", "ABOUT", "IMAGE_SIZES"}
+    fields = {field.name for field in dataclasses.fields(kind)}
+
+    def is_setting(statement: ast.stmt) -> bool:
+        match statement:
+            case ast.Import() | ast.ImportFrom() | ast.Expr(ast.Constant()):
+                return True
+            case ast.Assign([ast.Name(name)]) | ast.AnnAssign(ast.Name(name)):
+                return name in constants
+            case ast.ClassDef("HyperParameters", bases=[], keywords=[], body=body):
+                return all(map(is_field_or_check, body))
+        return False
+
+    def is_field_or_check(statement: ast.stmt) -> bool:
+        match statement:
+            case ast.Expr(ast.Constant()):
+                return True
+            case ast.AnnAssign(ast.Name(name)):
+                return name in fields
+            case ast.FunctionDef("__post_init__"):
+                return "__setattr__" not in ast.unparse(statement)
+        return False
+
+    is_defined_here = kind.__module__ == module.__name__
+    return is_defined_here and all(map(is_setting, statements))
 
 
 def weight_settings(hyper_parameters: Any) -> dict[str, Any]:

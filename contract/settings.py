@@ -26,6 +26,9 @@ NotNegative = Annotated[float, ">= 0"]
 Fraction = Annotated[float, ">= 0", "< 1"]
 Share = Annotated[float, ">= 0", "<= 1"]
 
+# The metadata of a field that only affects how a training is watched; no weight depends on it.
+WATCHING = {"shapes_weights": False}
+
 _COMPARISONS = {
     ">": operator.gt,
     ">=": operator.ge,

@@ -4,11 +4,15 @@ import dataclasses
 from typing import Literal
 
 from contract import settings
-from contract.settings import Fraction, NotNegative, PositiveFloat, PositiveInt, Share
+from contract.settings import (
+    WATCHING,
+    Fraction,
+    NotNegative,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+)
 from trainer_module import network
-
-# For a field that only affects how a training is watched; no weight depends on it.
-WATCHING = {"shapes_weights": False}
 
 
 @dataclasses.dataclass(frozen=True)

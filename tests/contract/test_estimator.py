@@ -75,9 +75,68 @@ def test_one_module_may_hold_everything(make):
 
 
 def test_every_edit_trains_anew_unless_the_module_says_what_shapes_weights(make):
-    name = make(hyper_parameters=SETTINGS, run=FUNCTIONS)
-    assert estimator.load(name).weight_modules == (f"{name}.run",)
+    name = make(hyper_parameters=SETTINGS, run=FUNCTIONS, preprocessing=FUNCTIONS)
+    assert estimator.load(name).weight_modules == (f"{name}.preprocessing", f"{name}.run")
     assert "trainer_module.model" in estimator.load().weight_modules
+
+
+CHECKED = """
+    def __post_init__(self):
+        if self.train_steps < 1:
+            raise ValueError("train_steps must be positive")
+"""
+DERIVED = """
+    def __post_init__(self):
+        object.__setattr__(self, "half", self.train_steps // 2)
+"""
+METHOD = """
+    @property
+    def half(self):
+        return self.train_steps // 2
+"""
+
+
+def with_part(part: str) -> str:
+    """Returns the settings with a part added to the dataclass."""
+    return SETTINGS.replace("\nPRESETS", f"{part}\nPRESETS")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f'"""Settings."""\n{with_part(CHECKED)}',
+        SETTINGS.replace(
+            "\nPRESETS = {", "\nLONG = HyperParameters(99)\nPRESETS = {'long': LONG, "
+        ),
+        SETTINGS + "GATES = {}\nABOUT: dict = {}\nIMAGE_SIZES = (32,)\n",
+    ],
+)
+def test_an_edit_of_nothing_but_settings_counts_by_their_values(make, source):
+    name = make(hyper_parameters=source, run=FUNCTIONS, preprocessing=FUNCTIONS)
+    assert estimator.load(name).settings_module == f"{name}.hyper_parameters"
+
+
+def test_our_own_settings_count_by_their_values():
+    assert estimator.load().settings_module == "trainer_module.hyper_parameters"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        with_part(METHOD),
+        with_part(DERIVED),
+        with_part("    SIZE = 3\n"),
+        "import typing\n" + with_part("    SIZE: typing.ClassVar[int] = 3\n"),
+        SETTINGS + "SIZE = 3\n",
+        SETTINGS + "def half(steps):\n    return steps // 2\n",
+        SETTINGS + "if True:\n    SIZE = 3\n",
+        SETTINGS.replace("HyperParameters:", "HyperParameters(Exception):"),
+        "from trainer_module.hyper_parameters import HyperParameters, PRESETS",
+    ],
+)
+def test_code_beside_the_settings_counts_as_code(make, source):
+    name = make(hyper_parameters=source, run=FUNCTIONS, preprocessing=FUNCTIONS)
+    assert estimator.load(name).settings_module == ""
 
 
 def test_our_own_module_keeps_the_contract():

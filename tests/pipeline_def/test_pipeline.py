@@ -34,6 +34,51 @@ def config(tmp_path, monkeypatch):
     return find_preset(trainer_module="elm_estimator")
 
 
+PINE = {
+    "__init__": "",
+    "run": "from . import hyper_parameters\n\ndef run_fn(fn_args): ...\n",
+    "preprocessing": "def preprocessing_fn(inputs): ...\n",
+    "hyper_parameters": """
+import dataclasses
+
+@dataclasses.dataclass(frozen=True)
+class HyperParameters:
+    train_steps: int = 3
+
+    @property
+    def warmup_steps(self):
+        return self.train_steps // 3
+
+PRESETS = {"spring": HyperParameters()}
+""",
+}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The folder of a trainer module in parts, whose settings compute something."""
+    folder = tmp_path / "pine_estimator"
+    folder.mkdir()
+    for name, source in PINE.items():
+        (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def test_an_edit_of_any_part_of_a_package_trains_anew(package):
+    config = find_preset(trainer_module=package.name)
+    for file, before, after, node in (
+        ("hyper_parameters.py", "steps // 3", "steps // 2", "Trainer"),
+        ("preprocessing.py", "...", "return inputs", "Transform"),
+    ):
+        versions, trained = code_versions(config), training_fingerprint(config, BATCHES)
+        source = (package / file).read_text()
+        (package / file).write_text(source.replace(before, after))
+        edited = code_versions(config)
+        assert {name for name in versions if versions[name] != edited[name]} == {node}
+        assert training_fingerprint(config, BATCHES) != trained
+
+
 def code_versions(config) -> dict[str, str]:
     nodes = create_pipeline(config, BATCHES, "none").components
     return {node.id: node.exec_properties.get("code_version", "") for node in nodes}
