@@ -69,15 +69,22 @@ def check(output_dir: str | Path, metadata_url: str = "") -> None:
         check_storable(metadata_url, str(output_dir))
         _check_answers(metadata_url)
         return
-    output = Path(output_dir)
-    fault = _find_fault(output)
-    if fault:
-        raise ValueError(
-            f"{output / SQLITE_FILE} {fault}. It records which stage made which artifact in "
-            f"{output / 'pipeline'}. Restore both from a backup, or move both away: the next "
-            "run then creates new ones and continues from the checkpoints. Pushed versions are "
-            "not affected."
-        )
+    if fault := _find_fault(Path(output_dir)):
+        raise unusable(output_dir, metadata_url, fault)
+
+
+def unusable(output_dir: str | Path, metadata_url: str, fault: str) -> ValueError:
+    """Returns the error for metadata that do not describe the artifacts of an output folder."""
+    artifacts = Path(output_dir) / "pipeline"
+    if metadata_url:
+        place, away = f"The metadata store {redacted(metadata_url)}", f"{artifacts} alone"
+    else:
+        place, away = str(Path(output_dir) / SQLITE_FILE), "both"
+    return ValueError(
+        f"{place} {fault}. It records which stage made which artifact in {artifacts}. Restore "
+        f"both from a backup, or move {away} away: the next run then creates new ones and "
+        "continues from the checkpoints. Pushed versions are not affected."
+    )
 
 
 def check_storable(metadata_url: str, *texts: str) -> None:

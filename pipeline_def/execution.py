@@ -148,11 +148,16 @@ def open_metadata(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig
     """Returns the metadata of an output folder, cleaned up after killed runs.
 
     Raises:
-        ValueError: They are damaged.
+        ValueError: They are damaged, or are not those of the artifacts in the folder.
     """
     metadata.check(config.output_dir, config.metadata_url)
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
-    launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
+    root = Path(config.output_dir) / "pipeline"
+    if found := launch.find_unknown(connection, root):
+        number, folder = found
+        fault = f"does not know execution {number}, which wrote {folder}"
+        raise metadata.unusable(config.output_dir, config.metadata_url, fault)
+    launch.abandon_killed(connection, root)
     return connection
 
 

@@ -127,6 +127,31 @@ def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types
     }
 
 
+def find_unknown(
+    connection: metadata_store_pb2.ConnectionConfig, root: Path
+) -> tuple[int, Path] | None:
+    """Returns an execution that the metadata do not know, and a folder of it; else None.
+
+    The metadata are then not those of the folder. They would give its number to a new
+    execution, which would write into the old one's folder.
+    """
+    folders = _folders_of_executions(root)
+    with metadata.Metadata(connection) as handle:
+        known = {one.id for one in handle.store.get_executions_by_id(list(folders))}
+    unknown = sorted(folders.keys() - known)
+    return (unknown[0], min(folders[unknown[0]])) if unknown else None
+
+
+def _folders_of_executions(root: Path) -> dict[int, list[Path]]:
+    """Returns the folders below a pipeline's root by the execution that wrote them."""
+    folders: dict[int, list[Path]] = {}
+    for pattern in ("*/*/*", "*/.system/executor_execution/*"):
+        for folder in root.glob(pattern):
+            if folder.name.isdigit():
+                folders.setdefault(int(folder.name), []).append(folder)
+    return folders
+
+
 def abandon_killed(connection: metadata_store_pb2.ConnectionConfig, root: Path) -> None:
     """Removes what unfinished executions left below a pipeline's root.
 
@@ -135,11 +160,7 @@ def abandon_killed(connection: metadata_store_pb2.ConnectionConfig, root: Path) 
     """
     for folder in root.glob("*/.system/stateful_working_dir/*"):
         shutil.rmtree(folder)
-    folders: dict[int, list[Path]] = {}
-    for pattern in ("*/*/*", "*/.system/executor_execution/*"):
-        for folder in root.glob(pattern):
-            if folder.name.isdigit():
-                folders.setdefault(int(folder.name), []).append(folder)
+    folders = _folders_of_executions(root)
     with metadata.Metadata(connection) as handle:
         executions = handle.store.get_executions_by_id(list(folders))
         killed = [e for e in executions if e.last_known_state not in ENDED]

@@ -1,5 +1,6 @@
 """The pipeline with its metadata on a real MariaDB and a real PostgreSQL server."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from contract import metadata
+from pipeline_def.config import find_preset
 from tests import finished_runs, metadata_servers
 
 
@@ -52,6 +54,26 @@ def test_the_first_clients_of_a_server_may_come_at_once(url):
     for client in clients:
         client.join()
     assert [client.exitcode for client in clients] == [0] * 4
+
+
+def test_a_new_database_is_not_used_for_the_artifacts_of_another(url, tmp_path):
+    """It would give their numbers to new executions, and old and new files would be mixed."""
+    from pipeline_def import execution
+
+    shard = tmp_path / "pipeline/CifarExampleGen/examples/1/Split-train/old.gz"
+    shard.parent.mkdir(parents=True)
+    shard.touch()
+    new = url.replace("/mlmd", "/new")
+    config = dataclasses.replace(
+        find_preset("smoke"), output_dir=str(tmp_path), metadata_url=new
+    )
+    with pytest.raises(ValueError, match="does not know execution 1, which wrote") as raised:
+        execution.open_metadata(config)
+    assert metadata_servers.PASSWORD not in str(raised.value)
+    assert f"or move {tmp_path / 'pipeline'} alone away" in str(raised.value)
+    assert shard.exists()
+    (tmp_path / "pipeline").rename(tmp_path / "away")
+    execution.open_metadata(config)
 
 
 def test_runs_share_their_metadata_through_a_server(url, tmp_path):
