@@ -1,14 +1,21 @@
 """`cifar serve`, `cifar predict`, `cifar doctor`. Heavy modules wait until a command runs."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from cli.command_help import examples, runner_options
 from contract import imports
 from pipeline_def.beam.runner import Runner
 from pipeline_def.config import PipelineConfig
+
+# The options of `cifar predict` that one way of predicting takes, by their names in the code.
+BATCH_OPTIONS = ("format_name", "model_dir", "runner_name", "runner_url", "parallelism")
+SERVER_OPTIONS = ("server", "by_grpc")
+SAMPLE_OPTIONS = ("seed", "png")
 
 PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -113,12 +120,13 @@ def serve(context: click.Context, output: str, model: str) -> None:
 @click.option(
     "--model-dir",
     type=click.Path(path_type=Path),
-    default=Path("output/serving/cifar10"),
-    show_default=True,
-    help="With --batch: a version, or a folder of versions; the newest one predicts.",
+    help="With --batch: a version, or a folder of versions; the newest one predicts. "
+    "[default: output/serving/ and the name of the model]",
 )
 @runner_options
+@click.pass_context
 def predict(
+    context: click.Context,
     images: tuple[str, ...],
     server: str | None,
     by_grpc: bool,
@@ -130,7 +138,7 @@ def predict(
     batch: Path | None,
     output: Path | None,
     format_name: str,
-    model_dir: Path,
+    model_dir: Path | None,
     beam_runner: Runner,
 ) -> None:
     """Classify images, with or without a model server.
@@ -142,10 +150,16 @@ def predict(
         raise click.UsageError("Give either images, --sample N or --batch PATH.")
     if bool(batch) != bool(output):
         raise click.UsageError("--batch PATH and --output DIR go together; give both.")
+    if not batch:
+        _refuse(context, BATCH_OPTIONS, "needs --batch PATH")
+    if not sample:
+        _refuse(context, SAMPLE_OPTIONS, "needs --sample N")
     if batch and output:
+        _refuse(context, SERVER_OPTIONS, "has no effect with --batch, which asks no server")
+        if model_dir:
+            _refuse(context, ("model",), "has no effect with --model-dir; give one of the two")
+        model_dir = model_dir or Path("output/serving") / model
         sys.exit(_predict_batch(batch, output, model_dir, format_name, beam_runner, as_json))
-    if png and not sample:
-        raise click.UsageError("--png needs --sample.")
     imports.silence()  # gRPC's stubs import TensorFlow
     from serving import client, predict, sample_predictions
 
@@ -158,6 +172,14 @@ def predict(
     sample_predictions.show(answers, as_json)
     if png:
         sample_predictions.write_picture(answers, png)
+
+
+def _refuse(context: click.Context, names: Sequence[str], why: str) -> None:
+    """Raises UsageError if one of some options was given."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in names and source == ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} {why}.")
 
 
 def _predict_batch(

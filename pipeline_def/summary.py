@@ -111,13 +111,14 @@ def next_lines(record: RunRecord) -> list[str]:
     cifar = Path(sys.argv[0])
     if cifar.is_absolute() and cifar.is_relative_to(Path.cwd()):
         cifar = cifar.relative_to(Path.cwd())
-    output = shlex.quote(os.path.relpath(record.settings.output_dir))
+    settings = record.settings
+    output = shlex.quote(os.path.relpath(settings.output_dir))
     where = "" if output == "output" else f" --output {output}"
     # The images that `--sample` draws are CIFAR-10's.
     is_cifar10 = set(record.class_accuracy) <= set(CIFAR10.class_names)
     images = "--sample 10 --png ten.png" if is_cifar10 else "IMAGE…"
     return [
-        Command(f"Next      {cifar} serve{where}"),
-        Command(f"          {cifar} predict {images}"),
+        Command(f"Next      {cifar} serve{settings.serve_options(where)}"),
+        Command(f"          {cifar} predict{settings.model_option} {images}"),
         Command(f"          {cifar} board{where}"),
     ]

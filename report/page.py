@@ -131,6 +131,7 @@ def title(facts: Facts, run: RunRecord | None) -> str:
 def example_requests(facts: Facts, request: ExampleRequest) -> list[Command]:
     """Returns commands that ask a server for the class of one real image, ready to paste."""
     name = facts.settings.model_name
+    output = f" --output {shlex.quote(facts.settings.output_dir)}"
     root = str(Path(facts.pushed_path).parent) if facts.pushed_path else "MODEL_DIR"
     url = f"http://localhost:8501/v1/models/{name}"
     instance = '"instances": [{"b64": "%s"}]'
@@ -138,7 +139,7 @@ def example_requests(facts: Facts, request: ExampleRequest) -> list[Command]:
     return [
         Command(
             "Serve the pushed model on this machine",
-            f"cifar serve --output {shlex.quote(facts.settings.output_dir)}",
+            f"cifar serve{facts.settings.serve_options(output)}",
         ),
         Command(
             "Or serve it with TensorFlow Serving in a container",

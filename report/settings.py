@@ -1,6 +1,7 @@
 """The settings of a run that a report uses."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,22 @@ class Settings:
     def serving_model_dir(self) -> Path:
         """Returns the folder of the versions that the run pushes to."""
         return Path(self.serving_dir or Path(self.output_dir) / "serving") / self.model_name
+
+    @property
+    def model_option(self) -> str:
+        """Returns the option that names the model to `cifar`; empty for the default one."""
+        return "" if self.model_name == Settings.model_name else f" --model {self.model_name}"
+
+    def serve_options(self, output_option: str) -> str:
+        """Returns the options with which `cifar serve` finds the versions.
+
+        Args:
+            output_option: The option for the output folder, for versions that are below it.
+        """
+        if self.serving_dir:
+            folder = shlex.quote(str(self.serving_model_dir))
+            return f"{self.model_option} --model_base_path={folder}"
+        return self.model_option + output_option
 
 
 def read(config: Mapping[str, Any]) -> Settings:

@@ -99,6 +99,37 @@ def test_predict_in_a_batch_wants_a_place_for_the_results(image, tmp_path):
     assert cifar("predict", image, "--batch", image, "--output", output).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{image} --format csv", "--format needs --batch PATH."),
+        ("{image} --model-dir m", "--model-dir needs --batch PATH."),
+        ("{image} --runner local", "--runner needs --batch PATH."),
+        ("{image} --parallelism 2", "--parallelism needs --batch PATH."),
+        ("{image} --seed 3", "--seed needs --sample N."),
+        ("{image} --png ten.png", "--png needs --sample N."),
+        ("--sample 3 --format csv", "--format needs --batch PATH."),
+        ("--batch {image} --output o --png ten.png", "--png needs --sample N."),
+        ("--batch {image} --output o --server s:1", "--server has no effect with --batch"),
+        ("--batch {image} --output o --grpc", "--grpc has no effect with --batch"),
+        (
+            "--batch {image} --output o --model-dir m --model birds",
+            "--model has no effect with --model-dir; give one of the two.",
+        ),
+    ],
+)
+def test_predict_refuses_an_option_that_would_have_no_effect(image, given, message):
+    result = cifar("predict", *given.format(image=image).split())
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_predict_in_a_batch_finds_a_model_by_its_name(image):
+    result = cifar("predict", "--batch", image, "--output", "o", "--model", "birds")
+    assert result.exit_code == 1
+    assert "output/serving/birds is not a model and has no versions" in result.output
+
+
 def test_predict_in_a_batch_needs_no_server(models_dir, image, tmp_path):
     (tmp_path / "in").mkdir()
     shutil.copy(image, tmp_path / "in/ship.png")

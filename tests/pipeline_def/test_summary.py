@@ -68,6 +68,24 @@ def test_the_folder_that_commands_take_by_themselves_is_not_named(here):
     assert "Next      .venv/bin/cifar serve" in summary_lines(run)
 
 
+@pytest.mark.parametrize(
+    ("config", "serve", "predict"),
+    [
+        ({"model_name": "flowers"}, " --model flowers", " --model flowers"),
+        ({"serving_dir": "/my models"}, " --model_base_path='/my models/cifar10'", ""),
+        (
+            {"serving_dir": "/srv", "model_name": "flowers"},
+            " --model flowers --model_base_path=/srv/flowers",
+            " --model flowers",
+        ),
+    ],
+)
+def test_the_commands_to_go_on_name_another_model_and_its_folder(here, config, serve, predict):
+    lines = summary_lines(RunRecord("r", "pushed", {"output_dir": "output", **config}))
+    assert f"Next      .venv/bin/cifar serve{serve}" in lines
+    assert f"          .venv/bin/cifar predict{predict} --sample 10 --png ten.png" in lines
+
+
 def test_a_run_that_did_not_push_says_that_nothing_changed(here):
     lines = summary_lines(RunRecord("r", "not_blessed", {}, **MEASURED))
     assert lines[-1] == "Pushed    nothing; earlier versions are unchanged"

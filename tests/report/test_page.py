@@ -8,6 +8,8 @@ from axe_playwright_python.sync_playwright import Axe
 
 from contract.progress import duration
 from pipeline_def.code_version import ROOT
+from report.facts import ExampleRequest, Facts
+from report.page import example_requests
 from tests.report.browser import chromium, needs_chromium, opened
 
 WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1440}
@@ -128,6 +130,18 @@ def test_the_keyboard_reaches_content_and_navigation(browser, pushed):
         assert page.evaluate("document.activeElement.textContent") == "All runs"
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.hash") == "#pipeline"
+
+
+def test_the_command_to_serve_names_another_model_and_its_folder():
+    config = {"output_dir": "/out", "model_name": "flowers"}
+    asked = ExampleRequest("a.png", "iVBO", "rose", "rose", 0.9)
+
+    def command(**more: str) -> str:
+        return example_requests(Facts({**config, **more}), asked)[0].command
+
+    assert command() == "cifar serve --model flowers --output /out"
+    shared = command(serving_dir="/srv")
+    assert shared == "cifar serve --model flowers --model_base_path=/srv/flowers"
 
 
 def test_a_button_copies_a_request(browser, pushed):
