@@ -91,6 +91,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         layout = batch_spans.find_layout(Path(input_base), options.labels, options.spans)
         schema = artifact_utils.get_single_instance(output_dict["schema"])
         image_set.write(schema.uri, layout.image_set)
+        schema.set_string_custom_property(
+            image_set.DATA_FINGERPRINT, exec_properties["data_fingerprint"]
+        )
         schema.set_string_custom_property(image_set.EVAL_FINGERPRINT, data["eval_fingerprint"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         examples.split_names = artifact_utils.encode_split_names(list(layout.splits))

@@ -35,7 +35,7 @@ COMMAND = ["python", "-m", "kubeflow.entrypoint"]
 
 # These look something up, push it or read what has no fingerprint; an equal run must not reuse
 # another run's answer.
-NEVER_CACHED = ("BaselineModel", "Pusher", "BulkInferrer")
+NEVER_CACHED = ("ExampleValidator", "BaselineModel", "Pusher", "BulkInferrer")
 
 # Argo counts this limit from the start of a step's first attempt, so it applies to the whole
 # step; omitted, it is 0 (argoproj/argo-workflows processNodeRetries). `timeout_seconds` in the
