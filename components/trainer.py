@@ -2,10 +2,8 @@
 
 import dataclasses
 import importlib
-import json
 import logging
 import posixpath
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +12,15 @@ from typing import Any
 import filelock
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from contract import cluster, estimator, example_files, exported_model, image_set, records
+from contract import (
+    cluster,
+    estimator,
+    example_files,
+    exported_model,
+    image_set,
+    records,
+    training_folder,
+)
 from contract.warm_start import KEY, WarmStart
 from serving import warm_start
 
@@ -78,18 +84,14 @@ def sole_user(lock_file: Path) -> Iterator[None]:
 def with_found_values(
     custom_config: Mapping[str, Any], found: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Returns the config with the hyper-parameters that a Tuner found, if there was one.
-
-    They get their own checkpoint folder, since another search may find others.
-    """
+    """Returns the config with the hyper-parameters that a Tuner found, if there was one."""
     if not found:
         return dict(custom_config)
     values = found["values"]
-    checksum = zlib.crc32(json.dumps(values, sort_keys=True).encode())
     return {
         **custom_config,
         "hyper_parameters": {**custom_config["hyper_parameters"], **values},
-        "checkpoint_dir": f"{custom_config['checkpoint_dir']}-{checksum:08x}",
+        "checkpoint_dir": training_folder.with_values(custom_config["checkpoint_dir"], values),
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from contract import metadata
 from contract.files import DATA_GATE_FILE, PAGE_FILE, RECORD_FILE
+from contract.training_folder import training_of
 from pipeline_def.recorder import LOG_FILE
 from report import runs
 from report.run_record import RunRecord
@@ -137,14 +138,6 @@ def is_served_or_pinned(path: Path) -> bool:
         if is_needed and int(path.name) in numbers:
             return True
     return False
-
-
-def training_of(folder: Path) -> str:
-    """Returns the fingerprint in the name of a training's folder.
-
-    The Trainer adds a checksum of the values that a search found.
-    """
-    return folder.name.partition("-")[0]
 
 
 def started(run: RunRecord) -> float:
