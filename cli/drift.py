@@ -10,7 +10,8 @@ from cli.command_help import examples, settings_option
 from cli.runs import json_option
 from cli.versions import folder_of, place_options
 from contract import imports
-from pipeline_def.config import apply_settings, find_preset
+from contract.drift_record import DRIFT_LIMITS
+from pipeline_def.config import apply_settings, check_is_read, find_preset
 
 DRIFTED_EXIT_CODE = 3
 UNUSABLE_EXIT_CODE = 4
@@ -55,6 +56,7 @@ def drift(
     from contract.writing import write_whole
 
     try:
+        check_is_read(settings, DRIFT_LIMITS)
         config = apply_settings(find_preset(), settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -5,6 +5,7 @@ TFX finds a baseline with a Resolver, which Kubeflow Pipelines 2.x rejects
 runners can run it. Without a pushed model, the artifact stays empty.
 """
 
+import dataclasses
 import logging
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from contract import records
+from contract import image_set, records
 from serving import baseline, model_registry
 from serving.baseline import LATEST, NONE, Candidate
 
@@ -25,9 +26,9 @@ VERSION_PROPERTY = "pushed_version"
 
 
 class BaselineModelSpec(component_spec.ComponentSpec):
-    """Parameters and output of BaselineModel."""
+    """Parameters, input and output of BaselineModel."""
 
-    INPUTS: dict[str, Any] = {}
+    INPUTS = {"schema": component_spec.ChannelParameter(type=standard_artifacts.Schema)}
     PARAMETERS = {
         "model_dir": component_spec.ExecutionParameter(type=str),
         "version": component_spec.ExecutionParameter(type=str),
@@ -52,11 +53,16 @@ class Executor(base_executor.BaseExecutor):
             FileNotFoundError: The named version does not exist.
         """
         model = artifact_utils.get_single_instance(output_dict["model"])
+        schema = artifact_utils.get_single_instance(input_dict["schema"])
+        candidate = dataclasses.replace(
+            records.from_json(Candidate, exec_properties["candidate"]),
+            eval_fingerprint=schema.get_string_custom_property(image_set.EVAL_FINGERPRINT),
+        )
         source = find_baseline(
             Path(exec_properties["model_dir"]),
             exec_properties["version"],
             exec_properties["rule"],
-            records.from_json(Candidate, exec_properties["candidate"]),
+            candidate,
         )
         if source is None:
             log.info("No baseline: no model of other data, code or settings has been pushed")
@@ -72,7 +78,14 @@ class BaselineModel(base_component.BaseComponent):
     SPEC_CLASS = BaselineModelSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, model_dir: str, version: str, rule: str, candidate: Candidate) -> None:
+    def __init__(
+        self,
+        model_dir: str,
+        version: str,
+        rule: str,
+        candidate: Candidate,
+        schema: types.BaseChannel,
+    ) -> None:
         """Makes the node.
 
         Args:
@@ -80,6 +93,7 @@ class BaselineModel(base_component.BaseComponent):
             version: A version, `latest` to look when the node runs, or `none`.
             rule: What `latest` means: the best on this eval, or the newest.
             candidate: The model to compare.
+            schema: From our CifarExampleGen, with the fingerprint of eval.
         """
         super().__init__(
             spec=BaselineModelSpec(
@@ -87,6 +101,7 @@ class BaselineModel(base_component.BaseComponent):
                 version=version,
                 rule=rule,
                 candidate=records.to_json(candidate),
+                schema=schema,
                 model=types.Channel(type=standard_artifacts.Model),
             )
         )

@@ -91,6 +91,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         layout = batch_spans.find_layout(Path(input_base), options.labels, options.spans)
         schema = artifact_utils.get_single_instance(output_dict["schema"])
         image_set.write(schema.uri, layout.image_set)
+        schema.set_string_custom_property(
+            image_set.DATA_FINGERPRINT, exec_properties["data_fingerprint"]
+        )
+        schema.set_string_custom_property(image_set.EVAL_FINGERPRINT, data["eval_fingerprint"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         examples.split_names = artifact_utils.encode_split_names(list(layout.splits))
         shards = []
@@ -152,6 +156,7 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
         data_fingerprint: str,
         checksums: Mapping[str, str],
         options: DataOptions,
+        eval_fingerprint: str = "",
     ) -> None:
         """Makes the node.
 
@@ -160,8 +165,13 @@ class CifarExampleGen(base_beam_component.BaseBeamComponent):
             data_fingerprint: Identifies these batches in the cache key.
             checksums: SHA-256 of each file of the data by name: where lineage ends.
             options: How the pictures are read.
+            eval_fingerprint: Of the batches that models are judged on; empty if unknown.
         """
-        data = {"checksums": dict(checksums), "options": dataclasses.asdict(options)}
+        data = {
+            "checksums": dict(checksums),
+            "options": dataclasses.asdict(options),
+            "eval_fingerprint": eval_fingerprint,
+        }
         super().__init__(
             spec=CifarExampleGenSpec(
                 input_base=input_base,

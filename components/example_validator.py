@@ -22,7 +22,7 @@ from tfx.types import (
 )
 
 from components import data_gate
-from contract import data_facts, data_gate_record, records
+from contract import data_facts, data_gate_record, image_set, records
 from contract.data_gate_record import DataGateRecord, UnfitDataError
 from report.anomalies import describe_anomalies
 from serving import baseline
@@ -99,7 +99,7 @@ class ExampleValidator(base_component.BaseComponent):
 
         Args:
             statistics: From our StatisticsGen, with the facts about the images.
-            schema: The schema of an example.
+            schema: From our CifarExampleGen, with the fingerprint of the data.
             limits: The limits for the images.
             model_dir: The folder of the pushed versions.
             reference_version: The version whose data to compare with, `latest` to look when the
@@ -124,8 +124,11 @@ def examine_data(
     """Returns what the data gate finds in the facts about the images."""
     facts = data_facts.read(artifact_utils.get_single_uri(input_dict["statistics"]))
     limits = records.from_json(data_gate.DataLimits, exec_properties["data_limits"])
+    schema = artifact_utils.get_single_instance(input_dict["schema"])
     version = baseline.find_reference(
-        Path(exec_properties["model_dir"]), exec_properties["reference_version"]
+        Path(exec_properties["model_dir"]),
+        exec_properties["reference_version"],
+        schema.get_string_custom_property(image_set.DATA_FINGERPRINT),
     )
     if version is None:
         return data_gate.examine(facts, limits)

@@ -23,7 +23,7 @@ from tfx.types import (
 )
 
 from components.baseline_model import version_of
-from contract import data_facts, gate_record
+from contract import data_facts, gate_record, image_set
 from serving import baseline, model_registry, version_ledger, version_store
 from serving.baseline import Candidate
 from serving.model_registry import Provenance
@@ -78,6 +78,7 @@ class Executor(stock_executor.Executor):
         candidate = artifact_utils.get_single_instance(input_dict["model"])
         model = Path(self.GetModelPath(input_dict))
         (blessing,) = input_dict["model_blessing"]
+        schema = artifact_utils.get_single_instance(input_dict["schema"])
         statistics_dir = artifact_utils.get_single_uri(input_dict["statistics"])
         provenance = Provenance(
             training_fingerprint=custom_config["training_fingerprint"],
@@ -85,7 +86,7 @@ class Executor(stock_executor.Executor):
             model_artifact_uri=candidate.uri,
             checksums=model_registry.checksums(model),
             data_fingerprint=custom_config["data_fingerprint"],
-            eval_fingerprint=custom_config["eval_fingerprint"],
+            eval_fingerprint=schema.get_string_custom_property(image_set.EVAL_FINGERPRINT),
             accuracy=gate_record.read(blessing.uri).accuracy,
             data_facts=data_facts.read(statistics_dir),
             start_version=custom_config.get("start_version", ""),
@@ -123,13 +124,14 @@ class Executor(stock_executor.Executor):
 
 
 class PusherSpec(standard_component_specs.PusherSpec):
-    """The stock specification, plus the statistics of the data and the baseline."""
+    """The stock specification, plus statistics and schema of the data, and the baseline."""
 
     INPUTS = {
         **standard_component_specs.PusherSpec.INPUTS,
         "statistics": component_spec.ChannelParameter(
             type=standard_artifacts.ExampleStatistics
         ),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
         "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
     }
 

@@ -2,10 +2,8 @@
 
 import dataclasses
 import importlib
-import json
 import logging
 import posixpath
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +19,7 @@ from contract import (
     exported_model,
     image_set,
     records,
+    training_folder,
     training_record,
 )
 from contract.warm_start import KEY, WarmStart
@@ -89,17 +88,13 @@ def sole_user(lock_file: Path) -> Iterator[None]:
 def with_found_values(
     custom_config: Mapping[str, Any], found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns the config with the hyper-parameters that a Tuner found, if any.
-
-    They get their own checkpoint folder, since another search may find others.
-    """
+    """Returns the config with the hyper-parameters that a Tuner found, if any."""
     if not found:
         return dict(custom_config)
-    checksum = zlib.crc32(json.dumps(found, sort_keys=True).encode())
     return {
         **custom_config,
         "hyper_parameters": {**custom_config["hyper_parameters"], **found},
-        "checkpoint_dir": f"{custom_config['checkpoint_dir']}-{checksum:08x}",
+        "checkpoint_dir": training_folder.with_values(custom_config["checkpoint_dir"], found),
     }
 
 

@@ -7,6 +7,7 @@ from contract.data_gate_record import Comparison
 
 DRIFT_FILE = "drift.json"
 DRIFT_PAGE_FILE = "drift.html"
+DRIFT_LIMITS = ("max_label_distance", "max_image_distance")  # the settings that it reads
 
 
 @dataclasses.dataclass(frozen=True)

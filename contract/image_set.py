@@ -11,6 +11,9 @@ from contract import artifact_files, features
 from contract.features import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 
 SCHEMA_FILE = "schema.pbtxt"  # in the schema's artifact
+# Properties of the schema's artifact: what identifies the batches.
+DATA_FINGERPRINT = "data_fingerprint"
+EVAL_FINGERPRINT = "eval_fingerprint"
 MIN_CLASSES, MAX_CLASSES = 2, 1_000  # the gate and the report treat each class separately
 
 _CLASS_NAMES = "class_names"  # the schema's string_domain that lists them

@@ -9,6 +9,14 @@ from collections.abc import Iterator, Sequence
 
 _IMAGE = r"[a-z0-9][-a-z0-9._/:]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?"
 _ROOT = r"(minio|s3|gs)://[^/]+.*"
+_NO_EFFECT = {
+    "data": "name the data with `compile --data`, or for each run with `submit -p data=`",
+    "data_dir": "name the data with `compile --data`, or for each run with `submit -p data=`",
+    "serving_dir": "name the serving root for each run with `submit -p push_destination=`",
+    "keep_runs": "`cifar kubeflow clean --keep` says how many trainings stay on the volume",
+    "metadata_url": "it has its own metadata store. Pass secrets to steps from Kubernetes "
+    "secrets: `secrets:` in the cluster file (kubeflow/cluster.yaml)",
+}
 
 
 def check(
@@ -51,12 +59,9 @@ def _pipeline_root(root: str) -> Iterator[str]:
 def _settings(settings: Sequence[str]) -> Iterator[str]:
     """A setting reaches the container unchanged, and has an effect there."""
     for setting in settings:
-        if setting.startswith("metadata_url="):
-            yield (
-                "metadata_url has no effect on Kubeflow Pipelines, which has its own metadata "
-                "store. Pass secrets to steps from Kubernetes secrets: `secrets:` in the "
-                "cluster file (kubeflow/cluster.yaml)"
-            )
+        name = setting.partition("=")[0]
+        if name in _NO_EFFECT:
+            yield f"{name} has no effect on Kubeflow Pipelines: {_NO_EFFECT[name]}"
         elif "{{" in setting:
             yield f"the setting {setting!r} contains {{{{, which the launcher would replace"
 

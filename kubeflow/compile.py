@@ -22,12 +22,19 @@ from tfx.orchestration import data_types, pipeline
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from contract import estimator, imports, warm_start
+from contract.drift_record import DRIFT_LIMITS
 from kubeflow import beam_step, checks, ui_artifacts
 from kubeflow.cluster import Cluster, StepPod, TrainerPod
 from kubeflow.parameters import SAMPLE, DriftParameters, RunParameters, batches_of, config_of
 from kubeflow.training_job import check_batch_size, training_job
 from pipeline_def.code_version import ROOT
-from pipeline_def.config import OWN_FIELDS, apply_settings, find_preset, presets
+from pipeline_def.config import (
+    OWN_FIELDS,
+    apply_settings,
+    check_is_read,
+    find_preset,
+    presets,
+)
 from pipeline_def.drift_pipeline import create_drift_pipeline
 from pipeline_def.pipeline import create_pipeline
 
@@ -35,7 +42,7 @@ COMMAND = ["python", "-m", "kubeflow.entrypoint"]
 
 # These look something up, push it or read what has no fingerprint; an equal run must not reuse
 # another run's answer.
-NEVER_CACHED = ("BaselineModel", "Pusher", "BulkInferrer")
+NEVER_CACHED = ("ExampleValidator", "BaselineModel", "Pusher", "BulkInferrer")
 
 # Argo counts this limit from the start of a step's first attempt, so it applies to the whole
 # step; omitted, it is 0 (argoproj/argo-workflows processNodeRetries). `timeout_seconds` in the
@@ -120,13 +127,14 @@ def compile_drift(
     Args:
         image: The image of every step.
         cluster: The target cluster.
-        settings: `field=value`: the limits, and the name of the model.
+        settings: `field=value`: the limits that it reads, and the name of the model.
         pipeline_root: As for `compile_pipeline`.
 
     Raises:
-        ValueError: As `compile_pipeline`.
+        ValueError: As `compile_pipeline`, or a setting would have no effect.
     """
-    checks.check(image, pipeline_root, settings, cluster.mount_path)
+    checks.check(image, pipeline_root)
+    check_is_read(settings, (*DRIFT_LIMITS, "model_name"))
     defaults = DriftParameters(f"{cluster.mount_path}/logs", f"{cluster.mount_path}/serving")
     given = {
         field.name: data_types.RuntimeParameter(name=field.name, ptype=str)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import filelock
 
+from contract.training_folder import search_of, training_of
 from kubeflow import beam_step
 from pipeline_def import retention
 from serving import model_registry
@@ -69,11 +70,12 @@ def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
         model_registry.read_provenance(file.parents[1]).training_fingerprint
         for file in (volume / "serving").glob(f"*/*/{model_registry.PROVENANCE_FILE}")
     }
+    pushed |= set(map(search_of, pushed))
     deleted, in_use, size = [], [], 0
     for kind in (CHECKPOINTS, TUNING):
         folders = [folder for folder in (volume / kind).glob("*") if folder.is_dir()]
         for folder in sorted(folders, key=retention.newest_change)[:-keep]:
-            if folder.name in pushed:
+            if training_of(folder) in pushed:
                 continue
             folder_bytes = retention.bytes_of(folder)
             if _delete(folder, dry_run):
@@ -93,16 +95,22 @@ def clean(volume: Path, keep: int, dry_run: bool = False) -> CleanUp:
 
 
 def lock_of(folder: Path) -> Path:
-    """Returns the lock of a whole step, beside that of the Trainer in the folder."""
-    return folder.with_name(f"{folder.name}.lock")
+    """Returns the lock of a whole step, beside that of the Trainer in the folder.
+
+    The step takes it before it knows what a search found, so it is named after the training.
+    """
+    return folder.with_name(f"{training_of(folder)}.lock")
 
 
 def _delete(folder: Path, dry_run: bool) -> bool:
-    """Deletes a folder; returns False if a step has locked it."""
+    """Deletes a folder and its lock; returns False if a step has locked it."""
+    lock_file = lock_of(folder)
     try:
-        with filelock.FileLock(lock_of(folder), timeout=0):
+        with filelock.FileLock(lock_file, timeout=0):
             if not dry_run:
                 shutil.rmtree(folder)
+                # filelock does not take a lock whose file is gone, but makes a new file.
+                lock_file.unlink()
     except filelock.Timeout:
         return False
     return True

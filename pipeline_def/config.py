@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -214,6 +214,16 @@ def apply_settings(config: PipelineConfig, given: Iterable[str]) -> PipelineConf
     changed = dataclasses.replace(config, hyper_parameters=hyper_parameters, **own)
     check_image_size(changed)
     return changed
+
+
+def check_is_read(given: Iterable[str], read: Sequence[str]) -> None:
+    """Raises ValueError if a `field=value` setting is not of a field that a command reads."""
+    names = dict.fromkeys(setting.partition("=")[0] for setting in given)
+    if unread := [name for name in names if name not in read]:
+        raise ValueError(
+            f"--set takes only {', '.join(read)} here; {', '.join(unread)} would have no "
+            "effect."
+        )
 
 
 def check_image_size(config: PipelineConfig) -> None:

@@ -22,6 +22,8 @@ from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from contract import metadata as contract_metadata
+from contract import training_folder
+from contract.files import BEST_VALUES_FILE
 from pipeline_def import cache_check, execution, identity, pipeline, warm_start
 from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig
@@ -87,13 +89,24 @@ def plan(config: PipelineConfig, batches: Batches | None) -> Iterator[PlannedSta
             if found is not None:
                 outputs[name] = found
             if name == "Trainer" and found is None and batches:
-                why += going_on(output, identity.training_fingerprint(config, batches))
+                why += going_on(checkpoint_dir(config, batches, outputs.get("Tuner")))
             yield PlannedStage(name, found is not None, why)
 
 
-def going_on(output: Path, fingerprint: str) -> str:
+def checkpoint_dir(config: PipelineConfig, batches: Batches, tuner: Artifacts | None) -> Path:
+    """Returns the folder that the Trainer would use, with the values that a Tuner found."""
+    fingerprint = identity.training_fingerprint(config, batches)
+    folder = Path(config.output_dir) / "checkpoints" / fingerprint
+    if tuner is None:
+        return folder
+    (best,) = tuner["best_hyperparameters"]
+    found = json.loads((Path(best.uri) / BEST_VALUES_FILE).read_text())
+    return Path(training_folder.with_values(str(folder), found["values"]))
+
+
+def going_on(folder: Path) -> str:
     """Returns in words where a training would continue; empty if it would start at step 0."""
-    names = output / "checkpoints" / fingerprint / "checkpoint"  # as TensorFlow writes it
+    names = folder / "checkpoint"  # as TensorFlow writes it
     if not names.is_file():
         return ""
     newest = re.search(r'^model_checkpoint_path: ".*-(\d+)"', names.read_text(), re.MULTILINE)

@@ -4,25 +4,18 @@ import hashlib
 import json
 from pathlib import Path
 
-from contract import estimator, warm_start
+from contract import estimator, training_folder, warm_start
 from contract.warm_start import WarmStart
 from pipeline_def.batches import Batches
 from pipeline_def.code_version import algorithm_version
 from pipeline_def.config import PipelineConfig
 from serving.baseline import Candidate
 
-_TRIALS = "."
-
 
 def study_dir(config: PipelineConfig, batches: Batches) -> Path:
     """Returns the folder of a search, from which it continues if killed or extended."""
     fingerprint = training_fingerprint(config, batches)
-    return Path(config.output_dir) / "tuning" / search_of(fingerprint)
-
-
-def search_of(fingerprint: str) -> str:
-    """Returns the identity of a training's search, whatever its number of trials."""
-    return fingerprint.partition(_TRIALS)[0]
+    return Path(config.output_dir) / "tuning" / training_folder.search_of(fingerprint)
 
 
 def serving_model_dir(config: PipelineConfig) -> Path:
@@ -35,8 +28,7 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
     """Returns the identity of a training: a hash of everything that shapes the weights.
 
     This includes the data and their conversion to examples, the network with its inputs, and
-    the hyper-parameters or their search, but not how training is run, logged and exported. The
-    number of a search's trials follows the hash: with more trials it may find other values.
+    the hyper-parameters or their search, but not how training is run, logged and exported.
     """
     trainer_module = estimator.load(config.trainer_module)
     facts = {
@@ -53,7 +45,7 @@ def training_fingerprint(config: PipelineConfig, batches: Batches) -> str:
     if start := start_of(config, batches):
         facts["start"] = [start.weights or start.version, start.learning_rate]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    return f"{digest}{_TRIALS}{config.tuning_trials}" if config.tuned else digest
+    return training_folder.with_trials(digest, config.tuning_trials) if config.tuned else digest
 
 
 def start_of(config: PipelineConfig, batches: Batches) -> WarmStart | None:

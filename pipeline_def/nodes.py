@@ -31,6 +31,7 @@ def example_gen(config: PipelineConfig, batches: Batches) -> base_node.BaseNode:
         batches.fingerprint,
         batches.checksums,
         dataclasses.replace(config.data_options, spans=batches.spans or config.spans),
+        batches.eval_fingerprint,
     )
     return depends_on_code(node, "components.example_gen")
 
@@ -132,7 +133,7 @@ def trainer(
 
 
 def baseline_model(
-    config: PipelineConfig, batches: Batches, baseline_version: str = ""
+    config: PipelineConfig, batches: Batches, baseline_version: str = "", **inputs: BaseChannel
 ) -> base_node.BaseNode:
     """Returns the node that finds the model to compare with."""
     from components.baseline_model import BaselineModel
@@ -142,6 +143,7 @@ def baseline_model(
         baseline_version or config.baseline_version,
         config.baseline,
         identity.candidate(config, batches),
+        **inputs,
     )
     return depends_on_code(node, "components.baseline_model")
 
@@ -196,7 +198,6 @@ def pusher(
             "baseline_rule": config.baseline if is_looked_up else "",
             "training_fingerprint": identity.training_fingerprint(config, batches),
             "data_fingerprint": batches.fingerprint,
-            "eval_fingerprint": batches.eval_fingerprint,
             "banned_by": banned_by,
             **(
                 {"start_version": batches.start.version, "start_weights": batches.start.weights}

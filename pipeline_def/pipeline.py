@@ -73,7 +73,7 @@ def create_pipeline(
         **({"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}),
     )
     model = trainer.outputs["model"]
-    baseline_model = nodes.baseline_model(*run, baseline_version)
+    baseline_model = nodes.baseline_model(*run, baseline_version, schema=schema)
     evaluator = nodes.evaluator(
         *run,
         examples=examples,
@@ -91,6 +91,7 @@ def create_pipeline(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
         statistics=statistics,
+        schema=schema,
         baseline_model=baseline_model.outputs["model"],
     )
     report_gen = nodes.report_gen(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from contract import metadata
 from contract.files import DATA_GATE_FILE, PAGE_FILE, RECORD_FILE
-from pipeline_def import identity
+from contract.training_folder import search_of, training_of
 from pipeline_def.recorder import LOG_FILE
 from report import runs
 from report.run_record import RunRecord
@@ -97,7 +97,7 @@ def make_plan(output: Path, keep_runs: int) -> Plan:
     trainings = {run.training_fingerprint for run in kept}
     known = {run.training_fingerprint for run in records}
     for fingerprints in (trainings, known):
-        fingerprints |= set(map(identity.search_of, fingerprints))
+        fingerprints |= set(map(search_of, fingerprints))
     # Until enough runs have been made, what is not on record may be wanted yet.
     oldest = min(map(started, newest)) if len(records) > keep_runs else 0.0
     return Plan(
@@ -140,14 +140,6 @@ def is_served_or_pinned(path: Path) -> bool:
         if is_needed and int(path.name) in numbers:
             return True
     return False
-
-
-def training_of(folder: Path) -> str:
-    """Returns the fingerprint in the name of a training's folder.
-
-    The Trainer adds a checksum of the values that a search found.
-    """
-    return folder.name.partition("-")[0]
 
 
 def started(run: RunRecord) -> float:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from contract.training_folder import training_of
 from report import runs
 from report.run_record import RunRecord
 
@@ -17,7 +18,8 @@ SECONDS_BETWEEN_LOOKS = 5.0
 def names_of(output: Path, records: Sequence[RunRecord]) -> dict[str, Path]:
     """Returns the folder of each training by its name, such as `2026-11-26T07-25-58 quick`.
 
-    A training without a record is named after its fingerprint.
+    A training without a record is named after its fingerprint. One with the values that a
+    search found has their checksum at the end of its name.
 
     Args:
         output: The output folder.
@@ -26,8 +28,10 @@ def names_of(output: Path, records: Sequence[RunRecord]) -> dict[str, Path]:
     began = {run.training_fingerprint: run for run in reversed(records)}
     names = {}
     for folder in sorted((output / CHECKPOINTS).glob("*/")):
-        run = began.get(folder.name)
-        names[f"{run.run_id} {run.settings.preset}" if run else folder.name] = folder
+        fingerprint = training_of(folder)
+        run = began.get(fingerprint)
+        name = f"{run.run_id} {run.settings.preset}" if run else fingerprint
+        names[name + folder.name.removeprefix(fingerprint)] = folder
     return names
 
 

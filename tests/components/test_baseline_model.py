@@ -1,11 +1,13 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
+from tfx.types import standard_artifacts
 
-from components.baseline_model import LATEST, NONE, find_baseline
-from contract import records
+from components.baseline_model import LATEST, NONE, Executor, find_baseline, version_of
+from contract import image_set, records
 from serving import model_registry
-from serving.baseline import NEWEST, Candidate
+from serving.baseline import BEST, NEWEST, Candidate
 from serving.model_registry import Provenance
 
 
@@ -52,3 +54,33 @@ def test_a_named_version_is_the_baseline(serving):
 def test_a_named_version_that_is_gone_stops_the_run(serving):
     with pytest.raises(FileNotFoundError, match="is the baseline but contains"):
         find(serving, "7", "a")
+
+
+def judge(version: Path, accuracy: float) -> None:
+    """Records that a version was trained on data of its own, and judged on the eval `e`."""
+    provenance = dataclasses.replace(
+        model_registry.read_provenance(version),
+        data_fingerprint=version.name,
+        eval_fingerprint="e",
+        accuracy=accuracy,
+    )
+    (version / "assets.extra/pushed.json").write_text(records.to_json(provenance))
+
+
+@pytest.mark.parametrize(("eval_fingerprint", "expected"), [("e", "10"), ("other", "20")])
+def test_the_schema_says_on_which_eval_the_baseline_is_the_best(
+    serving, tmp_path, eval_fingerprint, expected
+):
+    judge(serving / "10", 0.9)
+    judge(serving / "20", 0.8)
+    schema, model = standard_artifacts.Schema(), standard_artifacts.Model()
+    schema.set_string_custom_property(image_set.EVAL_FINGERPRINT, eval_fingerprint)
+    model.uri = str(tmp_path / "model")
+    properties = {
+        "model_dir": str(serving),
+        "version": LATEST,
+        "rule": BEST,
+        "candidate": records.to_json(Candidate("c", data_fingerprint="grown")),
+    }
+    Executor().Do({"schema": [schema]}, {"model": [model]}, properties)
+    assert version_of(model) == expected

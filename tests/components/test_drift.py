@@ -303,6 +303,14 @@ def test_the_exit_code_says_whether_it_drifted(model_dir, tmp_path):
     assert "does not contain version 8; versions there: 7" in absent.output
 
 
+def test_a_setting_that_it_does_not_read_is_refused(tmp_path):
+    refused = run(str(tmp_path), "--set", "max_image_distance=0.2", "--set", "max_shrinkage=1")
+    assert refused.exit_code == 2
+    assert "--set takes only max_label_distance, max_image_distance here; max_shrinkage" in (
+        " ".join(refused.output.split())
+    )
+
+
 def test_a_version_without_facts_is_named(models_dir, tmp_path):
     write(tmp_path / "like.tfrecord", log_of(images_of([0])))
     with pytest.raises(ValueError, match="Version 7 does not say what it was trained on"):

@@ -10,9 +10,10 @@ from tfx.types import standard_artifacts
 
 from components import example_validator, statistics_gen
 from components.data_gate import DataLimits
-from contract import data_gate_record, image_set, records
+from contract import data_facts, data_gate_record, image_set, records
 from contract.data_facts import IMAGE_FACTS
 from data_sources.cifar_format import CIFAR10
+from serving.model_registry import PROVENANCE_FILE, Provenance
 
 
 def example(**features) -> bytes:
@@ -42,6 +43,7 @@ def validate(
     train: list[bytes],
     evaluation: list[bytes],
     limits: DataLimits = ANYTHING,
+    fingerprint: str = "",
 ) -> Path:
     """Runs StatisticsGen and the gate on two splits; returns the anomalies folder."""
     for split, serialized in (("train", train), ("eval", evaluation)):
@@ -55,6 +57,7 @@ def validate(
     examples = artifact(standard_artifacts.Examples, folder / "examples")
     examples.split_names = json.dumps(["train", "eval"])
     schema = artifact(standard_artifacts.Schema, folder / "schema")
+    schema.set_string_custom_property(image_set.DATA_FINGERPRINT, fingerprint)
     statistics = artifact(standard_artifacts.ExampleStatistics, folder / "statistics")
     anomalies = artifact(standard_artifacts.ExampleAnomalies, folder / "anomalies")
     statistics_gen.Executor().Do(
@@ -78,13 +81,33 @@ def test_examples_that_fit_the_schema_pass(tmp_path):
     assert data_gate_record.read(str(anomalies)).comparisons == []  # of so few images
 
 
-def test_the_distances_are_kept_beside_the_anomalies(tmp_path):
+def noise() -> list[bytes]:
+    """Returns 200 examples, the labels in turn."""
     pixels = np.random.default_rng(0).integers(0, 256, (200, 3072), np.uint8)
-    examples = [example(image=image.tobytes(), label=n % 10) for n, image in enumerate(pixels)]
+    return [example(image=image.tobytes(), label=n % 10) for n, image in enumerate(pixels)]
+
+
+def test_the_distances_are_kept_beside_the_anomalies(tmp_path):
+    examples = noise()
     anomalies = validate(tmp_path, examples[:100], examples[100:])
     (skew,) = data_gate_record.read(str(anomalies)).comparisons
     assert [one.feature for one in skew.distances] == ["label", *IMAGE_FACTS]
     assert skew.distances[0].names == list(CIFAR10.class_names)
+
+
+def test_data_are_compared_with_those_of_the_last_push_but_never_with_themselves(tmp_path):
+    train, evaluation = noise()[:100], noise()[100:]
+    validate(tmp_path / "first", train, evaluation)
+    facts = data_facts.read(str(tmp_path / "first/statistics"))
+    for fingerprint, compared in (("other", ["skew", "drift"]), ("same", ["skew"])):
+        version = tmp_path / fingerprint / "serving/17"
+        (version / PROVENANCE_FILE).parent.mkdir(parents=True)
+        (version / "saved_model.pb").write_bytes(b"graph")
+        pushed = Provenance(data_fingerprint="same", data_facts=facts)
+        (version / PROVENANCE_FILE).write_text(records.to_json(pushed))
+        anomalies = validate(tmp_path / fingerprint, train, evaluation, fingerprint=fingerprint)
+        found = data_gate_record.read(str(anomalies)).comparisons
+        assert [comparison.kind for comparison in found] == compared
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,17 @@ REFUSED = {
         (IMAGE, "", ["predict_batch=/mnt/cifar100/inbox"]),
         "below /mnt/cifar10, got /mnt/cifar100/inbox",
     ),
+    "data as a setting": (
+        (IMAGE, "", ["data=/mnt/cifar10/data"]),
+        "data has no effect on Kubeflow Pipelines: name the data with `compile --data`",
+    ),
+    "a folder of fetched data": ((IMAGE, "", ["data_dir=/data"]), "`submit -p data=`"),
+    "a serving root": (
+        (IMAGE, "", ["serving_dir=/mnt/cifar10/models"]),
+        "serving_dir has no effect on Kubeflow Pipelines: name the serving root for each run "
+        "with `submit -p push_destination=`",
+    ),
+    "runs to keep": ((IMAGE, "", ["keep_runs=3"]), "`cifar kubeflow clean --keep`"),
     "a placeholder": ((IMAGE, "", ["seed={{$}}"]), "'seed={{$}}' contains {{"),
 }
 

@@ -105,6 +105,7 @@ def test_the_pushed_model_is_on_the_volume_and_knows_its_training(backend, first
     (version, *_) = versions(backend)
     assert metadata_of(first_run["Pusher"], "pushed_model")["pushed_version"] == version.name
     provenance = json.loads((version / "assets.extra/pushed.json").read_text())
+    assert provenance["eval_fingerprint"] == dataset.read_sample().eval_fingerprint
     (checkpoints,) = (backend.volume / "checkpoints").glob(
         f"{provenance['training_fingerprint']}/checkpoint"
     )
@@ -178,7 +179,6 @@ def test_steps_that_depend_on_nothing_new_come_from_the_cache(second_run):
         "CifarExampleGen",
         "StatisticsGen",
         "Transform",
-        "ExampleValidator",
     }
 
 
@@ -242,6 +242,10 @@ def test_batches_on_the_volume_are_read_once_their_fingerprint_is_told(backend, 
     steps = backend.run(pipeline_yaml, data_fingerprint=fingerprint, **parameters)
     key = steps["CifarExampleGen"].outputs["examples"].uri.split("/", 3)[3]
     assert len(backend.store.keys(f"{key}/Split-train/")) == 5
+    # For the steps that choose the baseline and push.
+    found = dataset.locate(str(batches), batches)
+    schema = metadata_of(steps["CifarExampleGen"], "schema")
+    assert schema["eval_fingerprint"] == found.eval_fingerprint
 
 
 def own_data(backend, name, write, **options: str) -> dict[str, str]:

@@ -79,6 +79,20 @@ def test_drift_fails_the_run_and_leaves_its_page(backend, drift_yaml, served):
     assert json.loads(backend.store.get(f"{key}/drift.json"))["version"] == 7
 
 
+def test_a_setting_without_effect_is_refused(tmp_path):
+    command = ["kubeflow", "compile", "--drift", "--image", "registry.test/cifar:1"]
+    command += ["--output", str(tmp_path / "drift.yaml"), "--set", "model_name=colours"]
+    refused = CliRunner().invoke(
+        main, [*command, "--set", "min_accuracy=0.9", "--set", "data=/mnt/cifar10/data"]
+    )
+    assert refused.exit_code == 1
+    assert refused.output.strip() == (
+        "Error: --set takes only max_label_distance, max_image_distance, model_name here; "
+        "min_accuracy, data would have no effect."
+    )
+    assert not (tmp_path / "drift.yaml").exists()
+
+
 def test_what_only_a_training_needs_is_refused():
     for option in (("--preset", "quick"), ("--data", "/mnt/cifar10/data")):
         result = CliRunner().invoke(

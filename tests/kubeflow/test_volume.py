@@ -50,6 +50,25 @@ def test_the_newest_and_those_of_pushed_versions_stay(shared):
     assert {folder.name for folder in volume.clean(shared, 1).deleted} == {"d", "old"}
 
 
+def searched(shared: Path, training: str) -> Path:
+    """Makes the folder of a training, the oldest, with the values that a search found."""
+    folder = shared / f"checkpoints/{training}"
+    return folder.rename(folder.with_name(f"{training}-0123abcd"))
+
+
+def test_the_training_of_a_pushed_version_stays_with_what_a_search_found(shared):
+    searched(shared, "b")
+    assert {folder.name for folder in volume.clean(shared, 1).deleted} == {*"acd", "old"}
+    assert left(shared) == {"b-0123abcd", "e", "new"}
+
+
+def test_no_lock_is_left_of_what_was_deleted(shared):
+    with trainer.sole_user(volume.lock_of(shared / "checkpoints/a")):
+        pass  # as a step does
+    volume.clean(shared, 1)
+    assert not list(shared.glob("*/*.lock"))
+
+
 def test_what_a_killed_beam_step_left_goes_after_a_week(shared):
     for name, age_days in (("old-Evaluator", 8), ("new-Evaluator", 6)):
         output = shared / "beam" / name / "outputs"
@@ -72,6 +91,14 @@ def test_a_training_in_progress_stays(shared):
     assert "1 more are in use" in done.in_words(dry_run=False)
     assert "a" in left(shared)
     assert [folder.name for folder in volume.clean(shared, 1).deleted] == ["a"]
+
+
+def test_a_training_in_progress_with_what_a_search_found_stays(shared):
+    step_lock = volume.lock_of(shared / "checkpoints/a")  # before anything was found
+    folder = searched(shared, "a")
+    with trainer.sole_user(step_lock):
+        assert volume.clean(shared, 1).in_use == [folder]
+    assert folder in volume.clean(shared, 1).deleted
 
 
 def test_the_command_says_what_it_deleted(shared):

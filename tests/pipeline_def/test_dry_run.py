@@ -1,14 +1,19 @@
 """What `cifar run --dry-run` says, on the folder of two real runs."""
 
 import dataclasses
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tfx.types import standard_artifacts
 
-from pipeline_def import code_version, local_runner, nodes
+from components import trainer
+from pipeline_def import code_version, dry_run, local_runner, nodes
+from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig, apply_settings, presets
+from pipeline_def.pipeline import create_pipeline
 from tests.finished_runs import cifar
 
 
@@ -48,6 +53,25 @@ def test_a_changed_setting_is_named_where_it_matters_and_what_follows_runs(confi
 def test_a_training_that_is_known_goes_on_from_its_checkpoint(config):
     changed = apply_settings(config, ["log_every_steps=10"])  # shapes no weight
     assert plan(changed)["Trainer"] == "log_every_steps is 10, was 20; continues from step 60"
+
+
+def test_a_training_goes_on_in_the_folder_of_the_values_that_a_search_found(tmp_path):
+    config = dataclasses.replace(
+        presets()["smoke"], tuned="learning_rate=0.01..0.1", output_dir=str(tmp_path)
+    )
+    batches = Batches("/data", "fingerprint")
+    found = {"values": {"learning_rate": 0.02}}
+    best = standard_artifacts.HyperParameters()
+    best.uri = str(tmp_path)
+    (tmp_path / "best_hyperparameters.txt").write_text(json.dumps(found))
+    definition = create_pipeline(config, batches, "none")
+    (node,) = (each for each in definition.components if each.id == "Trainer")
+    told = json.loads(node.exec_properties["custom_config"])
+    folder = Path(trainer.with_found_values(told, found)["checkpoint_dir"])
+    folder.mkdir(parents=True)
+    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-40"\n')
+    looked_at = dry_run.checkpoint_dir(config, batches, {"best_hyperparameters": [best]})
+    assert dry_run.going_on(looked_at) == "; continues from step 40"
 
 
 def test_edited_code_is_named(config, monkeypatch):

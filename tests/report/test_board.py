@@ -24,6 +24,18 @@ def test_a_training_is_named_after_the_run_that_began_it(tmp_path):
     }
 
 
+def test_trainings_with_what_searches_found_have_names_of_their_own(tmp_path):
+    for folder in ("aaaa-0123abcd", "aaaa-4567abcd", "bbbb-89ababcd"):
+        begin_training(tmp_path, folder)
+    keep(tmp_path, 1, training_fingerprint="aaaa")
+    found = board.names_of(tmp_path, runs.read_runs(tmp_path))
+    assert {name.replace(" ", ""): folder.name for name, folder in found.items()} == {
+        "2026-01-01T00-00-01-0123abcd": "aaaa-0123abcd",
+        "2026-01-01T00-00-01-4567abcd": "aaaa-4567abcd",
+        "bbbb-89ababcd": "bbbb-89ababcd",
+    }
+
+
 def test_a_training_that_begins_meanwhile_appears(tmp_path, monkeypatch):
     monkeypatch.setattr(board, "SECONDS_BETWEEN_LOOKS", 0.01)
     begin_training(tmp_path, "aaaa")

@@ -164,10 +164,7 @@ def test_the_emulator_tells_steps_the_same(cluster, first_run, documents, steps)
 
 def test_steps_that_depend_on_nothing_new_come_from_the_cache(cluster, second_run, steps):
     cached = {step for step in steps if ("root", step, "executor") in second_run.skipped}
-    assert cached == {
-        *("CifarExampleGen", "StatisticsGen"),
-        *("Transform", "ExampleValidator"),
-    }
+    assert cached == {"CifarExampleGen", "StatisticsGen", "Transform"}
     for step in cached:
         assert execution_of(cluster, second_run, step).last_known_state == State.CACHED
 
