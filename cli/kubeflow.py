@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cli.command_help import examples, preset_option, trainer_module_option
-from contract import imports
+from contract import estimator, imports
 from pipeline_def.config import PipelineConfig, find_preset
 
 
@@ -93,10 +93,13 @@ def compile_command(
 
     cluster = read_cluster(cluster_file) if cluster_file else Cluster()
     imports.silence()
-    if drift and (preset or data != "sample"):
-        raise click.UsageError("--drift takes no --preset and no --data; nothing is trained.")
+    if drift and (preset or data != "sample" or trainer_module != estimator.DEFAULT):
+        raise click.UsageError(
+            "--drift takes no --preset, no --trainer-module and no --data; nothing is trained."
+        )
     try:
-        preset = find_preset(preset, trainer_module).preset
+        found = find_preset(preset, trainer_module)
+        settings = (*settings_beyond(found), *settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     from kubeflow.compile import compile_drift, compile_pipeline, write_yaml
@@ -106,10 +109,10 @@ def compile_command(
         documents = compile_drift(image, cluster, settings, pipeline_root)
     else:
         defaults = RunParameters(
-            preset=preset, data=data, push_destination=f"{cluster.mount_path}/serving"
+            preset=found.preset, data=data, push_destination=f"{cluster.mount_path}/serving"
         )
         documents = compile_pipeline(
-            image, cluster, defaults, settings, pipeline_root, trainer_module
+            image, cluster, defaults, settings, pipeline_root, found.trainer_module
         )
     write_yaml(documents, output)
     root = documents[0]["root"]
@@ -117,6 +120,14 @@ def compile_command(
         f"Wrote {output}: {len(root['dag']['tasks'])} steps of {image}, parameters "
         f"{', '.join(root['inputDefinitions']['parameters'])}"
     )
+
+
+def settings_beyond(config: PipelineConfig) -> list[str]:
+    """Returns what a preset file changes in the preset that it names, as `--set` takes it."""
+    named = find_preset(config.preset, config.trainer_module).as_record()
+    return [
+        f"{name}={value}" for name, value in config.as_record().items() if value != named[name]
+    ]
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:

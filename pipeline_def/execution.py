@@ -124,7 +124,7 @@ def run_until_tuned(
         Exception: Whatever a stage raises, explained.
     """
     connection = open_metadata(config)
-    definition = pipeline.create_pipeline(config, batches, baseline_model.NONE)
+    definition = define(config, batches)
     running = ""
 
     @contextlib.contextmanager

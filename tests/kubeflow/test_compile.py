@@ -326,6 +326,23 @@ def test_another_estimator_reaches_the_nodes_it_changes(tmp_path, monkeypatch):
     assert "leaves=7" in arguments
 
 
+def test_a_preset_file_brings_its_values_along(tmp_path):
+    preset = tmp_path / "tuned.yaml"
+    preset.write_text(
+        "trainer_module: trainer_module\npreset: smoke\nsettings: {learning_rate: 0.07}"
+    )
+    output = tmp_path / "pipeline.yaml"
+    arguments = ["kubeflow", "compile", "--image", "registry.test/cifar:1"]
+    result = CliRunner().invoke(
+        main, [*arguments, "--preset", str(preset), "--output", str(output)]
+    )
+    assert result.exit_code == 0, result.output
+    document = next(yaml.safe_load_all(output.read_text()))
+    parameters = document["root"]["inputDefinitions"]["parameters"]
+    assert parameters["preset"]["defaultValue"] == "smoke"
+    assert "- learning_rate=0.07" in output.read_text()
+
+
 def test_the_command_writes_what_can_be_uploaded(tmp_path):
     output = tmp_path / "new/pipeline.yaml"
     arguments = ["kubeflow", "compile", "--image", IMAGE, "--preset", "smoke"]

@@ -94,7 +94,11 @@ def test_a_setting_without_effect_is_refused(tmp_path):
 
 
 def test_what_only_a_training_needs_is_refused():
-    for option in (("--preset", "quick"), ("--data", "/mnt/cifar10/data")):
+    for option in (
+        ("--preset", "quick"),
+        ("--trainer-module", "examples.batch_norm"),
+        ("--data", "/mnt/cifar10/data"),
+    ):
         result = CliRunner().invoke(
             main,
             ["kubeflow", "compile", "--drift", "--image", "registry.test/cifar:1", *option],

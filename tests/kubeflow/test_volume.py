@@ -50,6 +50,13 @@ def test_the_newest_and_those_of_pushed_versions_stay(shared):
     assert {folder.name for folder in volume.clean(shared, 1).deleted} == {"d", "old"}
 
 
+def test_the_search_of_a_pushed_version_stays_too(shared):
+    pushed = shared / "serving/cifar10/17" / PROVENANCE_FILE
+    pushed.write_text(records.to_json(Provenance("old.20")))
+    volume.clean(shared, 1)
+    assert left(shared) == {"e", "old", "new"}
+
+
 def searched(shared: Path, training: str) -> Path:
     """Makes the folder of a training, the oldest, with the values that a search found."""
     folder = shared / f"checkpoints/{training}"

@@ -4,12 +4,15 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import rich.console
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
 from contract import metadata
-from pipeline_def import execution
+from pipeline_def import execution, launch
+from pipeline_def.batches import Batches
 from pipeline_def.config import PipelineConfig, find_preset
+from pipeline_def.console import RunConsole
 
 DONE, RUNNING = proto.Execution.COMPLETE, proto.Execution.RUNNING
 
@@ -40,6 +43,22 @@ def test_what_a_killed_execution_wrote_is_deleted(config, tmp_path):
     assert states == [DONE, proto.Execution.FAILED]
     assert folder_of(tmp_path, 1).exists()
     assert not folder_of(tmp_path, 2).exists()
+
+
+def test_a_search_compares_its_data_with_the_version_that_a_run_would(config, monkeypatch):
+    defined = []
+
+    def run_nodes(definition, *_):
+        defined.extend(definition.components)
+        yield launch.Stage("Tuner", 0.0, False, {})
+
+    monkeypatch.setattr(execution.launch, "run_nodes", run_nodes)
+    monkeypatch.setattr(execution, "choose_reference", lambda *_: "7")
+    searched = dataclasses.replace(config, tuned="seed=1,2")
+    console = RunConsole(rich.console.Console(quiet=True), is_live=False)
+    execution.run_until_tuned(searched, Batches("data", "fingerprint"), console)
+    (validator,) = (node for node in defined if node.id == "ExampleValidator")
+    assert validator.exec_properties["reference_version"] == "7"
 
 
 def test_metadata_that_are_older_than_the_artifacts_are_refused(config, tmp_path):
