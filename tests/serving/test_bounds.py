@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import requests
 from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import input_pb2, model_pb2, predict_pb2, regression_pb2
 
-from serving.model_server import metrics, servable
+from serving.model_server import example_apis, metrics, servable
 from serving.model_server.status import MAX_REST_MESSAGE
 from tests.serving import saved_models
 from tests.serving.test_pixels import picture
@@ -107,6 +107,31 @@ def test_a_small_request_does_not_declare_a_large_tensor(
         prediction_service.Predict(request_, timeout=10)
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert error.value.details() == "tensor parsing error: images"
+
+
+def with_context(context_bytes: int, examples: int) -> input_pb2.Input:
+    result = input_pb2.Input()
+    holder = result.example_list_with_context
+    holder.context.features.feature["a"].bytes_list.value.append(bytes(context_bytes))
+    for _ in range(examples):
+        holder.examples.add()
+    return result
+
+
+def test_a_context_is_not_copied_into_thousands_of_examples(prediction_service, only_ours):
+    spec = model_pb2.ModelSpec(name="half_plus_two", signature_name="regress")
+    request = regression_pb2.RegressionRequest(
+        model_spec=spec, input=with_context(20_000, 10_000)
+    )
+    assert request.ByteSize() < 50_000
+    with pytest.raises(grpc.RpcError) as error:
+        prediction_service.Regress(request, timeout=10)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "for 10,000 examples makes 200," in error.value.details()
+
+
+def test_a_context_for_a_thousand_examples_is_honest():
+    assert len(example_apis.serialized_examples(with_context(10_000, 1000))) == 1000
 
 
 def test_ten_huge_pictures_are_refused_before_they_are_decoded(prediction_service, only_ours):
