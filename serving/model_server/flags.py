@@ -62,7 +62,8 @@ class ServerConfig:
     max_request_bytes: int = _flag(
         64 * 2**20,
         ADDRESSES,
-        "Largest request, before and after decompression (TensorFlow Serving: 2 GiB).",
+        "Largest request, in REST before and after decompression (TensorFlow Serving: 2 GiB). "
+        "gRPC requests must not be compressed (in TensorFlow Serving, they may be).",
     )
 
     model_name: str = _flag("default", MODELS, "Name of the model.")

@@ -28,6 +28,7 @@ _DESCRIBED = [
     for module in (prediction_service_pb2, model_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
+_UNCOMPRESSED = 1  # the bit of the algorithm “identity”
 # The names under which the C++ server reports its health.
 HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
@@ -80,6 +81,8 @@ class GrpcServer:
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", config.max_request_bytes),
+                # gRPC unpacks a whole message, however large, before it looks at the limit.
+                ("grpc.compression_enabled_algorithms_bitset", _UNCOMPRESSED),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
                 *_channel_arguments(config.grpc_channel_arguments),

@@ -109,6 +109,15 @@ def test_a_small_request_does_not_declare_a_large_tensor(
     assert error.value.details() == "tensor parsing error: images"
 
 
+def test_a_compressed_call_is_refused_before_it_is_unpacked(channel, only_ours):
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        with pytest.raises(grpc.RpcError) as error:
+            call(bytes(100 * 2**20), compression=compression, timeout=30)
+        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert "is disabled" in error.value.details()
+
+
 def with_context(context_bytes: int, examples: int) -> input_pb2.Input:
     result = input_pb2.Input()
     holder = result.example_list_with_context
