@@ -141,7 +141,9 @@ class ServerConfig:
     )
 
     grpc_max_threads: int = _flag(
-        DEFAULT_THREADS, OPERATION, "gRPC requests handled in parallel (at least 64 here)."
+        DEFAULT_THREADS,
+        OPERATION,
+        "gRPC requests handled in parallel (at least 64 here); others wait, up to 256 in all.",
     )
     rest_api_num_threads: int = _flag(
         DEFAULT_THREADS, OPERATION, "REST requests handled in parallel (at least 64 here)."
