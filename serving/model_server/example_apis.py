@@ -25,6 +25,10 @@ from serving.model_server.pixels import check_images
 from serving.model_server.servable import DEFAULT_SIGNATURE, Servable
 from serving.model_server.status import Code, ServingError, invalid
 
+# The features of a context are merged into every example, and an empty example is sent as two
+# bytes. This limits the bytes of all copies.
+MAX_COPIED_BYTES = 2**24
+
 INPUTS = "inputs"
 CLASSES = "classes"
 SCORES = "scores"
@@ -95,11 +99,21 @@ def serialized_examples(examples: input_pb2.Input) -> np.ndarray:
     context = b""
     if kind == "example_list_with_context":
         context = holder.context.SerializeToString()
+        _check_copies(len(context), len(holder.examples))
     # Concatenating serialized protocol buffers merges them.
     serialized = [context + example.SerializeToString() for example in holder.examples]
     array = np.array(serialized, object)
     check_images([array])
     return array
+
+
+def _check_copies(context_bytes: int, examples: int) -> None:
+    if context_bytes * examples > MAX_COPIED_BYTES:
+        raise invalid(
+            f"A context of {context_bytes:,} bytes for {examples:,} examples makes "
+            f"{context_bytes * examples:,} bytes; at most {MAX_COPIED_BYTES:,} are allowed. "
+            "Send fewer examples at a time, or a smaller context."
+        )
 
 
 def count(examples: input_pb2.Input) -> int:

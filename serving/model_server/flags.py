@@ -62,7 +62,8 @@ class ServerConfig:
     max_request_bytes: int = _flag(
         64 * 2**20,
         ADDRESSES,
-        "Largest request, before and after decompression (TensorFlow Serving: 2 GiB).",
+        "Largest request, in REST before and after decompression (TensorFlow Serving: 2 GiB). "
+        "gRPC requests must not be compressed (in TensorFlow Serving, they may be).",
     )
 
     model_name: str = _flag("default", MODELS, "Name of the model.")
@@ -140,7 +141,9 @@ class ServerConfig:
     )
 
     grpc_max_threads: int = _flag(
-        DEFAULT_THREADS, OPERATION, "gRPC requests handled in parallel (at least 64 here)."
+        DEFAULT_THREADS,
+        OPERATION,
+        "gRPC requests handled in parallel (at least 64 here); others wait, up to 256 in all.",
     )
     rest_api_num_threads: int = _flag(
         DEFAULT_THREADS, OPERATION, "REST requests handled in parallel (at least 64 here)."

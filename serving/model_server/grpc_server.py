@@ -28,6 +28,10 @@ _DESCRIBED = [
     for module in (prediction_service_pb2, model_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
+# Each may hold a request of --max_request_bytes. Those beyond get RESOURCE_EXHAUSTED; the C++
+# server refuses as soon as all of --grpc_max_threads are busy.
+MAX_RPCS = 256
+_UNCOMPRESSED = 1  # the bit of the algorithm “identity”
 # The names under which the C++ server reports its health.
 HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
@@ -78,12 +82,15 @@ class GrpcServer:
     async def _start(self, services: tuple[grpc.GenericRpcHandler, ...]) -> None:
         config = self._config
         server = grpc.aio.server(
+            interceptors=[_RpcLimit(max(MAX_RPCS, config.grpc_max_threads))],
             options=[
                 ("grpc.max_receive_message_length", config.max_request_bytes),
+                # gRPC unpacks a whole message, however large, before it looks at the limit.
+                ("grpc.compression_enabled_algorithms_bitset", _UNCOMPRESSED),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
                 *_channel_arguments(config.grpc_channel_arguments),
-            ]
+            ],
         )
         server.add_generic_rpc_handlers(services)
         known = [*_DESCRIBED, reflection.SERVICE_NAME]
@@ -112,6 +119,36 @@ class GrpcServer:
                 server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"Cannot listen on {address}: {error}") from error
+
+
+class _RpcLimit(grpc.aio.ServerInterceptor):
+    """Refuses calls beyond a number before their messages are read.
+
+    gRPC's own limit, `maximum_concurrent_rpcs`, grows with each call that it has refused.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._open = 0
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        if self._open >= self._limit:
+            # A handler of streams runs at once; others wait for the whole message.
+            return grpc.stream_stream_rpc_method_handler(self._refuse)
+        self._open += 1
+        task = asyncio.current_task()  # gRPC runs each call in a task of its own
+        assert task
+        task.add_done_callback(self._end)
+        return await continuation(handler_call_details)
+
+    def _end(self, task: asyncio.Task) -> None:
+        self._open -= 1
+
+    async def _refuse(self, requests: Any, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            f"{self._limit} calls are open, and no more are accepted. Try again later.",
+        )
 
 
 def _credentials(ssl_config_file: str) -> grpc.ServerCredentials | None:

@@ -14,23 +14,29 @@ from serving.model_server.status import ServingError, cut, invalid
 _QUOTED_BRACKET = re.compile("'([]}])'")
 _FAILURE = re.compile(r"Parse error at offset (\d+): (.*)", re.DOTALL)
 _MAX_TEXT = 1024  # characters of a JSON value in an error
+# Two bytes of JSON become an object of at least a hundred. A request has one or two per image.
+MAX_OBJECTS = 2**20
 _UTF8_HANDLER = "utf-8-of-the-rest"
 
 
 class Members(dict):
     """A JSON object. If a name is repeated, its first value counts, as in RapidJSON."""
 
+    __slots__ = ("repeated",)
+
     def __init__(self) -> None:
         super().__init__()
-        # Later members of the same name.
-        self.repeated: list[tuple[str, Any]] = []
+        # Later members of the same name; few objects have any, so few get a list.
+        self.repeated: list[tuple[str, Any]] | tuple[()] = ()
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Adds a member; later ones of the same name go to `repeated`."""
-        if name in self:
+        if name not in self:
+            super().__setitem__(name, value)
+        elif self.repeated:
             self.repeated.append((name, value))
         else:
-            super().__setitem__(name, value)
+            self.repeated = [(name, value)]
 
 
 class _Decoder(rapidjson.Decoder):
@@ -48,10 +54,17 @@ def parse(body: bytes) -> Members:
     Bytes that are not UTF-8 become surrogates; `encode` restores them.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; the body is not JSON or not an object.
+        ServingError: INVALID_ARGUMENT; the body is not JSON, not an object, or has more than
+            MAX_OBJECTS objects.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    braces = body.count(b"{")
+    if braces > MAX_OBJECTS:
+        raise invalid(
+            f"The body has {braces:,} opening braces; at most {MAX_OBJECTS:,} are allowed. "
+            "Send fewer instances at a time."
+        )
     skipped = len(codecs.BOM_UTF8) if body.startswith(codecs.BOM_UTF8) else 0
     try:
         document = _parse(body[skipped:])

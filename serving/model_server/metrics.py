@@ -118,7 +118,8 @@ class Histogram(Series):
         for labels, found in self._items():
             pairs = _pairs(self._labels, labels)
             for limit, count in zip(limits, itertools.accumulate(found.counts), strict=True):
-                lines.append(f'{self.name}_bucket{{{pairs},le="{limit}"}} {count}')
+                with_limit = ",".join(filter(None, (pairs, f'le="{limit}"')))
+                lines.append(f"{self.name}_bucket{{{with_limit}}} {count}")
             lines.append(f"{self.name}_sum{{{pairs}}} {found.sum:g}")
             lines.append(f"{self.name}_count{{{pairs}}} {sum(found.counts)}")
         return lines

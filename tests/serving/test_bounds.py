@@ -1,7 +1,9 @@
 """The load that a client can cause is proportional to what it sends."""
 
+import contextlib
 import itertools
 import json
+import threading
 import time
 from concurrent import futures
 
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 import requests
 from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import input_pb2, model_pb2, predict_pb2, regression_pb2
 
-from serving.model_server import metrics, servable
+from serving.model_server import example_apis, grpc_server, grpc_service, metrics, servable
+from serving.model_server.flags import ServerConfig
 from serving.model_server.status import MAX_REST_MESSAGE
 from tests.serving import saved_models
 from tests.serving.test_pixels import picture
@@ -107,6 +110,102 @@ def test_a_small_request_does_not_declare_a_large_tensor(
         prediction_service.Predict(request_, timeout=10)
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert error.value.details() == "tensor parsing error: images"
+
+
+def test_a_compressed_call_is_refused_before_it_is_unpacked(channel, only_ours):
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        with pytest.raises(grpc.RpcError) as error:
+            call(bytes(100 * 2**20), compression=compression, timeout=30)
+        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        assert "is disabled" in error.value.details()
+
+
+@contextlib.contextmanager
+def waiting_server(may_end: threading.Event):
+    """Runs a server whose calls wait for the event; yields a channel."""
+
+    def wait(request, context):
+        may_end.wait(20)
+        return predict_pb2.PredictResponse()
+
+    methods = {"Wait": grpc_service.handler(predict_pb2.PredictRequest, wait)}
+    config = ServerConfig(model_base_path="/m", port=0, grpc_max_threads=2)
+    server = grpc_server.GrpcServer(config)
+    server.start([grpc.method_handlers_generic_handler("test", methods)])
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield channel
+    finally:
+        may_end.set()
+        server.drain()
+
+
+def check_refused(call) -> None:
+    with pytest.raises(grpc.RpcError, match="4 calls are open") as error:
+        call(bytes(2**20), timeout=10)
+    assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_open_calls_have_a_limit(monkeypatch):
+    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
+    may_end = threading.Event()
+    with waiting_server(may_end) as channel:
+        call = channel.unary_unary("/test/Wait")
+        for _ in range(2):  # refused calls do not count
+            open_calls = [call.future(b"", timeout=20) for _ in range(4)]
+            time.sleep(0.5)
+            for _ in range(3):
+                check_refused(call)
+            may_end.set()
+            assert [one.result() for one in open_calls] == [b""] * 4
+            time.sleep(0.5)  # a call ends a moment after its response
+            may_end.clear()
+
+
+def test_a_call_whose_client_leaves_before_its_message_is_over(monkeypatch):
+    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
+    may_end = threading.Event()
+
+    def nothing_yet():
+        may_end.wait(20)
+        yield from ()
+
+    with waiting_server(may_end) as channel:
+        call = channel.unary_unary("/test/Wait")
+        half = [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+        time.sleep(0.5)
+        check_refused(call)
+        for one in half:
+            one.cancel()
+        time.sleep(0.5)
+        may_end.set()
+        assert call(b"", timeout=10) == b""
+
+
+def with_context(context_bytes: int, examples: int) -> input_pb2.Input:
+    result = input_pb2.Input()
+    holder = result.example_list_with_context
+    holder.context.features.feature["a"].bytes_list.value.append(bytes(context_bytes))
+    for _ in range(examples):
+        holder.examples.add()
+    return result
+
+
+def test_a_context_is_not_copied_into_thousands_of_examples(prediction_service, only_ours):
+    spec = model_pb2.ModelSpec(name="half_plus_two", signature_name="regress")
+    request = regression_pb2.RegressionRequest(
+        model_spec=spec, input=with_context(20_000, 10_000)
+    )
+    assert request.ByteSize() < 50_000
+    with pytest.raises(grpc.RpcError) as error:
+        prediction_service.Regress(request, timeout=10)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "for 10,000 examples makes 200," in error.value.details()
+
+
+def test_a_context_for_a_thousand_examples_is_honest():
+    assert len(example_apis.serialized_examples(with_context(10_000, 1000))) == 1000
 
 
 def test_ten_huge_pictures_are_refused_before_they_are_decoded(prediction_service, only_ours):

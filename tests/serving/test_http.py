@@ -169,12 +169,13 @@ def test_a_head_without_end_is_refused(own_server):
 class Slow:
     """A slow API."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, body: bytes = b"done") -> None:
         self.seconds = seconds
+        self.body = body
 
     def answer(self, method: str, path: str, body: bytes, origin: str) -> Reply:
         time.sleep(self.seconds)
-        return Reply(200, b"done")
+        return Reply(200, self.body)
 
 
 @contextlib.contextmanager
@@ -222,6 +223,54 @@ def test_silence_ends_a_connection(monkeypatch):
                 connection.sendall(sent)
                 assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
         assert requests.get(url, timeout=10).ok  # silent while the server works
+
+
+def received(connection: socket.socket, pause_seconds: float = 0) -> int:
+    """Returns the number of bytes that come before the connection ends."""
+    count = 0
+    with contextlib.suppress(ConnectionError):
+        while part := connection.recv(2**20):
+            count += len(part)
+            time.sleep(pause_seconds)
+    return count
+
+
+@pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
+def test_a_client_that_reads_nothing_loses_its_connection(monkeypatch, header):
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.3)
+    large = 50 * 2**20
+    with started(Slow(0, bytes(large))) as url:
+        address = ("127.0.0.1", int(url.split(":")[2].strip("/")))
+        with socket.create_connection(address, 5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\n" + header + b"\r\n")
+            time.sleep(2)
+            assert received(connection) < large
+
+
+def test_a_client_that_reads_slowly_gets_everything(monkeypatch):
+    monkeypatch.setattr(http_connection, "IDLE_SECONDS", 0.5)
+    large = 50 * 2**20
+    with started(Slow(0, bytes(large))) as url:
+        address = ("127.0.0.1", int(url.split(":")[2].strip("/")))
+        with socket.create_connection(address, 5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            assert received(connection, 0.02) > large
+
+
+def test_requests_that_wait_on_one_connection_are_limited():
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    with started(Slow(0.05)) as url:
+        address = ("127.0.0.1", int(url.split(":")[2].strip("/")))
+        with socket.create_connection(address, 5) as connection:
+            connection.sendall(request * 16 + request[:-2] + b"Connection: close\r\n\r\n")
+            replies = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert replies.count(b"HTTP/1.1 200 ") == 17
+        with socket.create_connection(address, 5) as connection:
+            connection.sendall(request * 1000)
+            start = time.monotonic()
+            assert received(connection) == 0
+            assert time.monotonic() - start < 2
+        assert requests.get(url, timeout=10).ok
 
 
 def test_requests_at_work_are_answered_before_the_end():

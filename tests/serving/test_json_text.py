@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +62,26 @@ def test_what_is_no_object_is_the_client_s_fault(body, error):
         json_text.parse(body)
     assert refusal.value.http_status == 400
     assert error in refusal.value.message
+
+
+def test_a_body_of_nothing_but_objects_is_refused_unread():
+    body = b'{"instances": [' + b"{}," * 2**21 + b"{}]}"
+    start = time.monotonic()
+    with pytest.raises(ServingError, match="has 2,097,154 opening braces; at most 1,048,576"):
+        json_text.parse(body)
+    assert time.monotonic() - start < 0.5
+
+
+def test_an_object_has_no_more_than_a_dict_needs():
+    members = json_text.parse(b"{}")
+    assert sys.getsizeof(members) <= sys.getsizeof({}) + 32
+    assert not hasattr(members, "__dict__")
+
+
+def test_later_members_of_a_name_are_kept_in_order():
+    members = json_text.parse(b'{"a": 1, "b": 2, "a": 3, "a": 4}')
+    assert members == {"a": 1, "b": 2}
+    assert members.repeated == [("a", 3), ("a", 4)]
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,18 @@ def test_buckets_hold_everything_up_to_their_limit():
     ]
 
 
+def test_a_histogram_without_labels_has_no_comma_before_its_limits():
+    """Prometheus rejects a whole page that contains `{,`."""
+    metrics = Metrics()
+    metrics.queuing_latency.observe(5)
+    lines = metrics.page().splitlines()
+    name = ":tensorflow:serving:batching_session:queuing_latency"
+    assert f'{name}_bucket{{le="10"}} 1' in lines
+    assert f'{name}_bucket{{le="+Inf"}} 1' in lines
+    assert f"{name}_sum{{}} 5" in lines
+    assert f"{name}_count{{}} 1" in lines
+
+
 def test_types_are_told_before_there_are_numbers():
     """Source: tensorflow_model_server_test.py, testPrometheusEndpoint."""
     lines = Metrics().page().splitlines()
