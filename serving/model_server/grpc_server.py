@@ -31,6 +31,7 @@ _DESCRIBED = [
 # Each may hold a request of --max_request_bytes. Those beyond get RESOURCE_EXHAUSTED; the C++
 # server refuses as soon as all of --grpc_max_threads are busy.
 MAX_RPCS = 256
+MESSAGE_SECONDS = 60  # within which a call's message must arrive
 _UNCOMPRESSED = 1  # the bit of the algorithm “identity”
 # The names under which the C++ server reports its health.
 HEALTH_SERVICES = ("", "ModelService", "PredictionService")
@@ -122,7 +123,7 @@ class GrpcServer:
 
 
 class _RpcLimit(grpc.aio.ServerInterceptor):
-    """Refuses calls beyond a number before their messages are read.
+    """Refuses calls beyond a number before their messages are read, and ends idle ones.
 
     gRPC's own limit, `maximum_concurrent_rpcs`, grows with each call that it has refused.
     """
@@ -139,7 +140,24 @@ class _RpcLimit(grpc.aio.ServerInterceptor):
         task = asyncio.current_task()  # gRPC runs each call in a task of its own
         assert task
         task.add_done_callback(self._end)
-        return await continuation(handler_call_details)
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        async def answer(requests: Any, context: Any) -> Any:
+            try:
+                request = await asyncio.wait_for(context.read(), MESSAGE_SECONDS)
+            except asyncio.TimeoutError:
+                late = f"No message within {MESSAGE_SECONDS} s."
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, late)
+            if request is grpc.aio.EOF:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "No message.")
+            return await handler.unary_unary(request, context)
+
+        # On the wire a stream of one message is the same.
+        return grpc.stream_unary_rpc_method_handler(
+            answer, handler.request_deserializer, handler.response_serializer
+        )
 
     def _end(self, task: asyncio.Task) -> None:
         self._open -= 1

@@ -183,6 +183,30 @@ def test_a_call_whose_client_leaves_before_its_message_is_over(monkeypatch):
         assert call(b"", timeout=10) == b""
 
 
+def test_a_call_whose_message_does_not_come_is_ended(monkeypatch):
+    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
+    monkeypatch.setattr(grpc_server, "MESSAGE_SECONDS", 1)
+    may_end = threading.Event()
+
+    def nothing_yet():
+        may_end.wait(20)
+        yield from ()
+
+    with waiting_server(may_end) as channel:
+        call = channel.unary_unary("/test/Wait")
+        half = [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+        time.sleep(0.5)
+        check_refused(call)
+        for one in half:
+            with pytest.raises(grpc.RpcError) as error:
+                one.result(timeout=5)
+            assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        slow = call.future(b"", timeout=20)  # whose answer, and not its message, takes long
+        time.sleep(1.5)
+        may_end.set()
+        assert slow.result() == b""
+
+
 def with_context(context_bytes: int, examples: int) -> input_pb2.Input:
     result = input_pb2.Input()
     holder = result.example_list_with_context
