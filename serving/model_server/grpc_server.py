@@ -6,6 +6,7 @@ gRPC's other server gives each request a thread, which has to get Python's lock 
 """
 
 import asyncio
+import collections
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent import futures
@@ -33,6 +34,7 @@ _DESCRIBED = [
 MAX_RPCS = 256
 MESSAGE_SECONDS = 60  # within which a call's message must arrive
 _UNCOMPRESSED = 1  # the bit of the algorithm “identity”
+_GRPC_S_OWN = "/grpc."  # the methods for health and reflection
 # The names under which the C++ server reports its health.
 HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
@@ -125,21 +127,26 @@ class GrpcServer:
 class _RpcLimit(grpc.aio.ServerInterceptor):
     """Refuses calls beyond a number before their messages are read, and ends idle ones.
 
+    The methods for health and reflection count each for itself: neither a client that watches
+    nor busy models make the server look ill.
+
     gRPC's own limit, `maximum_concurrent_rpcs`, grows with each call that it has refused.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._open = 0
+        self._open: collections.Counter[str] = collections.Counter()
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        if self._open >= self._limit:
+        method = handler_call_details.method
+        group = method if method.startswith(_GRPC_S_OWN) else ""
+        if self._open[group] >= self._limit:
             # A handler of streams runs at once; others wait for the whole message.
             return grpc.stream_stream_rpc_method_handler(self._refuse)
-        self._open += 1
+        self._open[group] += 1
         task = asyncio.current_task()  # gRPC runs each call in a task of its own
         assert task
-        task.add_done_callback(self._end)
+        task.add_done_callback(lambda _: self._open.subtract([group]))
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
@@ -158,9 +165,6 @@ class _RpcLimit(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(
             answer, handler.request_deserializer, handler.response_serializer
         )
-
-    def _end(self, task: asyncio.Task) -> None:
-        self._open -= 1
 
     async def _refuse(self, requests: Any, context: grpc.aio.ServicerContext) -> None:
         await context.abort(

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 import requests
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import input_pb2, model_pb2, predict_pb2, regression_pb2
 
@@ -130,7 +131,9 @@ def waiting_server(may_end: threading.Event):
         return predict_pb2.PredictResponse()
 
     methods = {"Wait": grpc_service.handler(predict_pb2.PredictRequest, wait)}
-    config = ServerConfig(model_base_path="/m", port=0, grpc_max_threads=2)
+    config = ServerConfig(
+        model_base_path="/m", port=0, grpc_max_threads=2, enable_grpc_healthcheck_service=True
+    )
     server = grpc_server.GrpcServer(config)
     server.start([grpc.method_handlers_generic_handler("test", methods)])
     try:
@@ -161,6 +164,24 @@ def test_open_calls_have_a_limit(monkeypatch):
             assert [one.result() for one in open_calls] == [b""] * 4
             time.sleep(0.5)  # a call ends a moment after its response
             may_end.clear()
+
+
+def test_neither_busy_models_nor_watching_clients_hide_the_health(monkeypatch):
+    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
+    may_end = threading.Event()
+    with waiting_server(may_end) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watching = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(4)]
+        for one in watching:
+            assert next(one).status == health_pb2.HealthCheckResponse.SERVING
+        call = channel.unary_unary("/test/Wait")
+        open_calls = [call.future(b"", timeout=20) for _ in range(4)]
+        time.sleep(0.5)
+        check_refused(call)
+        reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        may_end.set()
+        assert [one.result() for one in open_calls] == [b""] * 4
 
 
 def test_a_call_whose_client_leaves_before_its_message_is_over(monkeypatch):
