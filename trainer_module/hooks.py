@@ -174,21 +174,21 @@ class RecordListener(v1.train.CheckpointSaverListener):
 
 
 class EvalListener(v1.train.CheckpointSaverListener):
-    """Evaluates the newest checkpoint every `every_steps` steps."""
+    """Evaluates the newest checkpoint every `eval_every_steps` steps, except the last one."""
 
-    def __init__(
-        self, evaluate: Callable[[], None], every_steps: int, log_hook: LogHook
-    ) -> None:
+    def __init__(self, evaluate: Callable[[], None], loop: Loop, log_hook: LogHook) -> None:
         """Takes the function to call, how often, and the hook that measures the speed."""
         self._evaluate = evaluate
-        self._every_steps = every_steps
+        self._loop = loop
         self._log_hook = log_hook
         self._rounds: int | None = None
 
     def after_save(self, session: v1.Session, global_step_value: int) -> None:
         """Evaluates when due, except at the start of a run."""
-        rounds = int(global_step_value) // self._every_steps
-        if self._rounds is not None and rounds > self._rounds:
+        step = int(global_step_value)
+        rounds = step // self._loop.eval_every_steps
+        is_due = self._rounds is not None and rounds > self._rounds
+        if is_due and step < self._loop.train_steps:  # the end is evaluated after training
             start_seconds = time.perf_counter()
             self._evaluate()
             self._log_hook.leave_out(time.perf_counter() - start_seconds)

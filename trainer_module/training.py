@@ -305,11 +305,7 @@ def train_alone(
     listeners = [
         hooks.FiniteGuard(task.loop.learning_rate),
         hooks.RecordListener(lambda step: journal.write(step, log_hook)),
-        hooks.EvalListener(
-            lambda: evaluate(estimator, data, journal),
-            task.loop.eval_every_steps,
-            log_hook,
-        ),
+        hooks.EvalListener(lambda: evaluate(estimator, data, journal), task.loop, log_hook),
     ]
     input_fn = train_input_fn(task, data, journal.start_step)
     estimator.train(

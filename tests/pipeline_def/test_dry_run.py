@@ -67,7 +67,7 @@ def test_a_training_goes_on_in_the_folder_of_the_values_that_a_search_found(tmp_
     definition = create_pipeline(config, batches, "none")
     (node,) = (each for each in definition.components if each.id == "Trainer")
     told = json.loads(node.exec_properties["custom_config"])
-    folder = Path(trainer.with_found_values(told, found)["checkpoint_dir"])
+    folder = Path(trainer.with_found_values(told, found["values"])["checkpoint_dir"])
     folder.mkdir(parents=True)
     (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-40"\n')
     looked_at = dry_run.checkpoint_dir(config, batches, {"best_hyperparameters": [best]})
