@@ -144,6 +144,16 @@ def waiting_server(may_end: threading.Event):
         server.drain()
 
 
+def calls_without_message(channel: grpc.Channel, may_end: threading.Event) -> list:
+    """Returns four calls that have begun, but send nothing."""
+
+    def nothing_yet():
+        may_end.wait(20)
+        yield from ()
+
+    return [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+
+
 def check_refused(call) -> None:
     with pytest.raises(grpc.RpcError, match="4 calls are open") as error:
         call(bytes(2**20), timeout=10)
@@ -188,13 +198,9 @@ def test_a_call_whose_client_leaves_before_its_message_is_over(monkeypatch):
     monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
     may_end = threading.Event()
 
-    def nothing_yet():
-        may_end.wait(20)
-        yield from ()
-
     with waiting_server(may_end) as channel:
         call = channel.unary_unary("/test/Wait")
-        half = [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+        half = calls_without_message(channel, may_end)
         time.sleep(0.5)
         check_refused(call)
         for one in half:
@@ -206,24 +212,20 @@ def test_a_call_whose_client_leaves_before_its_message_is_over(monkeypatch):
 
 def test_a_call_whose_message_does_not_come_is_ended(monkeypatch):
     monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
-    monkeypatch.setattr(grpc_server, "MESSAGE_SECONDS", 1)
+    monkeypatch.setattr(grpc_server, "MESSAGE_SECONDS", 3)
     may_end = threading.Event()
-
-    def nothing_yet():
-        may_end.wait(20)
-        yield from ()
 
     with waiting_server(may_end) as channel:
         call = channel.unary_unary("/test/Wait")
-        half = [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+        half = calls_without_message(channel, may_end)
         time.sleep(0.5)
         check_refused(call)
         for one in half:
             with pytest.raises(grpc.RpcError) as error:
-                one.result(timeout=5)
+                one.result(timeout=10)
             assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         slow = call.future(b"", timeout=20)  # whose answer, and not its message, takes long
-        time.sleep(1.5)
+        time.sleep(3.5)
         may_end.set()
         assert slow.result() == b""
 
