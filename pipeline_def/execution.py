@@ -152,12 +152,10 @@ def open_metadata(config: PipelineConfig) -> metadata_store_pb2.ConnectionConfig
     """
     metadata.check(config.output_dir, config.metadata_url)
     connection = metadata.connection_to(config.output_dir, config.metadata_url)
-    root = Path(config.output_dir) / "pipeline"
-    if found := launch.find_unknown(connection, root):
-        number, folder = found
-        fault = f"does not know execution {number}, which wrote {folder}"
-        raise metadata.unusable(config.output_dir, config.metadata_url, fault)
-    launch.abandon_killed(connection, root)
+    try:
+        launch.abandon_killed(connection, Path(config.output_dir) / "pipeline")
+    except launch.UnknownExecutionError as error:
+        raise metadata.unusable(config.output_dir, config.metadata_url, str(error)) from error
     return connection
 
 

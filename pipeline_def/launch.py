@@ -127,29 +127,11 @@ def _outputs_of(handle: metadata.Metadata, execution_id: int) -> dict[str, types
     }
 
 
-def find_unknown(
-    connection: metadata_store_pb2.ConnectionConfig, root: Path
-) -> tuple[int, Path] | None:
-    """Returns an execution that the metadata do not know, and a folder of it; else None.
+class UnknownExecutionError(LookupError):
+    """The metadata do not know an execution that has a folder, so they are of another folder.
 
-    The metadata are then not those of the folder. They would give its number to a new
-    execution, which would write into the old one's folder.
+    They would give its number to a new execution, which would write into the old one's folder.
     """
-    folders = _folders_of_executions(root)
-    with metadata.Metadata(connection) as handle:
-        known = {one.id for one in handle.store.get_executions_by_id(list(folders))}
-    unknown = sorted(folders.keys() - known)
-    return (unknown[0], min(folders[unknown[0]])) if unknown else None
-
-
-def _folders_of_executions(root: Path) -> dict[int, list[Path]]:
-    """Returns the folders below a pipeline's root by the execution that wrote them."""
-    folders: dict[int, list[Path]] = {}
-    for pattern in ("*/*/*", "*/.system/executor_execution/*"):
-        for folder in root.glob(pattern):
-            if folder.name.isdigit():
-                folders.setdefault(int(folder.name), []).append(folder)
-    return folders
 
 
 def abandon_killed(connection: metadata_store_pb2.ConnectionConfig, root: Path) -> None:
@@ -157,12 +139,24 @@ def abandon_killed(connection: metadata_store_pb2.ConnectionConfig, root: Path) 
 
     Call it while nothing runs: executions that the metadata then call running were killed.
     Their incomplete outputs are useless, and TFX never resumes them.
+
+    Raises:
+        UnknownExecutionError: The metadata are not those of the folder; nothing was removed.
     """
-    for folder in root.glob("*/.system/stateful_working_dir/*"):
-        shutil.rmtree(folder)
-    folders = _folders_of_executions(root)
+    folders: dict[int, list[Path]] = {}
+    for pattern in ("*/*/*", "*/.system/executor_execution/*"):
+        for folder in root.glob(pattern):
+            if folder.name.isdigit():
+                folders.setdefault(int(folder.name), []).append(folder)
     with metadata.Metadata(connection) as handle:
         executions = handle.store.get_executions_by_id(list(folders))
+        if unknown := folders.keys() - {execution.id for execution in executions}:
+            number = min(unknown)
+            raise UnknownExecutionError(
+                f"does not know execution {number}, which wrote {min(folders[number])}"
+            )
+        for folder in root.glob("*/.system/stateful_working_dir/*"):
+            shutil.rmtree(folder)
         killed = [e for e in executions if e.last_known_state not in ENDED]
         for execution in killed:
             execution.last_known_state = metadata_store_pb2.Execution.FAILED
