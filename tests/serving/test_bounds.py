@@ -1,6 +1,5 @@
 """The load that a client can cause is proportional to what it sends."""
 
-import contextlib
 import itertools
 import json
 import threading
@@ -122,9 +121,11 @@ def test_a_compressed_call_is_refused_before_it_is_unpacked(channel, only_ours):
         assert "is disabled" in error.value.details()
 
 
-@contextlib.contextmanager
-def waiting_server(may_end: threading.Event):
-    """Runs a server whose calls wait for the event; yields a channel."""
+@pytest.fixture
+def limited(monkeypatch):
+    """A channel to a server that takes four calls, and the event that those wait for."""
+    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
+    may_end = threading.Event()
 
     def wait(request, context):
         may_end.wait(20)
@@ -138,20 +139,23 @@ def waiting_server(may_end: threading.Event):
     server.start([grpc.method_handlers_generic_handler("test", methods)])
     try:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield channel
+            yield channel, may_end
     finally:
         may_end.set()
         server.drain()
 
 
 def calls_without_message(channel: grpc.Channel, may_end: threading.Event) -> list:
-    """Returns four calls that have begun, but send nothing."""
+    """Returns the four calls, which have begun but send nothing."""
 
     def nothing_yet():
         may_end.wait(20)
         yield from ()
 
-    return [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+    calls = [channel.stream_unary("/test/Wait").future(nothing_yet()) for _ in range(4)]
+    time.sleep(0.5)
+    check_refused(channel.unary_unary("/test/Wait"))
+    return calls
 
 
 def check_refused(call) -> None:
@@ -160,74 +164,61 @@ def check_refused(call) -> None:
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_open_calls_have_a_limit(monkeypatch):
-    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
-    may_end = threading.Event()
-    with waiting_server(may_end) as channel:
-        call = channel.unary_unary("/test/Wait")
-        for _ in range(2):  # refused calls do not count
-            open_calls = [call.future(b"", timeout=20) for _ in range(4)]
-            time.sleep(0.5)
-            for _ in range(3):
-                check_refused(call)
-            may_end.set()
-            assert [one.result() for one in open_calls] == [b""] * 4
-            time.sleep(0.5)  # a call ends a moment after its response
-            may_end.clear()
-
-
-def test_neither_busy_models_nor_watching_clients_hide_the_health(monkeypatch):
-    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
-    may_end = threading.Event()
-    with waiting_server(may_end) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        watching = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(4)]
-        for one in watching:
-            assert next(one).status == health_pb2.HealthCheckResponse.SERVING
-        call = channel.unary_unary("/test/Wait")
+def test_open_calls_have_a_limit(limited):
+    channel, may_end = limited
+    call = channel.unary_unary("/test/Wait")
+    for _ in range(2):  # refused calls do not count
         open_calls = [call.future(b"", timeout=20) for _ in range(4)]
         time.sleep(0.5)
-        check_refused(call)
-        reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
-        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        for _ in range(3):
+            check_refused(call)
         may_end.set()
         assert [one.result() for one in open_calls] == [b""] * 4
+        time.sleep(0.5)  # a call ends a moment after its response
+        may_end.clear()
 
 
-def test_a_call_whose_client_leaves_before_its_message_is_over(monkeypatch):
-    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
-    may_end = threading.Event()
+def test_neither_busy_models_nor_watching_clients_hide_the_health(limited):
+    channel, may_end = limited
+    stub = health_pb2_grpc.HealthStub(channel)
+    watching = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(4)]
+    for one in watching:
+        assert next(one).status == health_pb2.HealthCheckResponse.SERVING
+    call = channel.unary_unary("/test/Wait")
+    open_calls = [call.future(b"", timeout=20) for _ in range(4)]
+    time.sleep(0.5)
+    check_refused(call)
+    reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert reply.status == health_pb2.HealthCheckResponse.SERVING
+    may_end.set()
+    assert [one.result() for one in open_calls] == [b""] * 4
 
-    with waiting_server(may_end) as channel:
-        call = channel.unary_unary("/test/Wait")
-        half = calls_without_message(channel, may_end)
-        time.sleep(0.5)
-        check_refused(call)
-        for one in half:
-            one.cancel()
-        time.sleep(0.5)
-        may_end.set()
-        assert call(b"", timeout=10) == b""
+
+def test_a_call_whose_client_leaves_before_its_message_is_over(limited):
+    channel, may_end = limited
+    call = channel.unary_unary("/test/Wait")
+    half = calls_without_message(channel, may_end)
+    for one in half:
+        one.cancel()
+    time.sleep(0.5)
+    may_end.set()
+    assert call(b"", timeout=10) == b""
 
 
-def test_a_call_whose_message_does_not_come_is_ended(monkeypatch):
-    monkeypatch.setattr(grpc_server, "MAX_RPCS", 4)
+def test_a_call_whose_message_does_not_come_is_ended(limited, monkeypatch):
+    channel, may_end = limited
     monkeypatch.setattr(grpc_server, "MESSAGE_SECONDS", 3)
-    may_end = threading.Event()
 
-    with waiting_server(may_end) as channel:
-        call = channel.unary_unary("/test/Wait")
-        half = calls_without_message(channel, may_end)
-        time.sleep(0.5)
-        check_refused(call)
-        for one in half:
-            with pytest.raises(grpc.RpcError) as error:
-                one.result(timeout=10)
-            assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        slow = call.future(b"", timeout=20)  # whose answer, and not its message, takes long
-        time.sleep(3.5)
-        may_end.set()
-        assert slow.result() == b""
+    call = channel.unary_unary("/test/Wait")
+    half = calls_without_message(channel, may_end)
+    for one in half:
+        with pytest.raises(grpc.RpcError) as error:
+            one.result(timeout=10)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    slow = call.future(b"", timeout=20)  # whose answer, and not its message, takes long
+    time.sleep(3.5)
+    may_end.set()
+    assert slow.result() == b""
 
 
 def with_context(context_bytes: int, examples: int) -> input_pb2.Input:
